@@ -1,0 +1,303 @@
+"""``Params``: the typed mirror of params.yaml. ``load_params`` is its only reader.
+
+Every section is frozen and refuses unknown keys. A section is named after the stage that reads it, or, where stages
+share it, after the package. Defaults live in params.yaml alone, never here.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from gsa.errors import ParamsError
+from gsa.tasks import DMC_ACTION_DIM, get_task
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown keys, no silent conversion of text to numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _check_tasks(names: list[str]) -> list[str]:
+    for name in names:
+        get_task(name)
+    if len(set(names)) != len(names):
+        raise ValueError(f"duplicate names in {names}")
+    return names
+
+
+class RenderParams(Section):
+    """``quality``: shipped (as the simulators ship), fast (no shadows, no antialiasing, coarse primitives);
+    ``backend``: auto tries egl, then osmesa."""
+
+    quality: Literal["shipped", "fast"]
+    backend: Literal["auto", "egl", "osmesa"]
+
+
+class CollectDataParams(Section):
+    """Scripted experts with noise: ``episodes`` are per task and sigma; sigma is the std of the Gaussian action noise."""
+
+    tasks: list[str]
+    sigmas: list[Annotated[float, Field(ge=0.0, le=10.0)]]
+    policy: Literal["expert", "random", "ou"]
+    episodes: Positive
+    seed: Seed
+
+    _tasks = field_validator("tasks")(_check_tasks)
+
+
+class ExploreDataParams(Section):
+    """Reward-free exploration of DMControl bodies by a curiosity agent on states (BASELINES.md section 11).
+
+    ``train_env_steps`` decisions are run without rendering; ``episodes`` of them, evenly spread over training, are
+    replayed with rendering and kept. ``method`` is the intrinsic reward (``random`` and ``ou`` learn nothing).
+    """
+
+    domains: list[str]
+    method: Literal["icm", "rnd", "disagreement", "ou", "random"]
+    train_env_steps: Positive
+    update_every: Positive
+    seed_env_steps: Positive
+    hidden: Positive
+    batch_size: Positive
+    lr: Rate
+    discount: Rate
+    action_std: Annotated[float, Field(gt=0.0, le=1.0)]
+    episodes: Positive
+    seed: Seed
+
+    @field_validator("domains")
+    @classmethod
+    def _domains(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in DMC_ACTION_DIM:
+                near = difflib.get_close_matches(name, DMC_ACTION_DIM, n=1)
+                raise ValueError(f"unknown domain {name!r}; one of {', '.join(DMC_ACTION_DIM)} (nearest: {near})")
+        return names
+
+
+class ConvertParams(Section):
+    """Parquet layout: rows a row group (it decides the sampling speed), shard size in MB, zstd level."""
+
+    row_group_rows: Annotated[int, Field(ge=1, le=1000)]
+    shard_mb: Positive
+    zstd_level: Annotated[int, Field(ge=1, le=22)]
+    holdout_fraction: Fraction
+
+
+class WorldModelParams(Section):
+    """RSSM sizes (SPEC.md section 2). ``blocks`` divides ``deter``; ``free_nats`` clips each KL term from below."""
+
+    action_dim: Positive
+    deter: Positive
+    hidden: Positive
+    blocks: Positive
+    stoch: Positive
+    classes: Positive
+    channels: Annotated[list[Positive], Field(min_length=4, max_length=4)]
+    unimix: Fraction
+    free_nats: Annotated[float, Field(ge=0.0)]
+    dyn_scale: Annotated[float, Field(ge=0.0)]
+    rep_scale: Annotated[float, Field(ge=0.0)]
+
+    @model_validator(mode="after")
+    def _blocks_divide(self) -> "WorldModelParams":
+        if self.deter % self.blocks:
+            raise ValueError(f"blocks ({self.blocks}) must divide deter ({self.deter})")
+        return self
+
+
+class OptimizerParams(Section):
+    """Adam: learning rate, epsilon, weight decay, clip of the gradient's global norm."""
+
+    lr: Rate
+    eps: Rate
+    weight_decay: Fraction
+    clip_norm: Annotated[float, Field(gt=0.0)]
+
+
+class PretrainParams(Section):
+    """``updates`` of ``batch_size`` windows of ``batch_length`` rows; a checkpoint every ``checkpoint_every``."""
+
+    name: str
+    updates: Positive
+    batch_size: Positive
+    batch_length: Annotated[int, Field(ge=2)]
+    optimizer: OptimizerParams
+    log_every: Positive
+    checkpoint_every: Positive
+    seed: Seed
+
+
+class AgentParams(Section):
+    """Actor, critic and reward head (SPEC.md section 4)."""
+
+    imag_horizon: Positive
+    imag_starts: Annotated[int, Field(ge=0)]
+    discount: Rate
+    lambda_: Fraction = Field(alias="lambda")
+    actor_entropy_coef: Annotated[float, Field(ge=0.0)]
+    min_std: Rate
+    max_std: Annotated[float, Field(gt=0.0)]
+    units: Positive
+    actor_layers: Positive
+    critic_layers: Positive
+    reward_layers: Positive
+    bins: Annotated[int, Field(ge=3)]
+    slow_critic_fraction: Fraction
+    actor_lr: Rate
+    critic_lr: Rate
+
+
+class BCParams(Section):
+    """Behaviour cloning of the retrieved episodes (paper G.1)."""
+
+    updates: Positive
+    batch_size: Positive
+    lr: Rate
+    frame_stack: Positive
+    shift_pad: Annotated[int, Field(ge=0)]
+    channels: Annotated[list[Positive], Field(min_length=4, max_length=4)]
+    bottleneck: Positive
+    units: Positive
+
+
+class GuidanceParams(Section):
+    """Probability of a guidance window: linear from ``start`` to ``end`` over ``env_steps`` decisions."""
+
+    start: Fraction
+    end: Fraction
+    env_steps: Positive
+
+
+class MethodParams(Section):
+    """One column of the comparison: which of GSA's ingredients are on.
+
+    ``fine_tune``: full (default), autoencoder (encoder and decoder only) or dynamics (RSSM only).
+    """
+
+    pretrained: bool
+    rehearsal_fraction: Fraction
+    guidance: bool
+    fine_tune: Literal["full", "autoencoder", "dynamics"]
+
+
+class FinetuneParams(Section):
+    """Budgets in ``_frames`` are simulator steps (action repeat included). Update ratio: replayed rows a decision."""
+
+    tasks: list[str]
+    methods: list[str]
+    seeds: list[Seed]
+    total_frames: Positive
+    warmup_frames: Positive
+    max_warmup_episodes: Positive
+    eval_every_frames: Positive
+    eval_episodes: Positive
+    batch_size: Positive
+    batch_length: Annotated[int, Field(ge=2)]
+    replay_ratio: Annotated[float, Field(gt=0.0)]
+    retrieve_episodes: Positive
+    model_optimizer: OptimizerParams
+    guidance_dmc: GuidanceParams
+    guidance_mw: GuidanceParams
+
+    _tasks = field_validator("tasks")(_check_tasks)
+
+
+class ReportParams(Section):
+    """Bootstrap resamples and seed; ``missing``: fail refuses an aggregate over absent runs, zero counts them as 0,
+    drop leaves them out and says so; ``baseline`` and ``treatment`` name the pair of the probability of improvement."""
+
+    resamples: Positive
+    seed: Seed
+    missing: Literal["fail", "zero", "drop"]
+    treatment: str
+    baseline: str
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    render: RenderParams
+    collect_data: CollectDataParams
+    explore_data: ExploreDataParams
+    convert: ConvertParams
+    world_model: WorldModelParams
+    pretrain: PretrainParams
+    agent: AgentParams
+    bc: BCParams
+    finetune: FinetuneParams
+    methods: dict[str, MethodParams]
+    report: ReportParams
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Params":
+        for name in (*self.finetune.methods, self.report.treatment, self.report.baseline):
+            if name not in self.methods:
+                raise ValueError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
+        for task in self.finetune.tasks:
+            width = get_task(task).action_dim
+            if width > self.world_model.action_dim:
+                raise ValueError(
+                    f"{task} has {width} actions, more than world_model.action_dim = {self.world_model.action_dim}; raise it"
+                )
+        return self
+
+
+def load_params(path: Path = Path("params.yaml"), overrides: dict[str, Any] | None = None) -> Params:
+    """Read, override and check the parameters.
+
+    ``overrides`` maps dotted keys to values; None values are ignored (a flag that was not given).
+
+    Raises:
+        ParamsError: the file is missing or no YAML, or keys are unknown, misspelt, missing or out of range;
+            one message names each of them with its value and the nearest valid key.
+    """
+    if not path.is_file():
+        raise ParamsError(f"no parameters at {path}; run inside the project or pass --params")
+    try:
+        tree = YAML(typ="safe").load(path.read_text())
+    except YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{path} holds {type(tree).__name__}, expected sections")
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _override(tree, key, value, path)
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: " + "; ".join(_describe(e) for e in error.errors())) from error
+
+
+def _override(tree: dict[str, Any], key: str, value: Any, path: Path) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        if not isinstance(tree.get(parent), dict):
+            raise ParamsError(f"{path} has no section {parent!r} (from {key})")
+        tree = tree[parent]
+    tree[last] = value
+
+
+def _describe(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "params"
+    if error["type"] == "extra_forbidden":
+        model: Any = Params
+        for part in error["loc"][:-1]:
+            annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else MethodParams
+            model = annotation
+        names = [f.alias or n for n, f in model.model_fields.items()]
+        near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1, cutoff=0.0)
+        return f"unknown key {key} = {error['input']!r}, nearest valid key {near[0] if near else names}"
+    if error["type"] == "missing":
+        return f"missing key {key}"
+    return f"{key} = {error['input']!r}: {error['msg']}" if key != "params" else error["msg"]

@@ -1,0 +1,47 @@
+"""The errors a user can cause or mend. Each message says what, where, expected, found and what to do.
+
+The command line prints the message on one line and exits with the class's ``exit_code``; anything else that
+escapes a stage is a bug of ours and keeps its traceback.
+"""
+
+
+class GSAError(Exception):
+    """Base of every error with a one-line message for the user."""
+
+    exit_code = 1
+
+
+class ParamsError(GSAError):
+    """A parameter, flag or task name is unknown, misspelt or out of range."""
+
+    exit_code = 2
+
+
+class DataError(GSAError):
+    """Input data is empty, malformed, too short, non-finite or missing."""
+
+    exit_code = 3
+
+
+class ArtifactError(GSAError):
+    """Something the pipeline made (model, index, shard, checkpoint) is missing, damaged or belongs to another model."""
+
+    exit_code = 4
+
+
+class ResourceError(GSAError):
+    """The machine lacks something: a GL library, disk space, the pinned versions of packages."""
+
+    exit_code = 5
+
+
+class LockError(GSAError):
+    """Another live process is writing the same output."""
+
+    exit_code = 6
+
+
+class TrainingError(GSAError):
+    """Training produced a non-finite loss or gradient."""
+
+    exit_code = 7
