@@ -5,6 +5,7 @@ share it, after the package. Defaults live in params.yaml alone, never here.
 """
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -60,6 +61,7 @@ class ExploreDataParams(Section):
 
     ``train_env_steps`` decisions are run without rendering; ``episodes`` of them, evenly spread over training, are
     replayed with rendering and kept. ``method`` is the intrinsic reward (``random`` and ``ou`` learn nothing).
+    ``failed_gate``: what happens to data that covers too little or saturates; refuse is an error, keep records it.
     """
 
     domains: list[str]
@@ -72,7 +74,9 @@ class ExploreDataParams(Section):
     lr: Rate
     discount: Rate
     action_std: Annotated[float, Field(gt=0.0, le=1.0)]
+    intrinsic_nstep: Positive
     episodes: Positive
+    failed_gate: Literal["refuse", "keep"]
     seed: Seed
 
     @field_validator("domains")
@@ -251,6 +255,23 @@ class Params(Section):
                     f"{task} has {width} actions, more than world_model.action_dim = {self.world_model.action_dim}; raise it"
                 )
         return self
+
+
+def select(params: Params, keys: Iterable[str]) -> dict[str, Any]:
+    """The values of dotted keys, e.g. ``render`` or ``collect_data.episodes``, as plain data for ``open_run``.
+
+    A stage names the keys it reads once; they are what its output is stamped with and what dvc.yaml lists.
+    """
+    tree = params.model_dump(by_alias=True)
+    chosen: dict[str, Any] = {}
+    for key in keys:
+        value: Any = tree
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise ParamsError(f"unknown parameter {key!r}: {part!r} is not among {', '.join(value)}")
+            value = value[part]
+        chosen[key] = value
+    return chosen
 
 
 def load_params(path: Path = Path("params.yaml"), overrides: dict[str, Any] | None = None) -> Params:

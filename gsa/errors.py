@@ -45,3 +45,9 @@ class TrainingError(GSAError):
     """Training produced a non-finite loss or gradient."""
 
     exit_code = 7
+
+
+class StoppedError(GSAError):
+    """A signal asked the run to stop; what a checkpoint holds is kept and the same command resumes."""
+
+    exit_code = 75

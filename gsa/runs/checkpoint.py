@@ -1,0 +1,227 @@
+"""Checkpoints to resume from, and finished weights to build on. Both are checked against a sha256 before they are used.
+
+A checkpoint holds tensors and plain Python values only, because it is read with ``weights_only=True``: numpy arrays go
+in as tensors (``torch.from_numpy``), generators as ``bit_generator.state`` or ``get_state()``.
+"""
+
+import errno
+import json
+import logging
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gsa.errors import ArtifactError, ResourceError, StoppedError
+from gsa.runs.fingerprint import file_sha256, plain
+
+log = logging.getLogger(__name__)
+
+KEEP = 2
+"""Checkpoints kept; the older one is the way out when the newer is damaged."""
+
+WEIGHTS_FILE = "weights.safetensors"
+META_FILE = "meta.json"
+
+
+class CheckpointStore:
+    """Numbered checkpoints of one run in one folder, valid for one fingerprint.
+
+    ``stop_requested`` is set by a signal; the save after it raises StoppedError, so that work ends where it is kept.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.stop_requested = False
+        self.in_use = False
+        self._discard_foreign()
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Keep ``state`` as the progress after ``step``; it is complete on disk before older ones are removed.
+
+        Raises:
+            TypeError: the state holds something that ``weights_only`` loading would refuse.
+            ResourceError: the disk is full.
+            StoppedError: a signal asked for an end; the state is saved.
+        """
+        import torch  # late: the command line and the report run without it
+
+        self.in_use = True
+        _check_plain(state, "state")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:010d}.pt"
+        write_atomically(path, lambda tmp: torch.save(dict(state), tmp))
+        entry = {"step": step, "sha256": file_sha256(path), "bytes": path.stat().st_size, "fingerprint": self.fingerprint}
+        write_atomically(path.with_suffix(".json"), lambda tmp: tmp.write_text(json.dumps(entry)))
+        for old in self._entries()[KEEP:]:
+            old.unlink()
+            old.with_suffix(".pt").unlink(missing_ok=True)
+        if self.stop_requested:
+            raise StoppedError(f"stopped by a signal after step {step}; the same command resumes there")
+
+    def latest(self) -> tuple[int, dict[str, Any]] | None:
+        """The newest undamaged checkpoint as ``(step, state)``, None when there is none to resume from.
+
+        Raises:
+            ArtifactError: checkpoints exist and every one of them is damaged.
+        """
+        self.in_use = True
+        entries = self._entries()
+        for entry in entries:
+            try:
+                step, state = self._read(entry)
+            except ArtifactError as error:
+                log.warning("%s; trying the one before", error)
+                continue
+            log.info("resuming after step %d from %s", step, entry.with_suffix(".pt"))
+            return step, state
+        if entries:
+            raise ArtifactError(f"every checkpoint in {self.folder} is damaged; delete that folder to start over")
+        return None
+
+    def clear(self) -> None:
+        """Remove everything; the run has finished."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def _entries(self) -> list[Path]:
+        """Manifest files, newest first; a checkpoint without one was never completed."""
+        return sorted(self.folder.glob("step-*.json"), reverse=True)
+
+    def _read(self, entry: Path) -> tuple[int, dict[str, Any]]:
+        import torch
+
+        path = entry.with_suffix(".pt")
+        try:
+            manifest = json.loads(entry.read_text())
+            expected, step = manifest["sha256"], int(manifest["step"])
+            found = file_sha256(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise ArtifactError(f"checkpoint {path} is damaged ({error})") from error
+        if found != expected:
+            raise ArtifactError(f"checkpoint {path} is damaged (sha256 {found[:12]}, expected {expected[:12]})")
+        try:
+            return step, torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise ArtifactError(f"checkpoint {path} cannot be read ({str(error).splitlines()[0]})") from error
+
+    def _discard_foreign(self) -> None:
+        """Start over when parameters, inputs or code are not those the checkpoints were made with."""
+        for entry in self._entries():
+            try:
+                made_with = json.loads(entry.read_text())["fingerprint"]
+            except (ValueError, KeyError, TypeError):
+                continue  # damaged: latest() names it
+            if made_with != self.fingerprint:
+                log.warning("%s was made with other parameters, inputs or code; starting fresh", self.folder)
+                self.clear()
+                return
+
+
+def save_weights(folder: Path, state_dict: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Write ``weights.safetensors`` and ``meta.json`` into ``folder``.
+
+    ``meta`` says what made them: the parameter section, the action width, the digest of the parent artefact.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # safetensors refuses views that share storage; clones are what a reader wants anyway.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    path = folder / WEIGHTS_FILE
+    write_atomically(path, lambda tmp: save_file(tensors, tmp))
+    record = {**plain(meta), "sha256": file_sha256(path)}
+    write_atomically(folder / META_FILE, lambda tmp: tmp.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n"))
+
+
+def load_weights(
+    folder: Path, like: Mapping[str, Any] | None = None, expect: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what ``save_weights`` wrote: ``(state_dict, meta)``, on the CPU.
+
+    Args:
+        folder: Where the two files lie.
+        like: The ``state_dict()`` of the module to load into; names, shapes and dtypes must agree.
+        expect: Entries ``meta`` must have, e.g. ``{"action_dim": 12, "world_model": params.world_model}``.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, a weight is not finite, or the first difference to ``like`` or
+            ``expect`` by name, with expected and found.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS_FILE
+    for file in (path, folder / META_FILE):
+        if not file.is_file():
+            raise ArtifactError(f"no weights at {folder}: {file.name} is missing; run the stage that makes it first")
+    try:
+        meta = dict(json.loads((folder / META_FILE).read_text()))
+    except ValueError as error:
+        raise ArtifactError(f"{folder / META_FILE} is damaged ({error}); make {folder} again") from error
+    if meta.get("sha256") != file_sha256(path):
+        raise ArtifactError(f"{path} is damaged: its sha256 is not the one in {META_FILE}; make {folder} again")
+    for key, value in plain(expect or {}).items():
+        if meta.get(key) != value:
+            raise ArtifactError(f"{folder} was made with {key} = {meta.get(key)}, expected {value}; make it again")
+    state = load_file(path)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ArtifactError(f"{path}: weight {name} holds NaN or Inf; make {folder} again")
+    if like is not None:
+        _check_same_shape(path, state, like)
+    return state, meta
+
+
+def _check_same_shape(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for name in sorted({*expected, *found}):
+        want, have = (
+            f"{tuple(tree[name].shape)} {tree[name].dtype}" if name in tree else "nothing" for tree in (expected, found)
+        )
+        if want != have:
+            raise ArtifactError(f"{path} belongs to another model: weight {name} expected {want}, found {have}")
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary neighbour of ``path``, flush it and move it into place.
+
+    Raises:
+        ResourceError: the disk or quota is full; nothing is left behind and ``path`` is as it was.
+    """
+    tmp = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    try:
+        write(tmp)
+        with tmp.open("rb") as stream:
+            os.fsync(stream.fileno())
+        tmp.replace(path)
+    except (OSError, RuntimeError) as error:
+        free = shutil.disk_usage(path.parent).free
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        # torch says "unexpected pos 704 vs 598" when the disk fills up
+        if full or "unexpected pos" in str(error):
+            raise ResourceError(f"no space left writing {path} ({free / 1e6:.0f} MB free); free some and rerun") from error
+        raise
+    finally:
+        tmp.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check_plain(value: Any, where: str) -> None:
+    """Refuse at save time what would only fail at resume time."""
+    import torch
+
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple | set):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{where}[{index}]")
+    elif type(value) not in (type(None), bool, int, float, str, bytes) and not isinstance(value, torch.Tensor):
+        raise TypeError(f"{where} is {type(value).__name__}; a checkpoint holds tensors and plain Python values only")

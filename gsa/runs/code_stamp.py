@@ -1,0 +1,106 @@
+"""A hash of the code that decides a stage's output: what DVC and checkpoints compare instead of source files.
+
+The hash covers the syntax trees, without docstrings (comments never enter a tree), of the stage's module and of every
+module of ours that it imports, directly or through others, at the top or inside functions. So an edited comment reruns
+nothing and an edited loss reruns what uses it.
+"""
+
+import ast
+import hashlib
+from pathlib import Path
+
+from gsa.errors import ParamsError
+
+PACKAGES = ("gsa", "stages")
+
+NOT_STAMPED = frozenset(
+    {
+        "gsa.config",  # parameters are tracked by value (params: in dvc.yaml)
+        "gsa.errors",  # messages
+        # When and where an output is written, never what is in it:
+        "gsa.runs.code_stamp",
+        "gsa.runs.fingerprint",
+        "gsa.runs.run_dir",
+        "stages.progress",
+    }
+)
+
+SOURCE_ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds the packages ``gsa`` and ``stages``."""
+
+
+def code_stamp(stage: str, root: Path = SOURCE_ROOT) -> str:
+    """sha256 over the modules behind ``stages/<stage>.py``; ``stage`` is written with dashes or underscores.
+
+    Raises:
+        ParamsError: there is no such stage module.
+    """
+    digest = hashlib.sha256()
+    for module in stage_modules(stage, root):
+        digest.update(f"{module}\n{_canonical(_module_file(module, root))}\n".encode())
+    return digest.hexdigest()
+
+
+def stage_modules(stage: str, root: Path = SOURCE_ROOT) -> list[str]:
+    """Sorted names of our modules that the stage's code can reach, less ``NOT_STAMPED``."""
+    start = f"stages.{stage.replace('-', '_')}"
+    if _module_file(start, root) is None:
+        raise ParamsError(f"no stage {stage!r}: {root / start.replace('.', '/')}.py does not exist")
+    seen: set[str] = set()
+    queue = [start]
+    while queue:
+        module = queue.pop()
+        if module in seen or module in NOT_STAMPED:
+            continue
+        seen.add(module)
+        queue.extend(_imports(module, root))
+    return sorted(seen)
+
+
+def _module_file(module: str, root: Path) -> Path | None:
+    base = root.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imports(module: str, root: Path) -> set[str]:
+    """Our modules named by any import statement of ``module``, with the packages whose __init__ they run."""
+    path = _module_file(module, root)
+    assert path is not None
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            named.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            # `from gsa.envs import dmc` may name a module or an attribute: both are tried.
+            named.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("gsa."):
+            named.add(node.value.partition(":")[0])  # registries name modules as text, imported when asked for
+    found: set[str] = set()
+    for name in named:
+        parts = name.split(".")
+        if parts[0] in PACKAGES:
+            prefixes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            found.update(prefix for prefix in prefixes if _module_file(prefix, root))
+    return found
+
+
+def _canonical(path: Path | None) -> str:
+    """The module's syntax tree as text: no docstrings, comments, line numbers or layout."""
+    assert path is not None
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            # Attribute docstrings are bare strings anywhere in a body; none of them does anything.
+            node.body = [s for s in node.body if not _is_bare_string(s)]
+    return ast.dump(tree)
+
+
+def _is_bare_string(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

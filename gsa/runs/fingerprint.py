@@ -1,0 +1,128 @@
+"""What identifies data: a digest of contents, taken from ``run.json`` where a stage made the folder.
+
+``digest_path`` is the identity of an input; ``stat_path`` a cheap token that changes when a file is touched, so that
+the end of a run can tell at no cost that nothing moved beneath it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from gsa.errors import ArtifactError
+
+RUN_FILE = "run.json"
+"""Name of the file in which every output folder describes itself."""
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON types: pydantic models become dicts, paths text, tuples lists."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def fingerprint(value: Any) -> str:
+    """sha256 of the canonical JSON of ``value`` (models, dicts, lists, numbers, text); key order does not matter."""
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """``{relative path: {sha256, bytes}}`` of every file below ``folder`` but its own run.json, sorted by path."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / RUN_FILE)
+    return {
+        p.relative_to(folder).as_posix(): {"sha256": file_sha256(p), "bytes": p.stat().st_size} for p in files
+    }
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """The run.json of an output folder, or None when no stage made it.
+
+    Raises:
+        ArtifactError: run.json is not readable JSON or lacks the keys every stage writes.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text())
+        outputs, digest = record["outputs"], record["digest"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error!r}); run the stage that makes {folder} again") from error
+    if digest != fingerprint(outputs):
+        raise ArtifactError(f"{path} is damaged: its digest does not fit its list of outputs; make {folder} again")
+    return dict(record)
+
+
+def digest_path(path: Path) -> str:
+    """sha256 identity of a file or folder by content.
+
+    A folder with a run.json is identified by the digest recorded there, after checking that the files it lists
+    exist with their recorded sizes; other folders by their members, recursively.
+
+    Raises:
+        ArtifactError: a recorded file is missing or has another size.
+    """
+    if path.is_file():
+        return file_sha256(path)
+    record = read_run(path)
+    if record is None:
+        members = sorted(p for p in path.iterdir() if not _transient(p.name))
+        return fingerprint({p.name: digest_path(p) for p in members})
+    for name, expected in record["outputs"].items():
+        file = path / name
+        found = file.stat().st_size if file.is_file() else None
+        if found != expected["bytes"]:
+            what = "missing" if found is None else f"{found} bytes"
+            raise ArtifactError(f"{file} is {what}, run.json says {expected['bytes']} bytes; make {path} again")
+    return str(record["digest"])
+
+
+def verify(folder: Path) -> int:
+    """Compare every file of an output folder with its recorded sha256; returns how many were checked.
+
+    Raises:
+        ArtifactError: the first file that is missing, differs, or is not listed.
+    """
+    record = read_run(folder)
+    if record is None:
+        raise ArtifactError(f"{folder} has no {RUN_FILE}; nothing says what it should hold")
+    found = hash_files(folder)
+    for name in sorted({*record["outputs"], *found}):
+        if record["outputs"].get(name) != found.get(name):
+            expected, actual = record["outputs"].get(name, "nothing"), found.get(name, "nothing")
+            raise ArtifactError(f"{folder / name} is damaged: expected {expected}, found {actual}; make {folder} again")
+    return len(found)
+
+
+def stat_path(path: Path) -> str:
+    """A token over names, sizes and modification times below ``path``; "missing" when it is gone."""
+    if not path.exists():
+        return "missing"
+    entries = []
+    for root, folders, files in os.walk(path) if path.is_dir() else [(str(path.parent), [], [path.name])]:
+        folders[:] = sorted(name for name in folders if not _transient(name))
+        for name in sorted(name for name in files if not _transient(name)):
+            info = (Path(root) / name).stat()
+            entries.append([root, name, info.st_size, info.st_mtime_ns])
+    return fingerprint(entries)
+
+
+def _transient(name: str) -> bool:
+    """Locks and half-written neighbours (see run_dir) are no content."""
+    return ".tmp." in name or ".old." in name or (name.startswith(".") and name.endswith(".lock"))

@@ -1,0 +1,283 @@
+"""``open_run``: an output folder appears whole or not at all, and says what made it.
+
+The stage writes into ``<name>.tmp.<pid>`` beside the output; leaving the block without an error moves it into place.
+Whatever fails leaves the old output as it was. One process at a time may write an output (``flock``), parameters and
+inputs are read again at the end, and SIGTERM or Ctrl-C stops at the next checkpoint with exit code 75.
+"""
+
+import ctypes
+import fcntl
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pydantic import BaseModel
+
+from gsa.errors import ArtifactError, LockError, ParamsError, StoppedError
+from gsa.runs.checkpoint import CheckpointStore
+from gsa.runs.code_stamp import code_stamp
+from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, plain, stat_path
+
+log = logging.getLogger(__name__)
+
+Sections = BaseModel | Mapping[str, Any]
+
+STATE_DIR = Path(".gsa")
+"""Checkpoints live here, outside every output: DVC deletes an output before it runs the stage."""
+
+STOP_GRACE_S = 30.0
+"""Seconds between a polite signal and giving up on reaching the next checkpoint."""
+
+MADE_BY = {"raw": "collect-data", "offline": "convert", "model": "pretrain", "index": "build-index", "runs": "finetune"}
+"""Which command makes an input of that name."""
+
+PACKAGES = ("torch", "numpy", "mujoco", "dm_control", "metaworld", "gymnasium", "faiss-cpu", "pyarrow", "pandas", "dvc")
+
+ENVIRONMENT = ("MUJOCO_GL", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTHONHASHSEED")
+
+
+@dataclass
+class Run:
+    """One execution of a stage. Write files below ``path``; save progress in ``checkpoints``.
+
+    ``fingerprint`` stands for parameters, inputs and code; ``inputs`` holds the digest of each input. Loops that can
+    save at any time poll ``stop_requested`` and save: the save then raises StoppedError, and the next run resumes.
+    """
+
+    path: Path
+    stage: str
+    item: str
+    fingerprint: str
+    inputs: dict[str, str]
+    checkpoints: CheckpointStore
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Extra facts for run.json, e.g. the device or counts."""
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a signal asked for an end."""
+        return self.checkpoints.stop_requested
+
+
+@contextmanager
+def open_run(
+    out_dir: Path,
+    stage: str,
+    params: Sections,
+    inputs: Mapping[str, Path],
+    item: str = "",
+    reread: Callable[[], Sections] | None = None,
+    state_dir: Path = STATE_DIR,
+) -> Iterator[Run]:
+    """Run a stage into ``out_dir``.
+
+    Args:
+        out_dir: The output folder; its old contents are replaced on success only.
+        stage: The command's name, e.g. ``collect-data``.
+        params: Exactly the parameters the stage reads (``gsa.config.select``); they enter the fingerprint.
+        inputs: Input files or folders by name (``raw``, ``offline``, ``model``, ``index``, ...).
+        item: Which item of a matrix this is, e.g. ``gsa_mw-reach_s0``.
+        reread: Called at the end; must return what ``params`` was, else the parameters changed during the run.
+        state_dir: Where checkpoints live.
+
+    Raises:
+        ArtifactError: an input is missing or damaged, or changed while the stage ran.
+        ParamsError: the parameters changed while the stage ran.
+        LockError: another process writes this output.
+        StoppedError: a signal arrived.
+    """
+    out_dir = Path(os.path.abspath(out_dir))  # noqa: PTH100 - resolve() would follow a link the user placed
+    started, clock = datetime.now(UTC), time.monotonic()
+    digests = {name: _digest_input(name, path) for name, path in inputs.items()}
+    states = {name: stat_path(path) for name, path in inputs.items()}
+    stamp = {"stage": stage, "item": item, "params": plain(params), "inputs": digests, "code": code_stamp(stage)}
+    mark = fingerprint(stamp)
+    checkpoint_dir = state_dir / "checkpoints" / (f"{stage}-{item}" if item else stage)
+    if os.environ.get("DVC_STAGE"):
+        die_with_parent()
+    with ExitStack() as stack:
+        stack.enter_context(hold_lock(out_dir.with_name(f".{out_dir.name}.lock"), out_dir))
+        stack.enter_context(hold_lock(checkpoint_dir.with_name(f".{checkpoint_dir.name}.lock"), checkpoint_dir))
+        _sweep(out_dir)
+        store = CheckpointStore(checkpoint_dir, mark)
+        stack.enter_context(_stop_on_signals(store))
+        tmp = out_dir.with_name(f"{out_dir.name}.tmp.{os.getpid()}")
+        tmp.mkdir()
+        stack.callback(shutil.rmtree, tmp, ignore_errors=True)
+        run = Run(tmp, stage, item, mark, digests, store)
+        yield run
+        _check_unchanged(params, reread, inputs, digests, states)
+        record = {
+            **stamp,
+            "fingerprint": mark,
+            "started": started.isoformat(timespec="seconds"),
+            "duration_s": round(time.monotonic() - clock, 3),
+            **_circumstances(),
+            "notes": plain(run.notes),
+        }
+        _publish(tmp, out_dir, record)
+        store.clear()
+
+
+def die_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies, so that killing dvc (or a pool's owner) leaves no orphan training."""
+    pr_set_pdeathsig = 1
+    if platform.system() == "Linux":
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+@contextmanager
+def hold_lock(lock: Path, guarded: Path) -> Iterator[None]:
+    """Hold an exclusive ``flock`` on the file ``lock`` for the length of the block; it vanishes with the process.
+
+    Raises:
+        LockError: another process holds it; the message names its pid, host and start.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = lock.open("a+")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            holder = handle.read().strip() or "an unknown process"
+            handle.close()
+            raise LockError(f"{guarded} is being written by {holder}; wait for it or stop it") from error
+        # The last holder unlinks the file: a lock on a name that is gone (or is another file by now) protects nothing.
+        if lock.exists() and os.fstat(handle.fileno()).st_ino == lock.stat().st_ino:
+            break
+        handle.close()
+    try:
+        handle.truncate(0)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {started}")
+        handle.flush()
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        handle.close()
+
+
+def _digest_input(name: str, path: Path) -> str:
+    if not path.exists():
+        command = MADE_BY.get(name)
+        raise ArtifactError(f"no {name} at {path}: " + (f"run `gsa {command}` first" if command else "check the path"))
+    return digest_path(path)
+
+
+def _sweep(out_dir: Path) -> None:
+    """Remove what killed runs left. The lock is held, so every temporary neighbour is stale."""
+    for old in out_dir.parent.glob(f"{out_dir.name}.old.*"):
+        if not out_dir.exists():  # killed between the two renames of _publish
+            old.rename(out_dir)
+            log.warning("restored %s from %s", out_dir, old.name)
+        else:
+            shutil.rmtree(old)
+    for stale in out_dir.parent.glob(f"{out_dir.name}.tmp.*"):
+        log.warning("removing %s, left by a run that died", stale)
+        shutil.rmtree(stale)
+
+
+def _check_unchanged(
+    params: Sections,
+    reread: Callable[[], Sections] | None,
+    inputs: Mapping[str, Path],
+    digests: Mapping[str, str],
+    states: Mapping[str, str],
+) -> None:
+    """DVC records parameters and inputs as they are at the end of a run; refuse to finish if they are not those used."""
+    if reread is not None and (now := plain(reread())) != (before := plain(params)):
+        changed = sorted(key for key in {*now, *before} if now.get(key) != before.get(key))
+        raise ParamsError(f"parameters changed while the stage ran: {', '.join(changed)}; run it again")
+    for name, path in inputs.items():
+        if stat_path(path) != states[name] and (not path.exists() or digest_path(path) != digests[name]):
+            raise ArtifactError(f"input {name} at {path} changed while the stage ran; run it again")
+
+
+def _circumstances() -> dict[str, Any]:
+    """Library versions, code revision, environment and memory: what explains a difference between two runs."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "git_revision": _git_revision(),
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def _git_revision() -> str | None:
+    """The commit, with ``+`` when tracked files differ from it; None outside a git repository."""
+
+    def git(*args: str) -> str:
+        command = ["git", *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _publish(tmp: Path, out_dir: Path, record: dict[str, Any]) -> None:
+    """Write run.json, flush everything to disk and move the folder into place."""
+    outputs = hash_files(tmp)
+    record |= {"outputs": outputs, "digest": fingerprint(outputs)}
+    (tmp / RUN_FILE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    for path in [*tmp.rglob("*"), tmp]:
+        _fsync(path)
+    old = out_dir.with_name(f"{out_dir.name}.old.{os.getpid()}")
+    if out_dir.exists():
+        out_dir.rename(old)
+    tmp.rename(out_dir)
+    _fsync(out_dir.parent)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _stop_on_signals(store: CheckpointStore) -> Iterator[None]:
+    """First signal: stop at the next checkpoint, or at once where none is kept; a second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if store.stop_requested or not store.in_use:
+            raise StoppedError(f"stopped by {name}; the same command " + ("resumes" if store.in_use else "starts over"))
+        log.warning("%s: stopping at the next checkpoint, at most %d s", name, STOP_GRACE_S)
+        store.stop_requested = True
+        signal.setitimer(signal.ITIMER_REAL, STOP_GRACE_S)
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    previous = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
