@@ -1,0 +1,120 @@
+"""Actor and critic that learn in imagination (SPEC.md section 4, Eq. 2)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from gsa.agents.returns import lambda_return, trajectory_weight
+from gsa.config import AgentParams
+from gsa.nets.blocks import mlp
+from gsa.nets.distributions import TwoHot, normal_entropy, sample_truncated_normal
+from gsa.world_model.rssm import RSSM, State
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Gradients pass through these modules but not into their weights, which saves half of their backward pass."""
+    params = [p for m in modules for p in m.parameters() if p.requires_grad]
+    for p in params:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in params:
+            p.requires_grad_(True)
+
+
+class Actor(nn.Module):
+    """pi(a | h, z): mean and std of a clipped normal over A padded actions; ``action_mask`` is 1 on the task's own."""
+
+    action_mask: Tensor
+
+    def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: AgentParams):
+        super().__init__()
+        self.net = mlp(feat_dim, params.units, params.actor_layers, 2 * len(action_mask))
+        self.min_std, self.max_std = params.min_std, params.max_std
+        self.register_buffer("action_mask", action_mask)
+
+    def forward(self, feat: Float[Tensor, "*N F"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N A"]]:
+        """Mean in [-1, 1] (0 on padded dimensions) and std in [min_std, max_std]."""
+        mean, std = self.net(feat).chunk(2, -1)
+        # + 2 starts the std near its maximum, as in the authors' release
+        return torch.tanh(mean) * self.action_mask, (self.max_std - self.min_std) * torch.sigmoid(std + 2) + self.min_std
+
+    def sample(self, mean: Float[Tensor, "*N A"], std: Float[Tensor, "*N A"]) -> Float[Tensor, "*N A"]:
+        """Differentiable sample, 0 on padded dimensions (the release misspelt this mask away)."""
+        return sample_truncated_normal(mean, std) * self.action_mask
+
+
+class ImaginedTrajectory(NamedTuple):
+    """States 0..H (0 is a posterior state) and the policy's entropy at states 0..H-1."""
+
+    feat: Float[Tensor, "H B F"]
+    entropy: Float[Tensor, "G B"]
+
+
+def imagine(rssm: RSSM, actor: Actor, start: State, horizon: int) -> ImaginedTrajectory:
+    """Roll the prior forward from ``start``; the actor sees states without gradient, its actions carry it.
+
+    Gradients of later rewards and values reach earlier actions through the dynamics (dynamics gradient).
+    """
+    state = start
+    feats, entropies = [start.feat], []
+    for _ in range(horizon):
+        mean, std = actor(feats[-1].detach())
+        entropies.append(normal_entropy(std, actor.action_mask.expand_as(std)))
+        state = rssm.img_step(state, actor.sample(mean, std))
+        feats.append(state.feat)
+    return ImaginedTrajectory(torch.stack(feats), torch.stack(entropies))
+
+
+class ActorCritic(nn.Module):
+    """Actor, critic and the critic's slow copy; ``losses`` computes both objectives on one imagined trajectory."""
+
+    def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: AgentParams):
+        super().__init__()
+        self.params = params
+        self.two_hot = TwoHot(params.bins)
+        self.actor = Actor(feat_dim, action_mask, params)
+        self.critic = mlp(feat_dim, params.units, params.critic_layers, params.bins, zero_init=True)
+        self.slow_critic = mlp(feat_dim, params.units, params.critic_layers, params.bins, zero_init=True)
+        self.slow_critic.load_state_dict(self.critic.state_dict())
+        self.slow_critic.requires_grad_(False)
+
+    def losses(
+        self, rssm: RSSM, reward_head: nn.Module, start: State, is_terminal: Bool[Tensor, " B"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """Actor loss, critic loss and metrics from detached start states.
+
+        Actor: -(V_{t+1} + eta H[pi(. | s_t)]) weighted by the discount, t = 0..H-2 (the return that action t leads to).
+        Critic: -ln v(V_t | s_t), t = 0..H-1, on detached states. No gradient reaches model, reward head or slow critic.
+        """
+        params = self.params
+        with frozen(rssm, reward_head):
+            imag = imagine(rssm, self.actor, start, params.imag_horizon)
+            reward = self.two_hot.decode(reward_head(imag.feat[:-1]))
+            value = self.two_hot.decode(self.slow_critic(imag.feat))
+        discount = torch.full_like(reward, params.discount)
+        discount[0] = discount[0] * (~is_terminal).to(reward.dtype)  # nothing follows a terminal state
+        returns = lambda_return(reward, value[:-1], discount, value[-1], params.lambda_)
+        weight = trajectory_weight(discount)
+        objective = returns[1:] + params.actor_entropy_coef * imag.entropy[:-1]
+        actor_loss = -(weight[:-1] * objective).mean()
+        logits = self.critic(imag.feat[:-1].detach())
+        critic_loss = (weight * self.two_hot.loss(logits, returns)).mean()
+        metrics = {
+            "imag_reward": reward.mean().detach(),
+            "imag_return": returns.mean().detach(),
+            "actor_entropy": imag.entropy.mean().detach(),
+        }
+        return actor_loss, critic_loss, metrics
+
+    @torch.no_grad()
+    def update_slow_critic(self) -> None:
+        """Move the slow critic by ``slow_critic_fraction`` towards the critic."""
+        for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
+            slow.lerp_(fast, self.params.slow_critic_fraction)

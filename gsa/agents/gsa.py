@@ -1,0 +1,167 @@
+"""The agent: a world model with a reward head, an actor and a critic. Every method of the comparison is this agent.
+
+One update: world model on online and retrieved rows, reward head on online rows alone, actor and critic in imagination
+from the posterior states of both (SPEC.md section 4).
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gsa.agents.actor_critic import ActorCritic
+from gsa.config import AgentParams, OptimizerParams
+from gsa.episode import Batch, Step, concat_batches
+from gsa.errors import TrainingError
+from gsa.nets.blocks import mlp
+from gsa.nets.distributions import TwoHot
+from gsa.world_model.model import WorldModel
+from gsa.world_model.rssm import State
+
+
+class Optimizer:
+    """Adam over one list of parameters, with a norm clip and a stop before a non-finite gradient does harm."""
+
+    def __init__(self, name: str, parameters: list[nn.Parameter], params: OptimizerParams):
+        self.name, self.parameters, self.clip_norm = name, parameters, params.clip_norm
+        self.adam = torch.optim.Adam(
+            parameters, lr=params.lr, eps=params.eps, weight_decay=params.weight_decay, fused=True
+        )
+
+    def step(self, loss: Float[Tensor, ""]) -> float:
+        """Minimise ``loss`` once; returns the gradient's norm before clipping.
+
+        Raises:
+            TrainingError: loss or gradient is not finite; no weight has changed then.
+        """
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        if not torch.isfinite(norm) or not torch.isfinite(loss):
+            raise TrainingError(f"{self.name}: loss {loss.item()}, gradient norm {norm.item()}; no step was taken")
+        self.adam.step()
+        return float(norm)
+
+
+def fine_tuned_parameters(model: WorldModel, fine_tune: str) -> list[nn.Parameter]:
+    """The world model's weights that fine-tuning may change: full, autoencoder or dynamics (ablation)."""
+    parts: dict[str, list[nn.Module]] = {
+        "full": [model],
+        "autoencoder": [model.encoder, model.decoder],
+        "dynamics": [model.rssm],
+    }
+    return [p for part in parts[fine_tune] for p in part.parameters()]
+
+
+class GSAAgent(nn.Module):
+    """World model, reward head, actor and critic with one optimizer each.
+
+    ``action_dim`` is the task's native width; actions are padded to the model's. ``fine_tune``: see MethodParams.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        action_dim: int,
+        params: AgentParams,
+        model_optimizer: OptimizerParams,
+        fine_tune: str = "full",
+    ):
+        super().__init__()
+        self.params, self.action_dim = params, action_dim
+        self.world_model = world_model
+        mask = torch.zeros(world_model.params.action_dim)
+        mask[:action_dim] = 1
+        feat_dim = world_model.rssm.feat_dim
+        self.two_hot = TwoHot(params.bins)
+        self.reward_head = mlp(feat_dim, params.units, params.reward_layers, params.bins, zero_init=True)
+        self.behavior = ActorCritic(feat_dim, mask, params)
+        trained = fine_tuned_parameters(world_model, fine_tune)
+        world_model.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        actor_opt = model_optimizer.model_copy(update={"lr": params.actor_lr})
+        critic_opt = model_optimizer.model_copy(update={"lr": params.critic_lr})
+        self.optimizers = {
+            "world_model": Optimizer("world model", trained, model_optimizer),
+            "reward": Optimizer("reward head", list(self.reward_head.parameters()), model_optimizer),
+            "actor": Optimizer("actor", list(self.behavior.actor.parameters()), actor_opt),
+            "critic": Optimizer("critic", list(self.behavior.critic.parameters()), critic_opt),
+        }
+
+    def update(self, online: Batch, retrieved: Batch | None) -> dict[str, float]:
+        """One update of everything; returns the loss terms and diagnostics as plain numbers."""
+        batch = online if retrieved is None else concat_batches(online, retrieved)
+        out = self.world_model.loss(batch)
+        metrics = {name: float(value.mean()) for name, value in out.losses.items()}
+        metrics["model_grad_norm"] = self.optimizers["world_model"].step(self.world_model.total_loss(out.losses))
+        post = out.post.detach()
+
+        # Only online rows carry rewards; their features reach the head without gradient.
+        online_feat = post.feat[: len(online.reward)]
+        reward_loss = self.two_hot.loss(self.reward_head(online_feat), online.reward).mean()
+        self.optimizers["reward"].step(reward_loss)
+
+        start, is_terminal = self._imagination_starts(post, batch.is_terminal)
+        actor_loss, critic_loss, imag_metrics = self.behavior.losses(
+            self.world_model.rssm, self.reward_head, start, is_terminal
+        )
+        metrics["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
+        self.optimizers["critic"].step(critic_loss)
+        self.behavior.update_slow_critic()
+        metrics |= {name: float(value) for name, value in (out.metrics | imag_metrics).items()}
+        return metrics | {
+            "reward_loss": float(reward_loss),
+            "actor_loss": float(actor_loss),
+            "critic_loss": float(critic_loss),
+        }
+
+    def _imagination_starts(self, post: State, is_terminal: Tensor) -> tuple[State, Tensor]:
+        """All posterior states of the batch (paper), or ``imag_starts`` of them drawn without replacement."""
+        deter, stoch, terminal = post.deter.flatten(0, 1), post.stoch.flatten(0, 1), is_terminal.flatten()
+        if 0 < self.params.imag_starts < len(deter):
+            chosen = torch.randperm(len(deter))[: self.params.imag_starts]
+            deter, stoch, terminal = deter[chosen], stoch[chosen], terminal[chosen]
+        return State(deter, stoch), terminal
+
+    def training_state(self) -> dict[str, object]:
+        """Weights and optimizer states, for an exact resume."""
+        return {
+            "weights": self.state_dict(),
+            "optimizers": {name: opt.adam.state_dict() for name, opt in self.optimizers.items()},
+        }
+
+    def load_training_state(self, state: dict) -> None:
+        """The inverse of ``training_state``."""
+        self.load_state_dict(state["weights"])
+        for name, opt in self.optimizers.items():
+            opt.adam.load_state_dict(state["optimizers"][name])
+
+
+class AgentPolicy:
+    """The RL policy acting in an environment: filters the latent through every step, whoever chose its action.
+
+    ``explore`` samples actions (training); otherwise the mean is taken (evaluation; the posterior is still sampled).
+    ``executed`` must be told when another policy's action was taken instead.
+    """
+
+    def __init__(self, agent: GSAAgent, explore: bool):
+        self.agent, self.explore = agent, explore
+        self.state = agent.world_model.rssm.initial(1)
+        self.prev_action = torch.zeros(1, agent.world_model.params.action_dim)
+
+    @torch.no_grad()
+    def act(self, step: Step) -> np.ndarray:
+        """Update the latent with the newest image and choose an action, float32 ``(action_dim,)``."""
+        model = self.agent.world_model
+        embed = model.embed(torch.from_numpy(step.image)[None])
+        is_first = torch.tensor([step.is_first])
+        self.state = model.rssm.obs_step(self.state, self.prev_action, embed, is_first)
+        mean, std = self.agent.behavior.actor(self.state.feat)
+        self.prev_action = self.agent.behavior.actor.sample(mean, std) if self.explore else mean
+        return self.prev_action[0, : self.agent.action_dim].numpy()
+
+    def executed(self, action: np.ndarray) -> None:
+        """Record the action that was really taken after the last image."""
+        self.prev_action = torch.zeros_like(self.prev_action)
+        self.prev_action[0, : self.agent.action_dim] = torch.from_numpy(action)

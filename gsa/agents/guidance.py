@@ -1,0 +1,32 @@
+"""Execution guidance: when the cloned policy acts instead of the RL policy (SPEC.md section 4)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gsa.config import GuidanceParams
+
+
+def guidance_prob(params: GuidanceParams, env_step: int) -> float:
+    """Probability of a guidance window, linear from ``start`` to ``end`` over ``env_steps`` decisions, then ``end``."""
+    done = min(env_step / params.env_steps, 1.0)
+    return params.start + (params.end - params.start) * done
+
+
+@dataclass(frozen=True)
+class GuidanceWindow:
+    """The decisions [guide_start, guide_start + guide_length) of one episode; empty when the length is 0."""
+
+    guide_start: int = 0
+    guide_length: int = 0
+
+    def __contains__(self, env_step: int) -> bool:
+        return self.guide_start <= env_step < self.guide_start + self.guide_length
+
+
+def draw_window(prob: float, max_env_steps: int, rng: np.random.Generator) -> GuidanceWindow:
+    """With probability ``prob`` a window of 10%, 20%, ... or 100% of the episode, placed uniformly; else none."""
+    if rng.random() >= prob:
+        return GuidanceWindow()
+    length = round(max_env_steps * int(rng.integers(1, 11)) / 10)
+    return GuidanceWindow(int(rng.integers(0, max_env_steps - length + 1)), length)

@@ -1,0 +1,83 @@
+"""Image encoder and decoder of the world model (SPEC.md section 2), and the one place where images become floats."""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from gsa.nets.blocks import BlockLinear
+
+
+def scale_image(image: UInt8[Tensor, "*N C Y X"]) -> Float[Tensor, "*N C Y X"]:
+    """uint8 in 0..255 to float in [-0.5, 0.5]."""
+    return image.to(torch.get_default_dtype()).div_(255.0).sub_(0.5)
+
+
+def unscale_image(image: Float[Tensor, "*N C Y X"]) -> UInt8[Tensor, "*N C Y X"]:
+    """Float in [-0.5, 0.5] (clamped) to uint8."""
+    return image.add(0.5).mul(255.0).clamp(0, 255).round().to(torch.uint8)
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over channels at each pixel. In channels-last memory the permutes are views, so it costs no copy."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=1e-3)
+
+    def forward(self, x: Float[Tensor, "N C Y X"]) -> Float[Tensor, "N C Y X"]:
+        """Normalise over C."""
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ImageEncoder(nn.Module):
+    """e(o): four convolutions, kernel 4, stride 2, no padding (64 -> 31 -> 14 -> 6 -> 2), ChannelNorm and SiLU.
+
+    ``embed_dim`` is channels[-1] * 2 * 2 (3072 at paper size).
+    """
+
+    def __init__(self, channels: list[int]):
+        super().__init__()
+        widths = [3, *channels]
+        layers: list[nn.Module] = []
+        for i, o in zip(widths, channels, strict=False):
+            layers += [nn.Conv2d(i, o, kernel_size=4, stride=2), ChannelNorm(o), nn.SiLU()]
+        self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.embed_dim = channels[-1] * 4
+
+    def forward(self, image: Float[Tensor, "*N 3 64 64"]) -> Float[Tensor, "*N E"]:
+        """Embed images scaled to [-0.5, 0.5]."""
+        flat = image.flatten(0, -4).contiguous(memory_format=torch.channels_last)
+        return self.conv(flat).reshape(*image.shape[:-3], self.embed_dim)
+
+
+class ImageDecoder(nn.Module):
+    """d(h, z): both mapped to a vector and summed, then transposed convolutions (kernels 5 5 6 6, stride 2) to 64 x 64."""
+
+    def __init__(self, deter: int, stoch_flat: int, hidden: int, blocks: int, channels: list[int]):
+        super().__init__()
+        self.start_dim = channels[-1] * 4
+        self.from_deter = nn.Sequential(
+            BlockLinear(deter, 2 * hidden, blocks),
+            nn.LayerNorm(2 * hidden),
+            nn.SiLU(),
+            nn.Linear(2 * hidden, self.start_dim),
+        )
+        self.from_stoch = nn.Sequential(
+            nn.Linear(stoch_flat, 2 * hidden),
+            nn.LayerNorm(2 * hidden),
+            nn.SiLU(),
+            nn.Linear(2 * hidden, self.start_dim),
+        )
+        widths = [self.start_dim, *reversed(channels[:-1]), 3]
+        layers: list[nn.Module] = []
+        for i, o, kernel in zip(widths, widths[1:], (5, 5, 6, 6), strict=False):
+            layers.append(nn.ConvTranspose2d(i, o, kernel, stride=2))
+            if o != 3:
+                layers += [ChannelNorm(o), nn.SiLU()]
+        self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+    def forward(self, deter: Float[Tensor, "*N D"], stoch: Float[Tensor, "*N Z"]) -> Float[Tensor, "*N 3 64 64"]:
+        """Reconstruct images in [-0.5, 0.5] (unclamped) from h and the flattened z."""
+        x = self.from_deter(deter) + self.from_stoch(stoch)
+        image = self.conv(x.reshape(-1, self.start_dim, 1, 1))
+        return image.reshape(*deter.shape[:-1], 3, 64, 64)

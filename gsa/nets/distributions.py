@@ -1,0 +1,94 @@
+"""Distributions of the world model and the heads, as functions on logits; each can be checked against its formula."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def unimix_log_prob(logits: Float[Tensor, "*N K"], unimix: float) -> Float[Tensor, "*N K"]:
+    """Log-probabilities of a categorical mixed with ``unimix`` uniform, so that no class is ever impossible."""
+    if unimix == 0.0:
+        return F.log_softmax(logits, -1)
+    return torch.log((1 - unimix) * F.softmax(logits, -1) + unimix / logits.shape[-1])
+
+
+def sample_straight_through(
+    log_prob: Float[Tensor, "*N K"], noise: Float[Tensor, "*N K"] | None = None
+) -> Float[Tensor, "*N K"]:
+    """A one-hot sample whose gradient is that of the probabilities (straight-through).
+
+    ``noise`` are standard exponentials, drawn here when None: argmax(p / e) is a sample of p (Gumbel's trick).
+    """
+    prob = log_prob.exp()
+    if noise is None:
+        noise = torch.empty_like(prob).exponential_()
+    one_hot = F.one_hot((prob.detach() / noise).argmax(-1), prob.shape[-1]).to(prob.dtype)
+    return one_hot + prob - prob.detach()
+
+
+def categorical_kl(
+    log_q: Float[Tensor, "*N S K"], log_p: Float[Tensor, "*N S K"]
+) -> Float[Tensor, "*N"]:
+    """KL(q || p) in nats, summed over the S independent categoricals."""
+    return (log_q.exp() * (log_q - log_p)).sum((-2, -1))
+
+
+def categorical_entropy(log_prob: Float[Tensor, "*N S K"]) -> Float[Tensor, "*N"]:
+    """Entropy in nats, summed over the S independent categoricals."""
+    return -(log_prob.exp() * log_prob).sum((-2, -1))
+
+
+def symlog(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    """sign(x) ln(1 + |x|)."""
+    return torch.sign(x) * torch.log1p(torch.abs(x))
+
+
+def symexp(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    """Inverse of ``symlog``."""
+    return torch.sign(x) * torch.expm1(torch.abs(x))
+
+
+class TwoHot:
+    """Scalars as a categorical over ``bins`` evenly spaced points of [-20, 20] in symlog space (SPEC.md section 4)."""
+
+    def __init__(self, bins: int, low: float = -20.0, high: float = 20.0):
+        self.bins, self.low, self.high = bins, low, high
+
+    def encode(self, x: Float[Tensor, "*N"]) -> Float[Tensor, "*N K"]:
+        """Weights of the two bins around symlog(x), summing to 1; values beyond the range sit on the outer bin."""
+        position = (symlog(x).clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.bins - 1)
+        below = position.floor().clamp(max=self.bins - 2)
+        weight = (position - below).unsqueeze(-1)
+        below = below.long()
+        return (1 - weight) * F.one_hot(below, self.bins) + weight * F.one_hot(below + 1, self.bins)
+
+    def loss(self, logits: Float[Tensor, "*N K"], x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+        """Cross-entropy to the two-hot target; no gradient reaches ``x``."""
+        return -(self.encode(x.detach()) * F.log_softmax(logits, -1)).sum(-1)
+
+    def decode(self, logits: Float[Tensor, "*N K"]) -> Float[Tensor, "*N"]:
+        """symexp of the expected bin."""
+        points = torch.linspace(self.low, self.high, self.bins, device=logits.device, dtype=logits.dtype)
+        return symexp((F.softmax(logits, -1) * points).sum(-1))
+
+
+def sample_truncated_normal(
+    mean: Float[Tensor, "*N A"], std: Float[Tensor, "*N A"], noise: Float[Tensor, "*N A"] | None = None
+) -> Float[Tensor, "*N A"]:
+    """mean + std * noise held to [-1, 1], with the gradient of the unclamped sample (as the authors' release).
+
+    This is a clipped rather than a truncated normal; the name is the paper's.
+    """
+    if noise is None:
+        noise = torch.randn_like(mean)
+    sample = mean + std * noise
+    limit = 1 - 1e-6
+    return sample + (sample.clamp(-limit, limit) - sample).detach()
+
+
+def normal_entropy(std: Float[Tensor, "*N A"], mask: Float[Tensor, "*N A"]) -> Float[Tensor, "*N"]:
+    """Entropy of the unclipped normal in nats, summed over the dimensions where ``mask`` is 1."""
+    return ((0.5 * math.log(2 * math.pi * math.e) + torch.log(std)) * mask).sum(-1)

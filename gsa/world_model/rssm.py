@@ -1,0 +1,151 @@
+"""Recurrent state-space model: block GRU, prior and posterior heads (SPEC.md section 2, Eq. 1).
+
+State is explicit: ``deter`` (h) and ``stoch`` (z, flattened one-hots) go in and come out. What does not depend on the
+recurrence (action and embedding projections, prior logits of an observed sequence) is computed for all steps at once.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from gsa.config import WorldModelParams
+from gsa.nets.blocks import BlockLinear, normed_linear
+from gsa.nets.distributions import sample_straight_through, unimix_log_prob
+
+
+class State(NamedTuple):
+    """h and z of a batch; ``feat`` is [z, h]."""
+
+    deter: Float[Tensor, "*N D"]
+    stoch: Float[Tensor, "*N Z"]
+
+    @property
+    def feat(self) -> Float[Tensor, "*N F"]:
+        """What heads see."""
+        return torch.cat([self.stoch, self.deter], -1)
+
+    def detach(self) -> "State":
+        """The same state without history."""
+        return State(self.deter.detach(), self.stoch.detach())
+
+
+class BlockGRU(nn.Module):
+    """h_t = f(h_{t-1}, z_{t-1}, a_{t-1}).
+
+    h, z and a each through Linear-LayerNorm-SiLU; their concatenation, repeated per block and joined with that block's
+    slice of h, through two block-linear layers to reset, candidate and update. The gates are cut from the flat vector,
+    as in the authors' release (DreamerV3 cuts inside each block), so that their checkpoints load.
+    """
+
+    def __init__(self, params: WorldModelParams):
+        super().__init__()
+        deter, hidden = params.deter, params.hidden
+        self.blocks = params.blocks
+        self.in_deter = normed_linear(deter, hidden)
+        self.in_stoch = normed_linear(params.stoch * params.classes, hidden)
+        self.in_action = normed_linear(params.action_dim, hidden)
+        self.mix = BlockLinear(deter + 3 * hidden * self.blocks, deter, self.blocks)
+        self.norm = nn.LayerNorm(deter)
+        self.gates = BlockLinear(deter, 3 * deter, self.blocks)
+
+    def forward(
+        self, state: State, action_in: Float[Tensor, "B U"]
+    ) -> Float[Tensor, "B D"]:
+        """The next h. ``action_in`` is ``in_action`` of the action (hoisted out of the loop by callers)."""
+        shared = torch.cat([self.in_deter(state.deter), self.in_stoch(state.stoch), action_in], -1)
+        batch = shared.shape[0]
+        per_block = shared.unsqueeze(1).expand(batch, self.blocks, shared.shape[-1])
+        own = state.deter.reshape(batch, self.blocks, -1)
+        x = F.silu(self.norm(self.mix(torch.cat([own, per_block], -1).reshape(batch, -1))))
+        reset, candidate, update = self.gates(x).chunk(3, -1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        update = torch.sigmoid(update - 1)  # biased to keep h at the start of training
+        return update * candidate + (1 - update) * state.deter
+
+
+class RSSM(nn.Module):
+    """Sequence model, posterior q(z | h, o) and prior p(z | h) over ``stoch`` categoricals of ``classes`` classes."""
+
+    def __init__(self, params: WorldModelParams, embed_dim: int):
+        super().__init__()
+        self.params = params
+        self.stoch_flat = params.stoch * params.classes
+        self.feat_dim = params.deter + self.stoch_flat
+        deter, hidden = params.deter, params.hidden
+        self.gru = BlockGRU(params)
+        self.prior_head = nn.Sequential(
+            normed_linear(deter, hidden), normed_linear(hidden, hidden), nn.Linear(hidden, self.stoch_flat)
+        )
+        # Linear([deter, embed]) kept as one layer, applied as two so that the embedding's half leaves the loop.
+        self.post_in = nn.Linear(deter + embed_dim, hidden)
+        self.post_head = nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, self.stoch_flat))
+
+    def initial(self, batch: int) -> State:
+        """Zeros."""
+        weight = self.post_in.weight
+        return State(weight.new_zeros(batch, self.params.deter), weight.new_zeros(batch, self.stoch_flat))
+
+    def log_prob(self, logits: Float[Tensor, "*N Z"]) -> Float[Tensor, "*N S K"]:
+        """Unimixed log-probabilities of the categoricals."""
+        shaped = logits.reshape(*logits.shape[:-1], self.params.stoch, self.params.classes)
+        return unimix_log_prob(shaped, self.params.unimix)
+
+    def sample(self, logits: Float[Tensor, "B Z"]) -> Float[Tensor, "B Z"]:
+        """Straight-through one-hot sample, flattened."""
+        return sample_straight_through(self.log_prob(logits)).flatten(-2)
+
+    def prior_logits(self, deter: Float[Tensor, "*N D"]) -> Float[Tensor, "*N Z"]:
+        """Logits of p(z | h)."""
+        return self.prior_head(deter)
+
+    def embed_in(self, embed: Float[Tensor, "*N E"]) -> Float[Tensor, "*N U"]:
+        """The embedding's half of the posterior's first layer, bias included."""
+        return F.linear(embed, self.post_in.weight[:, self.params.deter :], self.post_in.bias)
+
+    def post_logits(self, deter: Float[Tensor, "B D"], embed_in: Float[Tensor, "B U"]) -> Float[Tensor, "B Z"]:
+        """Logits of q(z | h, o) from h and the projected embedding."""
+        return self.post_head(F.linear(deter, self.post_in.weight[:, : self.params.deter]) + embed_in)
+
+    def obs_step(
+        self,
+        state: State,
+        prev_action: Float[Tensor, "B A"],
+        embed: Float[Tensor, "B E"],
+        is_first: Bool[Tensor, " B"],
+    ) -> State:
+        """One filtered step: the posterior state after seeing ``embed``; where ``is_first``, from zeros."""
+        keep = (~is_first).to(embed.dtype).unsqueeze(-1)
+        state = State(state.deter * keep, state.stoch * keep)
+        deter = self.gru(state, self.gru.in_action(prev_action * keep))
+        return State(deter, self.sample(self.post_logits(deter, self.embed_in(embed))))
+
+    def img_step(self, state: State, action: Float[Tensor, "B A"]) -> State:
+        """One imagined step: h by the sequence model, z sampled from the prior."""
+        deter = self.gru(state, self.gru.in_action(action))
+        return State(deter, self.sample(self.prior_logits(deter)))
+
+    def observe(
+        self,
+        embed: Float[Tensor, "B T E"],
+        prev_action: Float[Tensor, "B T A"],
+        is_first: Bool[Tensor, "B T"],
+    ) -> tuple[State, Float[Tensor, "B T Z"]]:
+        """Posterior states of a window and their logits; state and action are zeroed at row 0 and where ``is_first``."""
+        first = is_first.clone()
+        first[:, 0] = True
+        keep = (~first).to(embed.dtype).unsqueeze(-1)  # (B, T, 1)
+        action_in = self.gru.in_action(prev_action * keep).unbind(1)
+        embed_in = self.embed_in(embed).unbind(1)
+        state = self.initial(embed.shape[0])
+        deters, stochs, logits = [], [], []
+        for step_action, step_embed, step_keep in zip(action_in, embed_in, keep.unbind(1), strict=True):
+            deter = self.gru(State(state.deter * step_keep, state.stoch * step_keep), step_action)
+            logit = self.post_logits(deter, step_embed)
+            state = State(deter, self.sample(logit))
+            deters.append(deter)
+            stochs.append(state.stoch)
+            logits.append(logit)
+        return State(torch.stack(deters, 1), torch.stack(stochs, 1)), torch.stack(logits, 1)
