@@ -1,0 +1,1 @@
+"""Runs: output folders that appear whole, checkpoints, fingerprints of data and code, scores."""

@@ -54,7 +54,7 @@ class CheckpointStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:010d}.pt"
         write_atomically(path, lambda tmp: torch.save(dict(state), tmp))
-        entry = {"step": step, "sha256": file_sha256(path), "bytes": path.stat().st_size, "fingerprint": self.fingerprint}
+        entry = {"step": step, "sha256": file_sha256(path), "fingerprint": self.fingerprint}
         write_atomically(path.with_suffix(".json"), lambda tmp: tmp.write_text(json.dumps(entry)))
         for old in self._entries()[KEEP:]:
             old.unlink()
@@ -134,7 +134,8 @@ def save_weights(folder: Path, state_dict: Mapping[str, Any], meta: Mapping[str,
     path = folder / WEIGHTS_FILE
     write_atomically(path, lambda tmp: save_file(tensors, tmp))
     record = {**plain(meta), "sha256": file_sha256(path)}
-    write_atomically(folder / META_FILE, lambda tmp: tmp.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n"))
+    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
+    write_atomically(folder / META_FILE, lambda tmp: tmp.write_text(text))
 
 
 def load_weights(
@@ -202,7 +203,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         # torch says "unexpected pos 704 vs 598" when the disk fills up
         if full or "unexpected pos" in str(error):
-            raise ResourceError(f"no space left writing {path} ({free / 1e6:.0f} MB free); free some and rerun") from error
+            raise ResourceError(f"no space left writing {path}, {free / 1e6:.0f} MB free; free some and rerun") from error
         raise
     finally:
         tmp.unlink(missing_ok=True)

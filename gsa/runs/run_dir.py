@@ -201,7 +201,7 @@ def _check_unchanged(
     digests: Mapping[str, str],
     states: Mapping[str, str],
 ) -> None:
-    """DVC records parameters and inputs as they are at the end of a run; refuse to finish if they are not those used."""
+    """DVC records parameters and inputs as they are at the end; refuse to finish if they are not those used."""
     if reread is not None and (now := plain(reread())) != (before := plain(params)):
         changed = sorted(key for key in {*now, *before} if now.get(key) != before.get(key))
         raise ParamsError(f"parameters changed while the stage ran: {', '.join(changed)}; run it again")

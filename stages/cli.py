@@ -1,0 +1,73 @@
+"""The command line: one Typer app, a command per stage under the stage's name, and the tools around them.
+
+Stage modules import their heavy libraries inside their function, so that ``gsa --help`` answers at once.
+"""
+
+import logging
+import sys
+from importlib import import_module, metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gsa.errors import GSAError
+from stages.pins import check_pins
+
+STAGES = ("collect-data", "explore-data", "convert", "pretrain", "build-index", "finetune", "report")
+"""Commands that are stages of dvc.yaml, in order; each is the function of its name in the module of its name."""
+
+TOOLS = ("code-stamp", "doctor", "tasks", "inspect")
+"""Commands beside the pipeline, found the same way."""
+
+NEED_NO_PINS = ("doctor", "tasks", "profile")
+"""Commands that must answer on a machine whose packages are wrong."""
+
+
+class GSAGroup(TyperGroup):
+    """Prints what a user can mend as one line and exits with the error's code; our bugs keep their traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            if ctx.invoked_subcommand not in NEED_NO_PINS:
+                check_pins()
+            return super().invoke(ctx)
+        except GSAError as error:
+            typer.echo(f"{type(error).__name__}: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    name="gsa",
+    cls=GSAGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(metadata.version("gsa"))
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """Pre-train on reward-free trajectories of many robots, then learn a pixel task faster than from scratch."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.captureWarnings(True)
+
+
+def _register() -> None:
+    for command in (*STAGES, *TOOLS):
+        name = command.replace("-", "_")
+        app.command(command)(getattr(import_module(f"stages.{name}"), name))
+    app.add_typer(import_module("stages.profile").app, name="profile")
+
+
+_register()
