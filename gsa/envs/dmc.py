@@ -1,0 +1,107 @@
+"""DMControl as a pixel environment: action repeat 2, 64x64 images, no early end before the time limit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from dm_control import suite
+from dm_control.rl.control import PhysicsError
+from jaxtyping import Float64, UInt8
+
+from gsa.envs.dmc_tasks import CUSTOM_TASKS
+from gsa.envs.rendering import BLACK_FRAME, SceneCamera, apply_quality
+from gsa.episode import Step, check_action
+from gsa.errors import DataError
+from gsa.tasks import ACTION_REPEAT, TaskSpec
+
+
+class DMCEnv:
+    """One DMControl task (``gsa.envs.base.Env``). ``Step.state`` is the suite's observation, flattened in its order.
+
+    With ``pixels=False`` the steps carry a black frame; ``physics_state`` and ``render_state`` draw chosen moments later.
+    """
+
+    def __init__(self, spec: TaskSpec, quality: str, pixels: bool = True):
+        self.name = spec.name
+        self.action_dim = spec.action_dim
+        self.max_env_steps = spec.max_env_steps
+        self._spec = spec
+        self._pixels = pixels
+        make = CUSTOM_TASKS.get((spec.domain, spec.task))
+        self._env = make() if make else suite.load(spec.domain, spec.task, task_kwargs={"random": 0})
+        apply_quality(self._env.physics.model.ptr, quality)
+        self._camera = SceneCamera(self._env.physics, spec.camera, spec.name)
+        self._replay: Any = None
+        self._replay_camera: SceneCamera | None = None
+        self._num_env_steps = 0
+        self._is_running = False
+
+    def reset(self, seed: int | None = None) -> Step:
+        """Start an episode; see ``Env.reset``."""
+        if seed is not None:
+            self._env.task.random.seed(seed)
+        first = self._env.reset()
+        self._num_env_steps = 0
+        self._is_running = True
+        return self._step(first.observation, 0.0, is_first=True)
+
+    def step(self, action: np.ndarray) -> Step:
+        """Hold the action for two simulator steps and sum their rewards.
+
+        Raises:
+            DataError: the action is malformed, the episode is over, or the simulation diverged.
+        """
+        where = f"{self.name}, step {self._num_env_steps}"
+        if not self._is_running:
+            raise DataError(f"{where}: the episode is over or was never begun; call reset first")
+        action = check_action(action, self.action_dim, where)
+        reward = 0.0
+        try:
+            for _ in range(ACTION_REPEAT):
+                inner = self._env.step(action)
+                reward += inner.reward
+                if inner.last():
+                    break
+        except PhysicsError as error:
+            self._is_running = False
+            raise DataError(f"{where}: the simulation diverged ({error}); drop this episode") from error
+        self._num_env_steps += 1
+        self._is_running = not inner.last()
+        return self._step(
+            inner.observation, reward, is_last=inner.last(), is_terminal=inner.last() and inner.discount == 0.0
+        )
+
+    def physics_state(self) -> Float64[np.ndarray, " P"]:
+        """Positions, velocities and activations: what ``render_state`` needs to draw this moment again."""
+        return np.array(self._env.physics.get_state())
+
+    def render_state(self, state: Float64[np.ndarray, " P"]) -> UInt8[np.ndarray, "3 64 64"]:
+        """Draw a stored ``physics_state`` without disturbing the running episode.
+
+        Raises:
+            DataError: the state has another length or is no valid physics state.
+        """
+        if self._replay_camera is None:
+            self._replay = self._env.physics.copy(share_model=True)
+            self._replay_camera = SceneCamera(self._replay, self._spec.camera, self.name)
+        try:
+            self._replay.set_state(np.asarray(state, np.float64))
+            self._replay.forward()
+        except (ValueError, PhysicsError) as error:
+            raise DataError(f"{self.name}: not a physics state of this task ({error})") from error
+        return self._replay_camera.frame()
+
+    def close(self) -> None:
+        """Free the render contexts; the environment must not be used afterwards."""
+        self._is_running = False
+        if self._replay_camera is not None:
+            self._replay_camera.close()
+        self._camera.close()
+        self._env.close()
+
+    def _step(self, observation: Mapping[str, Any], reward: float, **flags: bool) -> Step:
+        state = np.concatenate([np.ravel(value) for value in observation.values()]).astype(np.float64)
+        image = self._camera.frame() if self._pixels else BLACK_FRAME
+        return Step(
+            image, float(reward), flags.pop("is_first", False), flags.pop("is_last", False), **flags, state=state
+        )

@@ -1,0 +1,201 @@
+"""How images are made: which OpenGL back-end, at what quality, and one camera class that both suites share.
+
+Every image goes through dm_control's ``Physics``, because several environments then live in one process without
+showing each other's frames (two Meta-World environments with their own renderers do: measured 78 grey levels apart).
+"""
+
+import atexit
+import ctypes
+import os
+import subprocess
+import sys
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from gsa.episode import IMAGE_SIZE
+from gsa.errors import ParamsError, ResourceError
+
+PROBE_SECONDS = 20
+"""How long a back-end may take to make its first context."""
+
+_LIBRARIES = {
+    "egl": (("libEGL.so.1",), "libegl1 libgl1-mesa-dri"),
+    "osmesa": (("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"), "libosmesa6"),
+}
+"""Shared libraries of each back-end (any one will do) and the Debian packages that bring them."""
+
+_PROBED = "GSA_GL_PROBED"
+"""Environment variable that tells child processes which back-end their parent has already tried."""
+
+_PROBE = "from dm_control import _render; context = _render.Renderer(64, 64); context.free()"
+
+BLACK_FRAME: UInt8[np.ndarray, "3 64 64"] = np.zeros((3, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+"""Stands for the image where an environment does not render; shared, so read-only."""
+BLACK_FRAME.flags.writeable = False
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the renderer spends its time on: shadow map and antialiasing samples, the facets of round primitives
+    (slices around, stacks along, quads a box side) and whether mirrors draw the scene a second time."""
+
+    shadowsize: int
+    offsamples: int
+    numslices: int
+    numstacks: int
+    numquads: int
+    reflections: bool
+
+
+QUALITY: dict[str, Quality | None] = {
+    "shipped": None,
+    "fast": Quality(shadowsize=0, offsamples=0, numslices=12, numstacks=8, numquads=2, reflections=False),
+}
+"""Presets by the name of ``render.quality``; None leaves the model as its authors ship it. Without shadows and mirrors
+the scene is drawn once instead of up to four times; ``python -m benchmarks.render`` prints the gain and the cost."""
+
+
+def apply_quality(model: Any, quality: str) -> None:
+    """Set a MuJoCo model's picture quality; only contexts made afterwards see it.
+
+    The off-screen buffer shrinks to the image's size in either preset, which changes no pixel.
+
+    Raises:
+        ParamsError: no such preset.
+    """
+    if quality not in QUALITY:
+        raise ParamsError(f"unknown render.quality {quality!r}; one of {', '.join(QUALITY)}")
+    model.vis.global_.offwidth = model.vis.global_.offheight = IMAGE_SIZE
+    preset = QUALITY[quality]
+    if preset is None:
+        return
+    for name in ("shadowsize", "offsamples", "numslices", "numstacks", "numquads"):
+        setattr(model.vis.quality, name, getattr(preset, name))
+    if not preset.reflections:
+        model.mat_reflectance[:] = 0.0
+
+
+def choose_backend(wanted: str) -> str:
+    """Make ``egl`` or ``osmesa`` this process's (and its children's) OpenGL back-end and return its name.
+
+    ``auto`` takes MUJOCO_GL where the user set it, otherwise the first of egl, osmesa that works. A back-end works when
+    its library loads and a child process makes a context with it within ``PROBE_SECONDS``. Must run before dm_control
+    is imported, since that reads MUJOCO_GL once.
+
+    Raises:
+        ResourceError: no back-end works (the message says why for each and names the packages), MUJOCO_GL is neither
+            of the two, or dm_control already renders with another one.
+    """
+    inherited = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if wanted == "auto" and inherited not in ("", *_LIBRARIES):
+        raise ResourceError(
+            f"MUJOCO_GL={inherited}: expected egl or osmesa, the off-screen back-ends; unset it or set one of these"
+        )
+    candidates = [wanted] if wanted != "auto" else [inherited] if inherited else list(_LIBRARIES)
+    failures = []
+    for backend in candidates:
+        failure = "" if os.environ.get(_PROBED) == backend else _probe(backend)
+        if not failure:
+            _settle(backend)
+            return backend
+        failures.append(failure)
+    raise ResourceError(f"cannot render: {'; '.join(failures)}")
+
+
+def _probe(backend: str) -> str:
+    """Why the back-end does not work, in one line; empty where it does."""
+    libraries, packages = _LIBRARIES[backend]
+    remedy = f"install {packages} (Debian) or choose another render.backend"
+    if not any(_loads(library) for library in libraries):
+        return f"{backend} has no {libraries[0]}, {remedy}"
+    environment = os.environ | {"MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"{backend} made no context within {PROBE_SECONDS} s, {remedy}"
+    if child.returncode != 0:
+        last = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+        return f"{backend} made no context ({last}), {remedy}"
+    return ""
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _settle(backend: str) -> None:
+    loaded = sys.modules.get("dm_control._render")
+    if loaded is not None and loaded.BACKEND != backend:
+        raise ResourceError(
+            f"this process already renders with {loaded.BACKEND}, wanted {backend}; choose the back-end before "
+            "dm_control is imported, or start another process"
+        )
+    os.environ.update({"MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend, _PROBED: backend})
+
+
+class SceneCamera:
+    """One fixed camera of one simulator, rendered to ``(3, 64, 64)`` uint8; the context is made at the first frame.
+
+    ``physics`` is a dm_control ``Physics``. ``flip_rows`` turns an image that the camera's own roll shows upside down.
+    """
+
+    def __init__(self, physics: Any, camera: int | str, where: str, flip_rows: bool = False):
+        self._physics = physics
+        self._camera_id = camera
+        self._where = where
+        self._flip_rows = flip_rows
+        self._camera: Any = None
+
+    def frame(self) -> UInt8[np.ndarray, "3 64 64"]:
+        """The picture of the simulator's present state.
+
+        Raises:
+            ResourceError: the picture has one colour only, which the driver gives when its context is broken.
+        """
+        if self._camera is None:
+            from dm_control.mujoco.engine import Camera
+
+            self._camera = Camera(self._physics, IMAGE_SIZE, IMAGE_SIZE, self._camera_id)
+            _close_at_exit(self)
+        pixels = self._camera.render()
+        if pixels.min() == pixels.max():
+            raise ResourceError(
+                f"{self._where}: the frame is blank (every pixel {pixels.flat[0]}) with MUJOCO_GL="
+                f"{os.environ.get('MUJOCO_GL')}; choose another render.backend"
+            )
+        if self._flip_rows:
+            pixels = pixels[::-1]
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def close(self) -> None:
+        """Free the scene and the physics' context; the camera must not be used afterwards."""
+        if self._camera is not None:
+            self._camera.scene.free()
+            self._camera = None
+            self._physics.free()
+
+
+_open_cameras: "weakref.WeakSet[SceneCamera]" = weakref.WeakSet()
+
+
+def _close_at_exit(camera: SceneCamera) -> None:
+    # Registered after dm_control's own exit handler, hence run before it: contexts freed later print tracebacks.
+    if not _open_cameras:
+        atexit.unregister(_close_all)
+        atexit.register(_close_all)
+    _open_cameras.add(camera)
+
+
+def _close_all() -> None:
+    for camera in list(_open_cameras):
+        camera.close()
