@@ -1,0 +1,1 @@
+"""Episodes on disk and in memory, and the windows that training draws from them."""

@@ -1,0 +1,246 @@
+"""Random windows and whole episodes from an offline store, with memory independent of the data's size."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int64, UInt8
+
+from gsa.episode import IMAGE_SIZE, Episode
+from gsa.errors import ArtifactError, DataError
+from gsa.storage.files import footer_digest, sha256_file
+from gsa.storage.schema import (
+    EPISODES,
+    EPISODES_SCHEMA,
+    FORMAT,
+    MANIFEST,
+    SCHEMA_VERSION,
+    STEPS_SCHEMA,
+    content_digest,
+)
+from gsa.storage.store_writer import group_rows
+
+MAX_OPEN_SHARDS = 16
+_READ = ["episode_id", "step", "image", "action", "is_first", "is_last", "is_terminal"]
+
+
+class EpisodeStore:
+    """The episodes of ``data/offline``, by position in ``episodes`` (sorted by embodiment).
+
+    Opening checks the manifest, the size of every file and the digest of the episodes table; opening a shard checks its
+    footer and reading checks every page, so damage is an error, never data. ``verify`` reads everything. The outcomes
+    table is not opened. One store belongs to one process (open it after a fork).
+
+    Raises:
+        DataError: nothing at ``path``.
+        ArtifactError: a file is missing, damaged or from another version; the message names it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.manifest = _read_manifest(self.path)
+        for name, facts in self.manifest["files"].items():
+            file = self.path / name
+            if not file.is_file():
+                raise ArtifactError(f"{file} is missing; {_MEND}")
+            if file.stat().st_size != facts["bytes"]:
+                raise ArtifactError(f"{file} has {file.stat().st_size} bytes, expected {facts['bytes']}; {_MEND}")
+        self.episodes = self._read_episodes()
+        self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
+        # Plain arrays: pandas' iloc costs more than reading a window.
+        self._shard = self.episodes["shard"].tolist()
+        self._group_start = self.episodes["row_group_start"].to_numpy()
+        self._group_count = self.episodes["row_group_count"].to_numpy()
+        self._id = self.episodes["episode_id"].to_numpy()
+        self._width = self.episodes["action_dim"].to_numpy()
+        self._lengths = self.episodes["length"].to_numpy(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " N"]:
+        """Rows of each episode."""
+        return self._lengths
+
+    def window(self, index: int, start: int, length: int) -> Episode:
+        """Rows ``start .. start + length`` of an episode, without reward.
+
+        ``image`` is a read-only channels-first view of height-width-channel memory.
+
+        Raises:
+            DataError: the window leaves the episode.
+            ArtifactError: the shard is damaged; the message names file and row groups.
+        """
+        rows = int(self._lengths[index])
+        if start < 0 or length < 1 or start + length > rows:
+            raise DataError(f"{self.path}: rows {start}..{start + length} of episode {index}, which has {rows} rows")
+        size = group_rows(rows, int(self._group_count[index]))
+        first, last = start // size, (start + length - 1) // size
+        groups = [int(self._group_start[index]) + g for g in range(first, last + 1)]
+        table = self._read(self._shard[index], groups)
+        where = f"{self.path / self._shard[index]}, row groups {groups}"
+        held = min((last + 1) * size, rows) - first * size
+        if table.num_rows != held:
+            raise ArtifactError(f"{where}: {table.num_rows} rows, expected {held}; {_MEND}")
+        table = table.slice(start - first * size, length)
+        identity = table.column("episode_id").to_numpy(), table.column("step").to_numpy()
+        if (identity[0] != self._id[index]).any() or (identity[1] != np.arange(start, start + length)).any():
+            raise ArtifactError(f"{where}: holds other rows than episode {self._id[index]}, step {start}; {_MEND}")
+        return Episode(
+            image=_images(table.column("image")),
+            action=_actions(table.column("action"), int(self._width[index]), where),
+            is_first=table.column("is_first").to_numpy(),
+            is_last=table.column("is_last").to_numpy(),
+            is_terminal=table.column("is_terminal").to_numpy(),
+            info={"episode_id": int(self._id[index])},
+        )
+
+    def read(self, index: int) -> Episode:
+        """A whole episode; ``info`` holds its row of the episodes table."""
+        episode = self.window(index, 0, int(self._lengths[index]))
+        episode.info.update({str(key): value for key, value in self.episodes.iloc[index].to_dict().items()})
+        return episode
+
+    def first_images(self, indices: Sequence[int] | np.ndarray) -> UInt8[np.ndarray, "N C Y X"]:
+        """The first image of each episode, in the order asked for (the keys of retrieval)."""
+        out = np.empty((len(indices), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        order = np.argsort(np.asarray(indices, np.int64), kind="stable")
+        for position in order:
+            out[position] = self.window(int(indices[position]), 0, 1).image[0].transpose(1, 2, 0)
+        return out.transpose(0, 3, 1, 2)
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> "EpisodeSubset":
+        """Some of the episodes, as a source of windows."""
+        return EpisodeSubset(self, indices)
+
+    def verify(self) -> None:
+        """Check every byte: file digests, then every episode's content.
+
+        Raises:
+            ArtifactError: the first damaged file or episode.
+        """
+        for name, facts in self.manifest["files"].items():
+            if sha256_file(self.path / name) != facts["sha256"]:
+                raise ArtifactError(f"{self.path / name} is damaged (sha256 differs from {MANIFEST}); {_MEND}")
+        for index, digest in enumerate(self.episodes["sha256"]):
+            if content_digest(self.window(index, 0, int(self._lengths[index]))) != digest:
+                raise ArtifactError(f"{self.path / self._shard[index]}: episode {self._id[index]} differs; {_MEND}")
+
+    def close(self) -> None:
+        """Close the open shards."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _read_episodes(self) -> pd.DataFrame:
+        file = self.path / EPISODES
+        facts = self.manifest["files"].get(EPISODES)
+        if facts is None or sha256_file(file) != facts["sha256"]:
+            raise ArtifactError(f"{file} is damaged (sha256 differs from {MANIFEST}); {_MEND}")
+        table = pq.read_table(file, page_checksum_verification=True)
+        if not table.schema.equals(EPISODES_SCHEMA):
+            raise ArtifactError(f"{file} has columns {table.column_names}, expected {EPISODES_SCHEMA.names}; {_MEND}")
+        return table.to_pandas()
+
+    def _read(self, name: str, groups: list[int]) -> pa.Table:
+        where = f"{self.path / name}, row groups {groups}"
+        try:
+            if name not in self._open:
+                self._open_shard(name)
+            self._open.move_to_end(name)
+            return self._open[name].read_row_groups(groups, columns=_READ, use_threads=False)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            # Arrow's own messages name neither the file nor the place.
+            raise ArtifactError(f"{where}: damaged ({' '.join(str(error).split())}); {_MEND}") from error
+
+    def _open_shard(self, name: str) -> None:
+        file = self.path / name
+        facts = self.manifest["files"].get(name)
+        if facts is None or footer_digest(file) != facts["footer_sha256"]:
+            raise ArtifactError(f"{file} is damaged (its footer differs from {MANIFEST}); {_MEND}")
+        shard = pq.ParquetFile(file, memory_map=True, pre_buffer=False, page_checksum_verification=True)
+        if not shard.schema_arrow.equals(STEPS_SCHEMA):
+            raise ArtifactError(
+                f"{file} has columns {shard.schema_arrow.names}, expected {STEPS_SCHEMA.names}; {_MEND}"
+            )
+        self._open[name] = shard
+        if len(self._open) > MAX_OPEN_SHARDS:
+            self._open.popitem(last=False)[1].close()
+
+
+class EpisodeSubset:
+    """Chosen episodes of a store, renumbered from 0 in the order given; meets ``EpisodeSource``.
+
+    Raises:
+        DataError: an index the store does not have, or the same one twice.
+    """
+
+    def __init__(self, store: EpisodeStore, indices: Sequence[int] | np.ndarray) -> None:
+        self.store = store
+        self.indices = np.asarray(indices, np.int64)
+        if ((self.indices < 0) | (self.indices >= len(store))).any():
+            raise DataError(f"{store.path}: episodes {self.indices.tolist()} of a store of {len(store)}")
+        if len(np.unique(self.indices)) != len(self.indices):
+            raise DataError(f"{store.path}: an episode is selected twice in {self.indices.tolist()}")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " N"]:
+        """Rows of each episode."""
+        return self.store.lengths[self.indices]
+
+    @property
+    def episodes(self) -> pd.DataFrame:
+        """Their rows of the episodes table, in this order."""
+        return self.store.episodes.iloc[self.indices].reset_index(drop=True)
+
+    def window(self, index: int, start: int, length: int) -> Episode:
+        """Rows ``start .. start + length`` of an episode of the subset, as ``EpisodeStore.window``."""
+        return self.store.window(int(self.indices[index]), start, length)
+
+    def read(self, index: int) -> Episode:
+        """A whole episode of the subset."""
+        return self.store.read(int(self.indices[index]))
+
+
+_MEND = "run `gsa convert` again"
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    if not file.is_file():
+        raise DataError(f"no offline data at {path}; run `gsa convert` first")
+    try:
+        manifest = json.loads(file.read_text())
+        entries = [(f["bytes"], f["sha256"], f["footer_sha256"], f["rows"]) for f in manifest["files"].values()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{file} is damaged ({error!r}); {_MEND}") from error
+    if manifest.get("format") != FORMAT or manifest.get("version") != SCHEMA_VERSION or not entries:
+        found = f"{manifest.get('format')} version {manifest.get('version')}"
+        raise ArtifactError(f"{file} says {found}, expected {FORMAT} version {SCHEMA_VERSION}; {_MEND}")
+    return manifest
+
+
+def _images(column: pa.ChunkedArray) -> UInt8[np.ndarray, "N C Y X"]:
+    shape = (-1, IMAGE_SIZE, IMAGE_SIZE, 3)
+    parts = []
+    for chunk in column.chunks:
+        pixels = np.frombuffer(chunk.buffers()[1], np.uint8).reshape(shape)
+        parts.append(pixels[chunk.offset : chunk.offset + len(chunk)])
+    images = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return images.transpose(0, 3, 1, 2)
+
+
+def _actions(column: pa.ChunkedArray, width: int, where: str) -> np.ndarray:
+    flat = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    if len(flat) != len(column) * width:
+        raise ArtifactError(f"{where}: {len(flat)} action values in {len(column)} rows of width {width}; {_MEND}")
+    return flat.reshape(len(column), width)

@@ -1,0 +1,204 @@
+"""Random windows as training batches, from episodes in memory or on disk."""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from gsa.episode import IMAGE_SIZE, Batch, Episode, check_episode
+from gsa.errors import ArtifactError, DataError
+from gsa.storage.source import EpisodeSource
+
+
+class EpisodeBuffer:
+    """Complete episodes in memory, in order of arrival, all of one action width; meets ``EpisodeSource``.
+
+    Images are kept as height-width-channel bytes (12 kB a row) and handed out as channels-first views.
+    """
+
+    def __init__(self) -> None:
+        self._episodes: list[Episode] = []
+        self._lengths = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " N"]:
+        """Rows of each episode."""
+        return self._lengths
+
+    def add(self, episode: Episode) -> None:
+        """Append an episode.
+
+        Raises:
+            DataError: it breaks the layout, or its action width or its having a reward differs from the first one's.
+        """
+        where = f"online episode {len(self)}"
+        check_episode(episode, where)
+        if self._episodes:
+            first = self._episodes[0]
+            if episode.action.shape[1] != first.action.shape[1]:
+                raise DataError(f"{where}: action width {episode.action.shape[1]}, expected {first.action.shape[1]}")
+            if (episode.reward is None, episode.success is None) != (first.reward is None, first.success is None):
+                raise DataError(f"{where}: reward or success present in some episodes only; a buffer holds one kind")
+        image = np.ascontiguousarray(episode.image.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        self._episodes.append(_replace_image(episode, image))
+        self._lengths = np.append(self._lengths, len(episode))
+
+    def window(self, index: int, start: int, length: int) -> Episode:
+        """Rows ``start .. start + length`` of an episode, as views."""
+        episode, rows = self._episodes[index], slice(start, start + length)
+        if start < 0 or length < 1 or start + length > len(episode):
+            raise DataError(f"rows {start}..{start + length} of online episode {index}, which has {len(episode)} rows")
+        return Episode(
+            episode.image[rows],
+            episode.action[rows],
+            episode.is_first[rows],
+            episode.is_last[rows],
+            episode.is_terminal[rows],
+            None if episode.reward is None else episode.reward[rows],
+            None if episode.success is None else episode.success[rows],
+            episode.info,
+        )
+
+    def read(self, index: int) -> Episode:
+        """A whole episode."""
+        return self._episodes[index]
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Everything as arrays concatenated over rows (what ``np.savez`` stores), for ``load_state_dict``."""
+        state = {"lengths": self._lengths}
+        if not self._episodes:
+            return state
+        state["image"] = np.concatenate([e.image.transpose(0, 2, 3, 1) for e in self._episodes])
+        for name in ("action", "is_first", "is_last", "is_terminal", "reward", "success"):
+            if getattr(self._episodes[0], name) is not None:
+                state[name] = np.concatenate([getattr(e, name) for e in self._episodes])
+        info = json.dumps([e.info for e in self._episodes])
+        state["info"] = np.frombuffer(info.encode(), np.uint8)
+        return state
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Replace the contents by those of a saved buffer.
+
+        Raises:
+            ArtifactError: arrays are missing or their rows do not add up.
+        """
+        self._episodes, self._lengths = [], np.zeros(0, np.int64)
+        lengths = state["lengths"]
+        if not len(lengths):
+            return
+        names = ("image", "action", "is_first", "is_last", "is_terminal", "reward", "success")
+        arrays = {name: state[name] for name in names if name in state}
+        if len(arrays) < 5 or any(len(array) != lengths.sum() for array in arrays.values()):
+            found = {name: len(array) for name, array in arrays.items()}
+            raise ArtifactError(f"saved replay: arrays of {found} rows, expected {lengths.sum()}; start the run anew")
+        infos = json.loads(state["info"].tobytes())
+        for stop, length, info in zip(np.cumsum(lengths), lengths, infos, strict=True):
+            rows = {name: array[stop - length : stop] for name, array in arrays.items()}
+            rows["image"] = rows["image"].transpose(0, 3, 1, 2)
+            self.add(Episode(**rows, info=info))
+
+
+class Replay:
+    """Uniformly random windows of a source as batches.
+
+    Every window of every episode is equally likely, so a longer episode is drawn more often. Episodes shorter than a
+    window take no part and are counted in ``num_excluded``; when none is long enough, ``sample`` raises. The same seed
+    and the same source give the same batches; ``state_dict`` carries the place in that stream.
+
+    Args:
+        source: episodes; it may grow between calls.
+        action_dim: width to which actions are zero-padded.
+        rng: a generator, or the seed of a new one.
+    """
+
+    def __init__(self, source: EpisodeSource, action_dim: int, rng: np.random.Generator | int) -> None:
+        self.source = source
+        self.action_dim = action_dim
+        self.num_excluded = 0
+        self._rng = np.random.default_rng(rng)
+        self._cache_key: tuple[int, int, int] = (-1, -1, -1)
+        self._ends = np.zeros(0, np.int64)
+
+    def sample(self, batch_size: int, batch_length: int) -> Batch:
+        """Draw ``batch_size`` windows of ``batch_length`` rows.
+
+        ``image`` is a channels-first view of height-width-channel memory: flattened over B and T it is channels_last,
+        which convolutions read without a copy. ``is_first`` is as stored: a window may start in mid-episode.
+
+        Raises:
+            DataError: no episodes, none as long as a window, or actions wider than ``action_dim``.
+        """
+        ends = self._window_ends(batch_length)
+        draws = self._rng.integers(0, ends[-1], batch_size)
+        image = np.empty((batch_size, batch_length, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        action = np.zeros((batch_size, batch_length, self.action_dim), np.float32)
+        mask = np.zeros((batch_size, self.action_dim), np.float32)
+        reward = np.zeros((batch_size, batch_length), np.float32)
+        has_reward = np.zeros(batch_size, bool)
+        flags = np.empty((2, batch_size, batch_length), bool)
+        for row, draw in enumerate(draws):
+            index = int(np.searchsorted(ends, draw, side="right"))
+            start = int(draw - (ends[index - 1] if index else 0))
+            window = self.source.window(index, start, batch_length)
+            width = window.action.shape[1]
+            if width > self.action_dim:
+                raise DataError(f"episode {index}: {width} actions > {self.action_dim}; raise world_model.action_dim")
+            image[row] = window.image.transpose(0, 2, 3, 1)
+            action[row, :, :width] = window.action
+            mask[row, :width] = 1.0
+            flags[0, row], flags[1, row] = window.is_first, window.is_terminal
+            if window.reward is not None:
+                reward[row], has_reward[row] = window.reward, True
+        return Batch(
+            image=torch.from_numpy(image).permute(0, 1, 4, 2, 3),
+            action=torch.from_numpy(action),
+            action_mask=torch.from_numpy(mask),
+            reward=torch.from_numpy(reward),
+            has_reward=torch.from_numpy(has_reward),
+            is_first=torch.from_numpy(flags[0]),
+            is_terminal=torch.from_numpy(flags[1]),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream of draws stands, in plain types."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue a stream of draws."""
+        self._rng.bit_generator.state = state["rng"]
+
+    def _window_ends(self, batch_length: int) -> np.ndarray:
+        """Cumulative number of windows after each episode."""
+        lengths = self.source.lengths
+        key = (len(lengths), int(lengths.sum()), batch_length)
+        if key != self._cache_key:
+            windows = np.maximum(lengths - batch_length + 1, 0)
+            self.num_excluded = int((windows == 0).sum())
+            self._ends, self._cache_key = np.cumsum(windows), key
+        if not len(lengths):
+            raise DataError("no episodes to sample from; collect or select some first")
+        if self._ends[-1] == 0:
+            longest = int(np.argmax(lengths))
+            raise DataError(
+                f"all {len(lengths)} episodes are shorter than a window of {batch_length} rows (the longest, episode "
+                f"{longest}, has {lengths[longest]}); lower batch_length or collect longer episodes"
+            )
+        return self._ends
+
+
+def _replace_image(episode: Episode, image: np.ndarray) -> Episode:
+    return Episode(
+        image,
+        episode.action,
+        episode.is_first,
+        episode.is_last,
+        episode.is_terminal,
+        episode.reward,
+        episode.success,
+        episode.info,
+    )

@@ -1,0 +1,223 @@
+"""Episodes to an offline store: Parquet shards by embodiment, the episodes table, outcomes and a manifest."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gsa.config import ConvertParams
+from gsa.episode import Episode, check_episode
+from gsa.errors import DataError
+from gsa.storage.files import AtomicFile, footer_digest, sha256_file, write_atomic
+from gsa.storage.raw import check_markers
+from gsa.storage.schema import (
+    EPISODES,
+    EPISODES_SCHEMA,
+    FORMAT,
+    MANIFEST,
+    OUTCOMES,
+    OUTCOMES_SCHEMA,
+    SCHEMA_VERSION,
+    SHARDS,
+    STEPS_SCHEMA,
+    assign_split,
+    content_digest,
+    episode_id,
+    steps_table,
+)
+
+_REQUIRED_INFO = ("source", "file", "embodiment")
+
+
+def write_store(episodes: Iterable[Episode], out_dir: Path, params: ConvertParams) -> dict[str, Any]:
+    """Stream episodes into an offline store and return its manifest.
+
+    Memory is bounded by one episode and one open shard an embodiment. Same episodes in the same order, same bytes; the
+    order between embodiments does not matter. ``episode.info`` must hold ``source``, ``file`` and ``embodiment`` and
+    may hold ``task``, ``policy``, ``sigma``, ``seed``, ``render`` and ``versions``. Rewards and success go, summed, to
+    the outcomes table and nowhere else.
+
+    Args:
+        episodes: at least one.
+        out_dir: a new or empty folder.
+        params: row group, shard and compression settings, and the share of episodes held out.
+
+    Raises:
+        DataError: no episodes, a broken episode, an id seen twice, action widths that differ within an embodiment.
+        ResourceError: the disk is full or not writable.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    writers: dict[str, _EmbodimentWriter] = {}
+    facts: dict[int, dict[str, Any]] = {}
+    outcomes: dict[int, dict[str, Any]] = {}
+    try:
+        for episode in episodes:
+            where = _where(episode)
+            check_episode(episode, where)
+            check_markers(episode, where)
+            row = _facts(episode)
+            number, embodiment = row["episode_id"], row["embodiment"]
+            if number in facts:
+                raise DataError(f"{where}: the same source and file as an earlier episode; name each source once")
+            writer = writers.setdefault(embodiment, _EmbodimentWriter(out_dir, embodiment, episode, params))
+            facts[number] = row | writer.write(number, episode, where)
+            outcomes[number] = _outcome(number, episode)
+        if not facts:
+            raise DataError(f"no episodes to write to {out_dir}; run `gsa collect-data` first")
+        for writer in writers.values():
+            writer.close()
+    except BaseException:
+        for writer in writers.values():
+            writer.discard()
+        raise
+    return _finish(out_dir, writers, facts, outcomes, params)
+
+
+class _EmbodimentWriter:
+    """The shards of one embodiment, one open at a time; an episode never spans two."""
+
+    def __init__(self, out_dir: Path, embodiment: str, first: Episode, params: ConvertParams) -> None:
+        self.out_dir, self.embodiment, self.params = out_dir, embodiment, params
+        self.action_dim = first.action.shape[1]
+        self.rows: dict[str, int] = {}
+        self._file: AtomicFile | None = None
+        self._writer: Any = None
+        self._groups = 0
+        self._name = ""
+
+    def write(self, number: int, episode: Episode, where: str) -> dict[str, Any]:
+        """Append an episode; where it went, as columns of the episodes table."""
+        if episode.action.shape[1] != self.action_dim:
+            raise DataError(
+                f"{where}: action width {episode.action.shape[1]}, but other {self.embodiment} episodes have "
+                f"{self.action_dim}; give it an embodiment of its own"
+            )
+        if self._file is None:
+            self._open()
+        assert self._file is not None
+        rows = group_rows(len(episode), -(-len(episode) // self.params.row_group_rows))
+        name, first_group = self._name, self._groups
+        for start in range(0, len(episode), rows):
+            self._writer.write_table(steps_table(number, episode, start, min(start + rows, len(episode))))
+            self._groups += 1
+        self.rows[name] += len(episode)
+        count = self._groups - first_group
+        if self._file.file.tell() >= self.params.shard_mb * 1_000_000:
+            self.close()
+        digest = content_digest(episode)
+        return {"shard": name, "row_group_start": first_group, "row_group_count": count, "sha256": digest}
+
+    def close(self) -> None:
+        """Finish the open shard, if any."""
+        if self._file is not None:
+            self._writer.close()
+            self._file.commit()
+            self._file = None
+
+    def discard(self) -> None:
+        """Drop the open shard, if any."""
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+    def _open(self) -> None:
+        self._name = f"{SHARDS}/{self.embodiment}-{len(self.rows):05d}.parquet"
+        self.rows[self._name] = 0
+        self._groups = 0
+        self._file = AtomicFile(self.out_dir / self._name)
+        self._writer = pq.ParquetWriter(
+            self._file.file,
+            STEPS_SCHEMA,
+            compression="zstd",
+            compression_level=self.params.zstd_level,
+            use_dictionary=False,
+            # Statistics of images are noise, and 24 kB of it a row group.
+            write_statistics=["episode_id", "step"],
+            write_page_checksum=True,
+        )
+
+
+def group_rows(length: int, count: int) -> int:
+    """Rows of each row group but the last, for an episode of ``length`` rows in ``count`` groups."""
+    return -(-length // count)
+
+
+def _where(episode: Episode) -> str:
+    for key in _REQUIRED_INFO:
+        if not isinstance(episode.info.get(key), str):
+            raise DataError(f"{episode!r}: info has no text {key!r}; the source must say what each episode is")
+    return f"{episode.info['source']}/{episode.info['file']}"
+
+
+def _facts(episode: Episode) -> dict[str, Any]:
+    info = episode.info
+    return {
+        "episode_id": episode_id(str(info["source"]), str(info["file"])),
+        "action_dim": episode.action.shape[1],
+        "length": len(episode),
+        **{key: info[key] for key in _REQUIRED_INFO},
+        **{key: info.get(key) for key in ("task", "policy", "sigma", "seed")},
+        "render": json.dumps(info.get("render", {}), sort_keys=True),
+        "versions": json.dumps(info.get("versions", {}), sort_keys=True),
+    }
+
+
+def _outcome(number: int, episode: Episode) -> dict[str, Any]:
+    reward, success = episode.reward, episode.success
+    return {
+        "episode_id": number,
+        "episode_return": None if reward is None else float(reward.sum(dtype=np.float64)),
+        "success": None if success is None else bool(success[-1]),
+        "success_any": None if success is None else bool(success.any()),
+    }
+
+
+def _finish(
+    out_dir: Path,
+    writers: dict[str, _EmbodimentWriter],
+    facts: dict[int, dict[str, Any]],
+    outcomes: dict[int, dict[str, Any]],
+    params: ConvertParams,
+) -> dict[str, Any]:
+    # Stable sort: within an embodiment the order of arrival, which is the order on disk.
+    rows = sorted(facts.values(), key=lambda row: row["embodiment"])
+    table = pd.DataFrame({key: [row[key] for row in rows] for key in ("episode_id", "embodiment")})
+    for row, split in zip(
+        rows, assign_split(table["episode_id"], table["embodiment"], params.holdout_fraction), strict=True
+    ):
+        row["split"] = split
+    files: dict[str, dict[str, Any]] = {}
+    for name, count in sorted((n, c) for writer in writers.values() for n, c in writer.rows.items()):
+        files[name] = _describe(out_dir / name, count)
+    for name, schema, content in (
+        (EPISODES, EPISODES_SCHEMA, rows),
+        (OUTCOMES, OUTCOMES_SCHEMA, [outcomes[row["episode_id"]] for row in rows]),
+    ):
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(content, schema=schema), sink, compression="zstd", write_page_checksum=True)
+        write_atomic(out_dir / name, sink.getvalue().to_pybytes())
+        files[name] = _describe(out_dir / name, len(content))
+    manifest = {
+        "format": FORMAT,
+        "version": SCHEMA_VERSION,
+        "episodes": len(rows),
+        "rows": sum(row["length"] for row in rows),
+        "params": params.model_dump(),
+        "files": files,
+    }
+    write_atomic(out_dir / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    return manifest
+
+
+def _describe(path: Path, rows: int) -> dict[str, Any]:
+    return {
+        "sha256": sha256_file(path),
+        "bytes": path.stat().st_size,
+        "rows": rows,
+        "footer_sha256": footer_digest(path),
+    }
