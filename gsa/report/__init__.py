@@ -1,0 +1,1 @@
+"""From the score files of finished runs to one page, tables and figures; runs without torch."""

@@ -1,0 +1,223 @@
+"""What the parameters promise, looked up on disk: every method × task × seed, each usable or named with its reason.
+
+The parameters decide what is looked for, never the disk: runs of dropped seeds or tasks stay there.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gsa.config import Params
+from gsa.errors import ArtifactError, DataError
+from gsa.runs.fingerprint import file_sha256, read_run
+from gsa.runs.scores import ScoreRow, read_scores
+from gsa.tasks import TaskSpec, get_task
+
+Status = Literal["present", "missing", "failed", "short", "damaged"]
+Missing = Literal["fail", "zero", "drop"]
+
+SCORES_FILE = "scores.jsonl"
+FAILED_FILE = "failed.json"
+NAMED_IN_ERROR = 4
+"""Unusable runs an error message names before it counts the rest."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the comparison. ``detail`` says why it is not usable; ``record`` is its run.json, None without one."""
+
+    method: str
+    task: str
+    seed: int
+    folder: Path
+    status: Status
+    detail: str = ""
+    rows: tuple[ScoreRow, ...] = ()
+    record: dict[str, Any] | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """How the report names the run."""
+        return f"{self.method} on {self.task}, seed {self.seed}"
+
+    @property
+    def command(self) -> str:
+        """What makes this run."""
+        return f"gsa finetune --task {self.task} --method {self.method} --seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All runs of the comparison, and how those that are not usable count.
+
+    ``total_frames`` is the budget: a run's final score is its first evaluation at or after it, so that a longer run
+    gains nothing. ``extra`` are folders in the runs' directory which the parameters do not name.
+    """
+
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    total_frames: int
+    missing: Missing
+    runs: tuple[Run, ...]
+    extra: tuple[str, ...] = ()
+
+    @property
+    def unusable(self) -> tuple[Run, ...]:
+        """The runs that are not present, in the parameters' order."""
+        return tuple(run for run in self.runs if run.status != "present")
+
+    @property
+    def compared_tasks(self) -> tuple[str, ...]:
+        """Tasks that enter aggregates: those on which every method has a run that counts.
+
+        Comparing methods over different tasks would compare the tasks.
+        """
+        return tuple(t for t in self.tasks if all(len(self.finals(m, t)) for m in self.methods))
+
+    def select(self, method: str, task: str) -> list[Run]:
+        """The runs of one cell, by seed."""
+        return [run for run in self.runs if run.method == method and run.task == task]
+
+    def finals(self, method: str, task: str, *, normalised: bool = True) -> np.ndarray:
+        """Final scores that count, float ``(num_runs,)``; normalised so that ``TaskSpec.score_max`` is 1."""
+        scale = get_task(task).score_max if normalised else 1.0
+        finals = []
+        for run in self.select(method, task):
+            if run.status == "present":
+                finals.append(final_row(run.rows, self.total_frames).score / scale)
+            elif self.missing == "zero":
+                finals.append(0.0)
+        return np.array(finals, dtype=np.float64)
+
+    def groups(self, method: str) -> list[np.ndarray]:
+        """Normalised final scores of one method, an array per compared task."""
+        return [self.finals(method, task) for task in self.compared_tasks]
+
+
+def run_folder(runs_dir: Path, method: str, task: str, seed: int) -> Path:
+    """Where a run lives: one flat folder an item."""
+    return runs_dir / f"{method}_{task}_s{seed}"
+
+
+def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) -> Scores:
+    """Find every run the parameters name and decide whether the comparison may be made.
+
+    Args:
+        runs_dir: Folder of run folders.
+        params: Methods, tasks, seeds and the budget of the comparison.
+        missing: How unusable runs count; the parameters' ``report.missing`` when None.
+
+    Raises:
+        DataError: a score lies outside its task's range (whatever ``missing`` says: a wrong scale is no absence).
+        ArtifactError: runs are not usable and ``missing`` is ``fail``, or no run is usable at all; the message names
+            runs, reasons and the commands that make them.
+    """
+    tune = params.finetune
+    runs = tuple(
+        _load_run(run_folder(runs_dir, method, task, seed), method, task, seed, tune.total_frames)
+        for method in tune.methods
+        for task in tune.tasks
+        for seed in tune.seeds
+    )
+    named = {run.folder.name for run in runs}
+    # A dot in the name: a temporary folder or lock of a run under way.
+    found = sorted(p.name for p in runs_dir.iterdir() if p.is_dir() and "." not in p.name) if runs_dir.is_dir() else []
+    scores = Scores(
+        methods=tuple(tune.methods),
+        tasks=tuple(tune.tasks),
+        seeds=tuple(tune.seeds),
+        total_frames=tune.total_frames,
+        missing=missing or params.report.missing,
+        runs=runs,
+        extra=tuple(name for name in found if name not in named),
+    )
+    _refuse_unusable(scores)
+    return scores
+
+
+def final_row(rows: Sequence[ScoreRow], total_frames: int) -> ScoreRow:
+    """The first evaluation at or after the budget; the rows must reach it."""
+    return next(row for row in rows if row.frames >= total_frames)
+
+
+def score_floor(spec: TaskSpec) -> float:
+    """The lowest possible score: 0, but for ``-hard`` tasks, which subtract 0.1·‖a‖₂ at each simulator step."""
+    return -0.1 * float(np.sqrt(spec.action_dim)) * spec.max_frames if spec.task.endswith("-hard") else 0.0
+
+
+def _load_run(folder: Path, method: str, task: str, seed: int, total_frames: int) -> Run:
+    def run(status: Status, detail: str = "", **rest: Any) -> Run:
+        return Run(method, task, seed, folder, status, detail, **rest)
+
+    if not folder.is_dir():
+        return run("missing", "no such folder")
+    if (folder / FAILED_FILE).is_file():
+        return run("failed", _failure(folder / FAILED_FILE))
+    try:
+        record = read_run(folder)
+        rows = tuple(read_scores(folder / SCORES_FILE))
+        _check_recorded(folder, record)
+    except ArtifactError as error:
+        return run("damaged", str(error))
+    first = rows[0]
+    if (first.method, first.task, first.seed) != (method, task, seed):
+        return run("damaged", f"holds the scores of {first.method} on {first.task}, seed {first.seed}")
+    for row in rows:
+        _check_range(row, folder / SCORES_FILE)
+    if rows[-1].frames < total_frames:
+        detail = f"last evaluated at {rows[-1].frames} of {total_frames} frames"
+        return run("short", detail, rows=rows, record=record)
+    return run("present", rows=rows, record=record)
+
+
+def _failure(path: Path) -> str:
+    """The reason a failed run left; whatever is in the file, the run stays failed."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        record = json.loads(text)
+    except ValueError:
+        record = None
+    reason = record.get("reason") if isinstance(record, dict) else text
+    return " ".join(str(reason or "no reason given").split())
+
+
+def _check_recorded(folder: Path, record: dict[str, Any] | None) -> None:
+    """Refuse a score file that is not the one its run finished with."""
+    if record is None:
+        return
+    expected = record["outputs"].get(SCORES_FILE, {}).get("sha256")
+    if expected != file_sha256(folder / SCORES_FILE):
+        raise ArtifactError(f"{folder / SCORES_FILE} was changed after the run: its sha256 is not the one in run.json")
+
+
+def _check_range(row: ScoreRow, path: Path) -> None:
+    spec = get_task(row.task)
+    low, high = score_floor(spec), spec.score_max
+    slack = 1e-6 * high  # sums of float32 rewards
+    values = row.episode_returns if spec.metric == "return" else [row.score]
+    for value in values:
+        if not low - slack <= value <= high + slack:
+            raise DataError(
+                f"{path}: {row.method} on {row.task}, seed {row.seed}, scores {value:g} at {row.frames} frames,"
+                f" outside [{low:g}, {high:g}]; check the environment's reward or action repeat"
+            )
+
+
+def _refuse_unusable(scores: Scores) -> None:
+    unusable = scores.unusable
+    named = [f"{run.name}: {run.status} ({run.detail}), run `{run.command}`" for run in unusable[:NAMED_IN_ERROR]]
+    if len(unusable) > NAMED_IN_ERROR:
+        named.append(f"and {len(unusable) - NAMED_IN_ERROR} more")
+    listing = "; ".join(named)
+    if len(unusable) == len(scores.runs):
+        raise ArtifactError(f"none of {len(scores.runs)} runs is usable: {listing}")
+    if unusable and scores.missing == "fail":
+        raise ArtifactError(
+            f"{len(unusable)} of {len(scores.runs)} runs are not usable: {listing}; or choose how they count:"
+            " `gsa report --missing zero` (as 0) or `--missing drop` (left out, and listed)"
+        )
