@@ -28,7 +28,7 @@ NAMED_IN_ERROR = 4
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of the comparison. ``detail`` says why it is not usable; ``record`` is its run.json, None without one."""
+    """One cell of the comparison. ``detail`` says why it is not usable; ``record`` is its run.json, if any."""
 
     method: str
     task: str

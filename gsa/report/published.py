@@ -1,0 +1,161 @@
+"""The paper's printed results (``data/reference/``): task rows under our names, and aggregates recomputed from them.
+
+Published numbers are only ever shown beside measured ones, in columns of their own: no interval, no pooling.
+"""
+
+import csv
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gsa.errors import DataError
+from gsa.tasks import TASKS
+
+SOURCE = "Zhao et al., arXiv 2502.19544, Tables 2 to 4"
+ROWS_FILE = "paper_results.csv"
+AGGREGATES_FILE = "paper_aggregates.csv"
+
+_RENAMED = {
+    "dmc-walker-walk-backward": "dmc-walker-walk-backwards",
+    "dmc-walker-run-backward": "dmc-walker-run-backwards",
+}
+
+_LABELS = {"gsa": "GSA", "dreamerv3": "Dreamer v3", "drqv2": "DrQ v2"}
+
+COUNTERPARTS = {"gsa": "gsa", "scratch": "dreamerv3"}
+"""Which of the paper's methods one of ours re-implements."""
+
+BUDGET = 150_000
+"""Frames at which the paper compares all methods."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One method at one budget of environment frames, as the paper prints it."""
+
+    method: str
+    frames: int
+
+    @property
+    def label(self) -> str:
+        """For table heads."""
+        size = f"{self.frames // 1_000_000}M" if self.frames % 1_000_000 == 0 else f"{self.frames // 1000}k"
+        return f"{_LABELS[self.method]} @ {size}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A printed aggregate beside what its task rows give; ``suite`` is dmc or mw, ``statistic`` mean or median."""
+
+    suite: str
+    column: Column
+    statistic: str
+    printed: str
+    recomputed: float
+
+    @property
+    def follows(self) -> bool:
+        """Whether the printed value is the recomputed one, within one unit of its last digit."""
+        _, _, decimals = self.printed.partition(".")
+        return abs(float(self.printed) - self.recomputed) <= 1.0001 * 10.0 ** -len(decimals)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Every printed task score by column and task (our names; unnormalised; absent where the paper prints a dash)."""
+
+    scores: dict[Column, dict[str, float]]
+    claims: tuple[Claim, ...]
+
+    def score(self, column: Column, task: str) -> float | None:
+        """The printed mean, None where there is none."""
+        return self.scores[column].get(task)
+
+    def columns(self, tasks: Iterable[str]) -> list[Column]:
+        """The columns that have a score on at least one of the tasks."""
+        wanted = set(tasks)
+        return [column for column, scores in self.scores.items() if wanted & set(scores)]
+
+    def suite_mean(self, column: Column, suite: str) -> float:
+        """Mean of the suite's rows, normalised."""
+        return statistics.fmean(
+            v / TASKS[t].score_max for t, v in self.scores[column].items() if TASKS[t].suite == suite
+        )
+
+    def headline(self, column: Column) -> float:
+        """½·(mean DMControl return / 1000 + mean Meta-World success) from the task rows."""
+        return 0.5 * (self.suite_mean(column, "dmc") + self.suite_mean(column, "mw"))
+
+    def printed_headline(self, column: Column) -> float:
+        """The same from the means as printed."""
+        printed = {c.suite: float(c.printed) for c in self.claims if c.column == column and c.statistic == "mean"}
+        return 0.5 * (printed["dmc"] / 1000.0 + printed["mw"])
+
+
+def our_name(benchmark: str, paper_task_name: str) -> str:
+    """The task's name in ``TASKS`` for the paper's: ``mw``, ``Pick Out of Hole`` gives ``mw-pick-out-of-hole``.
+
+    Raises:
+        DataError: we have no such task.
+    """
+    slug = f"{benchmark}-{paper_task_name.strip().lower().replace(' ', '-')}"
+    name = _RENAMED.get(slug, slug)
+    if name not in TASKS:
+        raise DataError(f"the published task {paper_task_name!r} of {benchmark!r} is none of ours")
+    return name
+
+
+def load_published(folder: Path) -> Published:
+    """Read the two committed files.
+
+    Raises:
+        DataError: a file is missing, or a row is malformed, unknown or duplicated; the message names file and line.
+    """
+    scores: dict[Column, dict[str, float]] = {}
+    for where, row in _rows(folder / ROWS_FILE, ("benchmark", "paper_task_name", "method", "env_steps", "value")):
+        column, task = _column(row, where), our_name(row["benchmark"], row["paper_task_name"])
+        if not row["value"]:
+            continue
+        if task in scores.setdefault(column, {}):
+            raise DataError(f"{where}: {task} has a score in {column.label} already")
+        scores[column][task] = _number(row["value"], where)
+    order = sorted(scores, key=lambda c: (c.frames != BUDGET, c.frames, list(_LABELS).index(c.method)))
+    published = Published({column: scores[column] for column in order}, ())
+    claims = []
+    for where, row in _rows(folder / AGGREGATES_FILE, ("benchmark", "method", "env_steps", "statistic", "value")):
+        _number(row["value"], where)
+        column = _column(row, where)
+        values = [v for t, v in published.scores.get(column, {}).items() if TASKS[t].suite == row["benchmark"]]
+        if row["statistic"] not in ("mean", "median") or not values:
+            raise DataError(f"{where}: no rows for the {row['statistic']} of {column.label} on {row['benchmark']}")
+        value = statistics.fmean(values) if row["statistic"] == "mean" else statistics.median(values)
+        claims.append(Claim(row["benchmark"], column, row["statistic"], row["value"], value))
+    return Published(published.scores, tuple(claims))
+
+
+def _rows(path: Path, needed: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+    if not path.is_file():
+        raise DataError(f"no published numbers at {path}; the file is part of the repository: `git checkout {path}`")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [(f"{path}, line {number}", row) for number, row in enumerate(csv.DictReader(file), start=2)]
+    for where, row in rows:
+        if any(row.get(name) is None for name in needed):
+            raise DataError(f"{where}: expected the columns {', '.join(needed)}, found {row}")
+    return rows
+
+
+def _column(row: dict[str, str], where: str) -> Column:
+    if row["method"] not in _LABELS or not row["env_steps"].isdigit():
+        raise DataError(f"{where}: unknown method {row['method']!r} or budget {row['env_steps']!r}")
+    return Column(row["method"], int(row["env_steps"]))
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise DataError(f"{where}: {text!r} is not a number") from error
+    if value != value or abs(value) > 1000.0:
+        raise DataError(f"{where}: {text} is outside every task's range")
+    return value
