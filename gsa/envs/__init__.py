@@ -1,4 +1,4 @@
-"""Environments: the two suites, how they are drawn and the one loop that runs them. Importing this loads no simulator."""
+"""Environments: two suites, how they are drawn and the one loop that runs them. Importing this loads no simulator."""
 
 from collections.abc import Callable
 

@@ -9,8 +9,8 @@ from gsa.errors import DataError
 class CountingEnv:
     """Paints its step index into every image and rewards it: at step t pixels are t mod 256 and the reward is t / 10.
 
-    ``state`` is ``[t, *previous action]``. The seed shows in the first row of pixels (seed mod 256), so equal seeds give
-    equal episodes and others do not. ``success`` is raised at the last step.
+    ``state`` is ``[t, *previous action]``. The first row of pixels shows the seed (mod 256), so equal seeds give equal
+    episodes and others do not. ``success`` is raised at the last step.
     """
 
     name = "counting"

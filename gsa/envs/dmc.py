@@ -18,7 +18,7 @@ from gsa.tasks import ACTION_REPEAT, TaskSpec
 class DMCEnv:
     """One DMControl task (``gsa.envs.base.Env``). ``Step.state`` is the suite's observation, flattened in its order.
 
-    With ``pixels=False`` the steps carry a black frame; ``physics_state`` and ``render_state`` draw chosen moments later.
+    With ``pixels=False`` the steps carry a black frame; ``physics_state`` and ``render_state`` draw moments later.
     """
 
     def __init__(self, spec: TaskSpec, quality: str, pixels: bool = True):
@@ -28,7 +28,8 @@ class DMCEnv:
         self._spec = spec
         self._pixels = pixels
         make = CUSTOM_TASKS.get((spec.domain, spec.task))
-        self._env = make() if make else suite.load(spec.domain, spec.task, task_kwargs={"random": 0})
+        suite_task = spec.task.replace("-", "_")
+        self._env = make() if make else suite.load(spec.domain, suite_task, task_kwargs={"random": 0})
         apply_quality(self._env.physics.model.ptr, quality)
         self._camera = SceneCamera(self._env.physics, spec.camera, spec.name)
         self._replay: Any = None

@@ -34,7 +34,8 @@ class MetaWorldEnv:
         self.max_env_steps = spec.max_env_steps
         self._pixels = pixels
         # A seed makes the constructor's own reset draw from a fixed stream and leave NumPy's global one as it was.
-        self._env: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{spec.task}-v3-goal-observable"](seed=0)
+        env_class: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{spec.task}-v3-goal-observable"]
+        self._env = env_class(seed=0)
         self._env.reward_function_version = "v2"
         self._env._freeze_rand_vec = False
         self._env.seeded_rand_vec = True  # without it goals come from NumPy's global stream, whatever the seed

@@ -135,7 +135,7 @@ def _loads(library: str) -> bool:
 
 def _settle(backend: str) -> None:
     loaded = sys.modules.get("dm_control._render")
-    if loaded is not None and loaded.BACKEND != backend:
+    if loaded is not None and backend != loaded.BACKEND:
         raise ResourceError(
             f"this process already renders with {loaded.BACKEND}, wanted {backend}; choose the back-end before "
             "dm_control is imported, or start another process"

@@ -20,7 +20,8 @@ def rollout(env: Env, policy: Policy, seed: int | None = None) -> Episode:
     name = getattr(policy, "name", type(policy).__name__)
     step = env.reset(seed)
     _check_step(step, f"{env.name}, step 0")
-    steps, actions = [step], []
+    steps = [step]
+    actions: list[np.ndarray] = []
     while not step.is_last:
         where = f"policy {name} on {env.name}, step {len(actions)}"
         if len(actions) == env.max_env_steps:
