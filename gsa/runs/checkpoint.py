@@ -203,7 +203,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         # torch says "unexpected pos 704 vs 598" when the disk fills up
         if full or "unexpected pos" in str(error):
-            raise ResourceError(f"no space left writing {path}, {free / 1e6:.0f} MB free; free some and rerun") from error
+            raise ResourceError(
+                f"no space left writing {path}, {free / 1e6:.0f} MB free; free some and rerun"
+            ) from error
         raise
     finally:
         tmp.unlink(missing_ok=True)

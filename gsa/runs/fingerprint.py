@@ -45,9 +45,7 @@ def file_sha256(path: Path) -> str:
 def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     """``{relative path: {sha256, bytes}}`` of every file below ``folder`` but its own run.json, sorted by path."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / RUN_FILE)
-    return {
-        p.relative_to(folder).as_posix(): {"sha256": file_sha256(p), "bytes": p.stat().st_size} for p in files
-    }
+    return {p.relative_to(folder).as_posix(): {"sha256": file_sha256(p), "bytes": p.stat().st_size} for p in files}
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
