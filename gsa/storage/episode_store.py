@@ -27,7 +27,7 @@ from gsa.storage.schema import (
 from gsa.storage.store_writer import group_rows
 
 MAX_OPEN_SHARDS = 16
-_READ = ["episode_id", "step", "image", "action", "is_first", "is_last", "is_terminal"]
+_WINDOW = ["image", "action", "is_first", "is_last", "is_terminal"]
 
 
 class EpisodeStore:
@@ -83,19 +83,18 @@ class EpisodeStore:
             raise DataError(f"{self.path}: rows {start}..{start + length} of episode {index}, which has {rows} rows")
         size = group_rows(rows, int(self._group_count[index]))
         first, last = start // size, (start + length - 1) // size
-        groups = [int(self._group_start[index]) + g for g in range(first, last + 1)]
-        table = self._read(self._shard[index], groups)
-        where = f"{self.path / self._shard[index]}, row groups {groups}"
+        group = int(self._group_start[index])
+        table = self._read(self._shard[index], list(range(group + first, group + last + 1)), _WINDOW)
         held = min((last + 1) * size, rows) - first * size
-        if table.num_rows != held:
-            raise ArtifactError(f"{where}: {table.num_rows} rows, expected {held}; {_MEND}")
-        table = table.slice(start - first * size, length)
-        identity = table.column("episode_id").to_numpy(), table.column("step").to_numpy()
-        if (identity[0] != self._id[index]).any() or (identity[1] != np.arange(start, start + length)).any():
-            raise ArtifactError(f"{where}: holds other rows than episode {self._id[index]}, step {start}; {_MEND}")
+        action = _actions(table.column("action"), int(self._width[index]))
+        if table.num_rows != held or action is None:
+            where = f"{self.path / self._shard[index]}, row groups {group + first}..{group + last}"
+            raise ArtifactError(f"{where}: {table.num_rows} rows, expected {held} of one width; {_MEND}")
+        offset = start - first * size
+        table = table.slice(offset, length)
         return Episode(
             image=_images(table.column("image")),
-            action=_actions(table.column("action"), int(self._width[index]), where),
+            action=action[offset : offset + length],
             is_first=table.column("is_first").to_numpy(),
             is_last=table.column("is_last").to_numpy(),
             is_terminal=table.column("is_terminal").to_numpy(),
@@ -130,7 +129,13 @@ class EpisodeStore:
             if sha256_file(self.path / name) != facts["sha256"]:
                 raise ArtifactError(f"{self.path / name} is damaged (sha256 differs from {MANIFEST}); {_MEND}")
         for index, digest in enumerate(self.episodes["sha256"]):
-            if content_digest(self.window(index, 0, int(self._lengths[index]))) != digest:
+            rows, first = int(self._lengths[index]), int(self._group_start[index])
+            groups = list(range(first, first + int(self._group_count[index])))
+            labels = self._read(self._shard[index], groups, ["episode_id", "step"])
+            sound = (labels.column("episode_id").to_numpy() == self._id[index]).all() and np.array_equal(
+                labels.column("step").to_numpy(), np.arange(rows)
+            )
+            if not sound or content_digest(self.window(index, 0, rows)) != digest:
                 raise ArtifactError(f"{self.path / self._shard[index]}: episode {self._id[index]} differs; {_MEND}")
 
     def close(self) -> None:
@@ -148,15 +153,15 @@ class EpisodeStore:
             raise ArtifactError(f"{file} has columns {table.column_names}, expected {EPISODES_SCHEMA.names}; {_MEND}")
         return table.to_pandas()
 
-    def _read(self, name: str, groups: list[int]) -> pa.Table:
-        where = f"{self.path / name}, row groups {groups}"
+    def _read(self, name: str, groups: list[int], columns: list[str]) -> pa.Table:
         try:
             if name not in self._open:
                 self._open_shard(name)
             self._open.move_to_end(name)
-            return self._open[name].read_row_groups(groups, columns=_READ, use_threads=False)
+            return self._open[name].read_row_groups(groups, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             # Arrow's own messages name neither the file nor the place.
+            where = f"{self.path / name}, row groups {groups[0]}..{groups[-1]}"
             raise ArtifactError(f"{where}: damaged ({' '.join(str(error).split())}); {_MEND}") from error
 
     def _open_shard(self, name: str) -> None:
@@ -239,8 +244,7 @@ def _images(column: pa.ChunkedArray) -> UInt8[np.ndarray, "N C Y X"]:
     return images.transpose(0, 3, 1, 2)
 
 
-def _actions(column: pa.ChunkedArray, width: int, where: str) -> np.ndarray:
-    flat = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-    if len(flat) != len(column) * width:
-        raise ArtifactError(f"{where}: {len(flat)} action values in {len(column)} rows of width {width}; {_MEND}")
-    return flat.reshape(len(column), width)
+def _actions(column: pa.ChunkedArray, width: int) -> np.ndarray | None:
+    """All rows as ``(rows, width)``, or None where their widths differ."""
+    flat = np.concatenate([chunk.values.to_numpy() for chunk in column.chunks])
+    return flat.reshape(len(column), width) if len(flat) == len(column) * width else None

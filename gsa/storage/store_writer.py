@@ -1,7 +1,7 @@
 """Episodes to an offline store: Parquet shards by embodiment, the episodes table, outcomes and a manifest."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from gsa.config import ConvertParams
 from gsa.episode import Episode, check_episode
-from gsa.errors import DataError
+from gsa.errors import DataError, ResourceError
 from gsa.storage.files import AtomicFile, footer_digest, sha256_file, write_atomic
 from gsa.storage.raw import check_markers
 from gsa.storage.schema import (
@@ -34,7 +34,9 @@ from gsa.storage.schema import (
 _REQUIRED_INFO = ("source", "file", "embodiment")
 
 
-def write_store(episodes: Iterable[Episode], out_dir: Path, params: ConvertParams) -> dict[str, Any]:
+def write_store(
+    episodes: Iterable[Episode], out_dir: Path, params: ConvertParams, rejected: Sequence[dict[str, str]] = ()
+) -> dict[str, Any]:
     """Stream episodes into an offline store and return its manifest.
 
     Memory is bounded by one episode and one open shard an embodiment. Same episodes in the same order, same bytes; the
@@ -46,6 +48,7 @@ def write_store(episodes: Iterable[Episode], out_dir: Path, params: ConvertParam
         episodes: at least one.
         out_dir: a new or empty folder.
         params: row group, shard and compression settings, and the share of episodes held out.
+        rejected: what the caller left out, ``{"file", "reason"}`` each; read after the last episode, for the manifest.
 
     Raises:
         DataError: no episodes, a broken episode, an id seen twice, action widths that differ within an embodiment.
@@ -71,11 +74,16 @@ def write_store(episodes: Iterable[Episode], out_dir: Path, params: ConvertParam
             raise DataError(f"no episodes to write to {out_dir}; run `gsa collect-data` first")
         for writer in writers.values():
             writer.close()
-    except BaseException:
+    except BaseException as error:
         for writer in writers.values():
             writer.discard()
+        if isinstance(error, OSError):
+            raise ResourceError(f"cannot write {out_dir}: {error}; free space or choose another folder") from error
         raise
-    return _finish(out_dir, writers, facts, outcomes, params)
+    manifest = _write_tables(out_dir, writers, list(facts.values()), outcomes, params)
+    manifest["rejected"] = list(rejected)
+    write_atomic(out_dir / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    return manifest
 
 
 class _EmbodimentWriter:
@@ -177,15 +185,16 @@ def _outcome(number: int, episode: Episode) -> dict[str, Any]:
     }
 
 
-def _finish(
+def _write_tables(
     out_dir: Path,
     writers: dict[str, _EmbodimentWriter],
-    facts: dict[int, dict[str, Any]],
+    facts: list[dict[str, Any]],
     outcomes: dict[int, dict[str, Any]],
     params: ConvertParams,
 ) -> dict[str, Any]:
+    """Write the episodes table and the outcomes; the manifest of all files."""
     # Stable sort: within an embodiment the order of arrival, which is the order on disk.
-    rows = sorted(facts.values(), key=lambda row: row["embodiment"])
+    rows = sorted(facts, key=lambda row: row["embodiment"])
     table = pd.DataFrame({key: [row[key] for row in rows] for key in ("episode_id", "embodiment")})
     for row, split in zip(
         rows, assign_split(table["episode_id"], table["embodiment"], params.holdout_fraction), strict=True
@@ -202,7 +211,7 @@ def _finish(
         pq.write_table(pa.Table.from_pylist(content, schema=schema), sink, compression="zstd", write_page_checksum=True)
         write_atomic(out_dir / name, sink.getvalue().to_pybytes())
         files[name] = _describe(out_dir / name, len(content))
-    manifest = {
+    return {
         "format": FORMAT,
         "version": SCHEMA_VERSION,
         "episodes": len(rows),
@@ -210,8 +219,6 @@ def _finish(
         "params": params.model_dump(),
         "files": files,
     }
-    write_atomic(out_dir / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
-    return manifest
 
 
 def _describe(path: Path, rows: int) -> dict[str, Any]:
