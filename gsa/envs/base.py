@@ -1,13 +1,14 @@
 """What an environment and a policy are to the rest of the house."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from gsa.episode import Step
 
 
+@runtime_checkable  # beartype, in the tests, asks isinstance
 class Env(Protocol):
     """A pixel environment with action repeat applied; one per process unless all rendering shares dm_control's Physics.
 
@@ -31,6 +32,7 @@ class Env(Protocol):
         ...
 
 
+@runtime_checkable  # beartype, in the tests, asks isinstance
 class Policy(Protocol):
     """Something that acts. Recurrent policies forget at ``step.is_first``."""
 

@@ -1,12 +1,13 @@
 """Where windows come from: the narrow interface between a pile of episodes and ``Replay``."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from gsa.episode import Episode
 
 
+@runtime_checkable  # beartype, in the tests, asks isinstance
 class EpisodeSource(Protocol):
     """Episodes by position; ``Replay`` cuts windows from it without knowing whether it is memory or Parquet."""
 
