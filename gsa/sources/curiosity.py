@@ -5,13 +5,13 @@ raw float32 observations ``(B, S)``, actions ``(B, A)`` in [-1, 1], ``next_state
 URLB is Laskin et al. 2021; the ideas are Pathak et al. 2017 (ICM), Burda et al. 2018 (RND), Pathak et al. 2019.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 RND_CLIP = 5.0
 """RND's normalised states are clipped to this many standard deviations."""
@@ -36,7 +36,7 @@ def linear(inputs: int, outputs: int, generator: torch.Generator, orthogonal: bo
 
 def _mlp(widths: list[int], generator: torch.Generator, orthogonal: bool = True) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [linear(inputs, outputs, generator, orthogonal), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -5,6 +5,7 @@ Q heads, a target copy and constant clipped noise (BASELINES.md sections 1.2 and
 """
 
 import copy
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -64,6 +65,10 @@ class OUExplorer:
 
     def learn(self, action: np.ndarray, next_state: np.ndarray) -> None:
         """Nothing."""
+
+
+NOISES: dict[str, Callable[[int, np.random.Generator], Explorer]] = {"random": RandomExplorer, "ou": OUExplorer}
+"""Explorers that learn nothing, by the name of the parameter ``explore_data.method``."""
 
 
 class Transitions(NamedTuple):
@@ -151,7 +156,7 @@ class StateCritic(nn.Module):
 
 
 class CuriousExplorer:
-    """DDPG on intrinsic reward. The first ``seed_env_steps`` decisions are uniform and nothing is learned from them yet.
+    """DDPG on intrinsic reward. The first ``seed_env_steps`` decisions are uniform, without updates.
 
     Order of one update (BASELINES.md 11.1): the intrinsic model is trained on the batch, then pays for it, then critic,
     actor and target follow. Episodes end by time limit only, so the discount is never 0.
@@ -213,7 +218,9 @@ class CuriousExplorer:
             value = reward + discount * self.target(batch.next_state, next_action).amin(0)
         losses["critic"] = self._step("critic", (self.critic(batch.state, batch.action) - value).square().mean(1).sum())
         self.critic.requires_grad_(False)  # the actor's loss passes through the critic and must leave no gradient there
-        losses["actor"] = self._step("actor", -self.critic(batch.state, self._noisy(self.actor(batch.state))).amin(0).mean())
+        losses["actor"] = self._step(
+            "actor", -self.critic(batch.state, self._noisy(self.actor(batch.state))).amin(0).mean()
+        )
         self.critic.requires_grad_(True)
         update_target(self.target, self.critic)
         self.updates += 1
@@ -221,7 +228,9 @@ class CuriousExplorer:
 
     def _noisy(self, mean: Tensor) -> Tensor:
         """Mean plus clipped noise in [-1, 1]; the clamp passes gradients straight through."""
-        noise = (self.params.action_std * torch.randn(mean.shape, generator=self.generator)).clamp(-NOISE_CLIP, NOISE_CLIP)
+        noise = (self.params.action_std * torch.randn(mean.shape, generator=self.generator)).clamp(
+            -NOISE_CLIP, NOISE_CLIP
+        )
         action = mean + noise
         return action + (action.clamp(-1.0 + 1e-6, 1.0 - 1e-6) - action).detach()
 
@@ -255,7 +264,7 @@ def make_explorer(
     """
     if params.method in INTRINSIC_REWARDS:
         return CuriousExplorer(state_dim, action_dim, params, capacity, seeds)
-    noise = {"random": RandomExplorer, "ou": OUExplorer}
-    if params.method not in noise:
-        raise ParamsError(f"unknown exploration method {params.method!r}; one of {', '.join([*INTRINSIC_REWARDS, *noise])}")
-    return noise[params.method](action_dim, np.random.default_rng(seeds))
+    if params.method not in NOISES:
+        known = ", ".join([*INTRINSIC_REWARDS, *NOISES])
+        raise ParamsError(f"unknown exploration method {params.method!r}; one of {known}")
+    return NOISES[params.method](action_dim, np.random.default_rng(seeds))
