@@ -1,0 +1,1 @@
+"""The commands of `gsa`: one module a command, each a thin function over the library."""

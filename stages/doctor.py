@@ -47,7 +47,7 @@ class Finding:
 
 
 def doctor(
-    folder: Annotated[Path, typer.Option(help="Where the pipeline will write; its disk is checked.")] = Path("."),
+    folder: Annotated[Path, typer.Option(help="Where the pipeline will write; its disk is checked.")] = Path(),
 ) -> None:
     """Examine the machine: packages, OpenGL back-ends, device, disk, cores. Fails when something needed is missing."""
     findings = [

@@ -43,8 +43,8 @@ class Cost:
 
     def __str__(self) -> str:
         return (
-            f"{self.episodes} episodes to collect, {self.rendered_frames} images to render, {self.disk_gb:.1f} GB of data, "
-            f"{self.updates} updates, roughly {self.hours:.1f} hours on this machine"
+            f"{self.episodes} episodes to collect, {self.rendered_frames} images to render, "
+            f"{self.disk_gb:.1f} GB of data, {self.updates} updates, roughly {self.hours:.1f} hours on this machine"
         )
 
 
@@ -112,10 +112,12 @@ def cost(params: Params, flops: float) -> Cost:
     window = tune.batch_size * tune.batch_length
     runs = runs_a_task * len(tune.tasks)
     tune_updates = runs * int(tune.total_frames / ACTION_REPEAT * tune.replay_ratio / window)
-    row_flops = 3 * forward_flops_a_row(params.world_model)  # a backward pass costs two forward ones
-    imagined = 1 + params.agent.imag_horizon * 0.3  # imagination repeats the recurrence, not the convolutions
-    trained = params.pretrain.updates * params.pretrain.batch_size * params.pretrain.batch_length
-    operations = row_flops * (trained + tune_updates * window * imagined)
+    convolutions, dense = forward_flops_a_row(params.world_model)
+    pretrained_rows = params.pretrain.updates * params.pretrain.batch_size * params.pretrain.batch_length
+    imagined_rows = (params.agent.imag_starts or window) * params.agent.imag_horizon
+    forward = pretrained_rows * (convolutions + dense)
+    forward += tune_updates * (window * (convolutions + dense) + imagined_rows * dense)
+    operations = 3 * forward  # a backward pass costs two forward ones
     seconds = sum(count / FRAMES_A_SECOND[params.render.quality, suite] for suite, count in frames.items())
     seconds += len(explore.domains) * explore.train_env_steps / PHYSICS_STEPS_A_SECOND
     seconds += operations / (flops * TRAINING_SHARE)
@@ -128,8 +130,8 @@ def cost(params: Params, flops: float) -> Cost:
     )
 
 
-def forward_flops_a_row(model: WorldModelParams) -> float:
-    """Floating point operations of the world model's forward pass for one row (SPEC.md section 2)."""
+def forward_flops_a_row(model: WorldModelParams) -> tuple[float, float]:
+    """Operations of the world model's forward pass for one row: convolutions, then recurrence with its heads."""
     side, width, convolutions = 64, 3, 0.0
     for channels in model.channels:  # kernel 4, stride 2; the decoder mirrors the encoder
         side //= 2
@@ -140,7 +142,7 @@ def forward_flops_a_row(model: WorldModelParams) -> float:
     recurrence = model.hidden * (model.deter + stoch + model.action_dim)
     recurrence += model.deter * (model.deter / model.blocks + 3 * model.hidden + 3 * model.deter / model.blocks)
     heads = model.hidden * (2 * model.deter + embed + 2 * model.hidden + 2 * stoch)
-    return convolutions + 2 * (recurrence + heads)
+    return convolutions, 2 * (recurrence + heads)
 
 
 def matmul_flops(size: int = 768, repeats: int = 5) -> float:
