@@ -43,7 +43,9 @@ class Actor(nn.Module):
         """Mean in [-1, 1] (0 on padded dimensions) and std in [min_std, max_std]."""
         mean, std = self.net(feat).chunk(2, -1)
         # + 2 starts the std near its maximum, as in the authors' release
-        return torch.tanh(mean) * self.action_mask, (self.max_std - self.min_std) * torch.sigmoid(std + 2) + self.min_std
+        return torch.tanh(mean) * self.action_mask, (self.max_std - self.min_std) * torch.sigmoid(
+            std + 2
+        ) + self.min_std
 
     def sample(self, mean: Float[Tensor, "*N A"], std: Float[Tensor, "*N A"]) -> Float[Tensor, "*N A"]:
         """Differentiable sample, 0 on padded dimensions (the release misspelt this mask away)."""

@@ -93,7 +93,7 @@ class GSAAgent(nn.Module):
         """One update of everything; returns the loss terms and diagnostics as plain numbers."""
         batch = online if retrieved is None else concat_batches(online, retrieved)
         out = self.world_model.loss(batch)
-        metrics = {name: float(value.mean()) for name, value in out.losses.items()}
+        metrics = {name: float(value.detach().mean()) for name, value in out.losses.items()}
         metrics["model_grad_norm"] = self.optimizers["world_model"].step(self.world_model.total_loss(out.losses))
         post = out.post.detach()
 
@@ -111,9 +111,9 @@ class GSAAgent(nn.Module):
         self.behavior.update_slow_critic()
         metrics |= {name: float(value) for name, value in (out.metrics | imag_metrics).items()}
         return metrics | {
-            "reward_loss": float(reward_loss),
-            "actor_loss": float(actor_loss),
-            "critic_loss": float(critic_loss),
+            "reward_loss": float(reward_loss.detach()),
+            "actor_loss": float(actor_loss.detach()),
+            "critic_loss": float(critic_loss.detach()),
         }
 
     def _imagination_starts(self, post: State, is_terminal: Tensor) -> tuple[State, Tensor]:

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gsa.agents.bc import BCPolicy
+from gsa.agents.gsa import AgentPolicy
 from gsa.config import GuidanceParams
+from gsa.episode import Step
 
 
 def guidance_prob(params: GuidanceParams, env_step: int) -> float:
@@ -30,3 +33,22 @@ def draw_window(prob: float, max_env_steps: int, rng: np.random.Generator) -> Gu
         return GuidanceWindow()
     length = round(max_env_steps * int(rng.integers(1, 11)) / 10)
     return GuidanceWindow(int(rng.integers(0, max_env_steps - length + 1)), length)
+
+
+class GuidedPolicy:
+    """The RL policy, with the cloned policy acting inside a window; the latent is filtered through every step."""
+
+    def __init__(self, policy: AgentPolicy, bc_policy: BCPolicy, window: GuidanceWindow):
+        self.policy, self.bc_policy, self.window = policy, bc_policy, window
+        self.env_step = 0
+
+    def act(self, step: Step) -> np.ndarray:
+        """The action of whoever's turn it is."""
+        action = self.policy.act(step)
+        if self.env_step in self.window:
+            action = self.bc_policy.act(step)
+            self.policy.executed(action)
+        else:
+            self.bc_policy.see(step)
+        self.env_step += 1
+        return action

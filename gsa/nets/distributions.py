@@ -29,9 +29,7 @@ def sample_straight_through(
     return one_hot + prob - prob.detach()
 
 
-def categorical_kl(
-    log_q: Float[Tensor, "*N S K"], log_p: Float[Tensor, "*N S K"]
-) -> Float[Tensor, "*N"]:
+def categorical_kl(log_q: Float[Tensor, "*N S K"], log_p: Float[Tensor, "*N S K"]) -> Float[Tensor, "*N"]:
     """KL(q || p) in nats, summed over the S independent categoricals."""
     return (log_q.exp() * (log_q - log_p)).sum((-2, -1))
 

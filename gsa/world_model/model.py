@@ -29,9 +29,7 @@ class WorldModel(nn.Module):
         self.params = params
         self.encoder = ImageEncoder(params.channels)
         self.rssm = RSSM(params, self.encoder.embed_dim)
-        self.decoder = ImageDecoder(
-            params.deter, self.rssm.stoch_flat, params.hidden, params.blocks, params.channels
-        )
+        self.decoder = ImageDecoder(params.deter, self.rssm.stoch_flat, params.hidden, params.blocks, params.channels)
         self.loss_scales = {"image": 1.0, "dyn": params.dyn_scale, "rep": params.rep_scale}
 
     def embed(self, image: UInt8[Tensor, "*N 3 64 64"]) -> Float[Tensor, "*N E"]:

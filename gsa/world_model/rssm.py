@@ -51,9 +51,7 @@ class BlockGRU(nn.Module):
         self.norm = nn.LayerNorm(deter)
         self.gates = BlockLinear(deter, 3 * deter, self.blocks)
 
-    def forward(
-        self, state: State, action_in: Float[Tensor, "B U"]
-    ) -> Float[Tensor, "B D"]:
+    def forward(self, state: State, action_in: Float[Tensor, "B U"]) -> Float[Tensor, "B D"]:
         """The next h. ``action_in`` is ``in_action`` of the action (hoisted out of the loop by callers)."""
         shared = torch.cat([self.in_deter(state.deter), self.in_stoch(state.stoch), action_in], -1)
         batch = shared.shape[0]

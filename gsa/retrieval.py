@@ -1,0 +1,137 @@
+"""Retrieval (Eq. 4): which offline episodes start where the new task starts, by distance of encoder features.
+
+The key of an episode is e(o_0), the pre-trained image encoder's embedding of its first image. Keys lie in an exact
+Faiss index beside a table of episode ids and action widths; the index is bound to the weights that made it.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float32, Int64, UInt8
+
+from gsa.errors import ArtifactError, DataError
+from gsa.world_model.model import WorldModel
+
+INDEX_FILE, KEYS_FILE, META_FILE = "keys.faiss", "keys.parquet", "index.json"
+EMBED_BATCH = 256
+
+
+@torch.no_grad()
+def embed_images(model: WorldModel, images: Iterable[UInt8[np.ndarray, "N C Y X"]]) -> Float32[np.ndarray, "M E"]:
+    """Embeddings of chunks of images, in order."""
+    return np.concatenate([model.embed(torch.from_numpy(chunk)).float().numpy() for chunk in images])
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """The nearest episodes, nearest first: position in the store, id, and ``retrieval_distance`` (L2)."""
+
+    position: Int64[np.ndarray, " R"]
+    episode_id: Int64[np.ndarray, " R"]
+    distance: Float32[np.ndarray, " R"]
+
+
+@dataclass(frozen=True)
+class RetrievalIndex:
+    """Exact L2 index over the first images of all offline episodes; row i of ``keys`` describes vector i.
+
+    ``keys`` has columns position, episode_id, action_dim. ``model_sha256`` names the weights whose encoder made them.
+    """
+
+    index: faiss.Index
+    keys: pd.DataFrame
+    model_sha256: str
+
+    @classmethod
+    def build(
+        cls,
+        embed: Float32[np.ndarray, "N E"],
+        episode_id: Int64[np.ndarray, " N"],
+        action_dim: Int64[np.ndarray, " N"],
+        model_sha256: str,
+    ) -> "RetrievalIndex":
+        """Index one embedding an episode, in the store's order.
+
+        Raises:
+            DataError: an embedding is not finite or all zero (Faiss would never return it, in silence).
+        """
+        bad = ~np.isfinite(embed).all(1) | (np.abs(embed).sum(1) == 0)
+        if bad.any():
+            names = ", ".join(str(i) for i in episode_id[bad][:5])
+            raise DataError(f"{bad.sum()} episodes have NaN, Inf or zero embeddings (ids {names}); check the model")
+        index = faiss.IndexFlatL2(embed.shape[1])
+        index.add(np.ascontiguousarray(embed, np.float32))
+        keys = pd.DataFrame({"position": np.arange(len(embed)), "episode_id": episode_id, "action_dim": action_dim})
+        return cls(index, keys, model_sha256)
+
+    def save(self, folder: Path) -> None:
+        """Write the index, its table and what it is bound to."""
+        faiss.write_index(self.index, str(folder / INDEX_FILE))
+        self.keys.to_parquet(folder / KEYS_FILE)
+        meta = {"model_sha256": self.model_sha256, "num_keys": len(self.keys), "embed_dim": self.index.d}
+        (folder / META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, model_sha256: str) -> "RetrievalIndex":
+        """Read an index made by the model of that digest.
+
+        Raises:
+            ArtifactError: missing, unreadable, inconsistent, or built by another model.
+        """
+        if not (folder / META_FILE).is_file():
+            raise ArtifactError(f"no index at {folder}: run `gsa build-index` first")
+        meta = json.loads((folder / META_FILE).read_text())
+        if meta["model_sha256"] != model_sha256:
+            raise ArtifactError(
+                f"the index at {folder} was built by another model (weights {meta['model_sha256'][:12]}, "
+                f"this model is {model_sha256[:12]}); run `gsa build-index` again"
+            )
+        try:
+            index = faiss.read_index(str(folder / INDEX_FILE))
+            keys = pd.read_parquet(folder / KEYS_FILE)
+        except (RuntimeError, OSError) as error:
+            raise ArtifactError(
+                f"the index at {folder} cannot be read ({error}); run `gsa build-index` again"
+            ) from error
+        if not len(keys) == index.ntotal == meta["num_keys"]:
+            raise ArtifactError(
+                f"the index at {folder} holds {index.ntotal} vectors for {len(keys)} episodes, expected "
+                f"{meta['num_keys']}; run `gsa build-index` again"
+            )
+        return cls(index, keys, model_sha256)
+
+    def retrieve(self, query: Float32[np.ndarray, " E"], num_episodes: int, action_dim: int) -> Retrieved:
+        """The ``num_episodes`` nearest episodes whose action width is ``action_dim``, or all where there are fewer.
+
+        Ties are broken by episode id, so that the order depends on neither threads nor batch size.
+
+        Raises:
+            DataError: the query is not finite, or no episode has that action width.
+            ArtifactError: the query's width is not the index's.
+        """
+        if query.shape != (self.index.d,):
+            raise ArtifactError(f"query has width {query.shape}, the index {self.index.d}; run `gsa build-index` again")
+        if not np.isfinite(query).all():
+            raise DataError("the first image's embedding is not finite; check the model")
+        eligible = self.keys[self.keys["action_dim"] == action_dim]
+        if eligible.empty:
+            widths = sorted(self.keys["action_dim"].unique().tolist())
+            raise DataError(
+                f"no offline episode has {action_dim} actions (the index has widths {widths}); collect data of this "
+                "body, or use a method without rehearsal and guidance"
+            )
+        selector = faiss.IDSelectorBatch(eligible["position"].to_numpy().astype(np.int64))
+        wanted = min(num_episodes, len(eligible))
+        square, position = self.index.search(
+            query[None].astype(np.float32), wanted, params=faiss.SearchParameters(sel=selector)
+        )
+        ids = self.keys["episode_id"].to_numpy()[position[0]]
+        order = np.lexsort((ids, np.round(square[0], 4)))
+        distance = np.sqrt(np.maximum(square[0][order], 0.0)).astype(np.float32)
+        return Retrieved(position[0][order], ids[order].astype(np.int64), distance)

@@ -1,0 +1,76 @@
+"""What the model has learned, made visible: open-loop prediction of held-out episodes, per embodiment and horizon."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from gsa.nets.conv import scale_image, unscale_image
+from gsa.runs.video import write_video
+from gsa.storage.episode_store import EpisodeStore
+from gsa.storage.replay import Replay
+from gsa.world_model.model import WorldModel
+
+CONTEXT = 5
+"""Rows the model sees before it predicts from actions alone."""
+HORIZON = 20
+NUM_WINDOWS = 8
+_STRIP = (0, 2, 4, 5, 7, 9, 14, 19, 24)
+"""Rows of a window shown in the picture."""
+
+
+class OpenLoop(dict[str, dict[str, Any]]):
+    """Per embodiment: ``error`` (mean squared error per pixel channel at each row) and ``frames`` to look at."""
+
+
+@torch.no_grad()
+def evaluate_open_loop(model: WorldModel, store: EpisodeStore, seed: int) -> OpenLoop:
+    """Predict ``NUM_WINDOWS`` held-out windows of each embodiment, ``CONTEXT`` rows seen and ``HORIZON`` imagined.
+
+    ``copy_error`` is the error of repeating the last seen image: the line a model must stay below. An embodiment
+    without held-out episodes long enough is absent.
+    """
+    result = OpenLoop()
+    rows = CONTEXT + HORIZON
+    table = store.episodes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for embodiment in sorted(table["embodiment"].unique()):
+            chosen = (table["embodiment"] == embodiment) & (table["split"] == "holdout") & (table["length"] >= rows)
+            if not chosen.any():
+                continue
+            source = store.select(np.flatnonzero(chosen.to_numpy()))
+            batch = Replay(source, model.params.action_dim, np.random.default_rng(seed)).sample(NUM_WINDOWS, rows)
+            truth = scale_image(batch.image)
+            predicted = model.open_loop(batch, CONTEXT).clamp(-0.5, 0.5)
+            error = (predicted - truth).square().mean((0, 2, 3, 4))
+            copied = (truth[:, CONTEXT - 1 : CONTEXT] - truth).square().mean((0, 2, 3, 4))
+            result[embodiment] = {
+                "error": error.tolist(),
+                "copy_error": copied.tolist(),
+                "frames": _compare(truth[0], predicted[0]),
+            }
+    return result
+
+
+def _compare(
+    truth: Float[torch.Tensor, "T C Y X"], predicted: Float[torch.Tensor, "T C Y X"]
+) -> UInt8[np.ndarray, "T Y X C"]:
+    """Truth above prediction above their difference (grey is none)."""
+    stacked = torch.cat([truth, predicted, (predicted - truth) / 2], 2)
+    return unscale_image(stacked).permute(0, 2, 3, 1).numpy()
+
+
+def write_open_loop(folder: Path, result: OpenLoop) -> None:
+    """``open_loop.json`` (errors), and per embodiment ``open_loop_<embodiment>.png`` (a strip) and ``.mp4``."""
+    errors = {name: {k: v for k, v in item.items() if k != "frames"} for name, item in result.items()}
+    summary = {"context": CONTEXT, "num_windows": NUM_WINDOWS, "embodiments": errors}
+    (folder / "open_loop.json").write_text(json.dumps(summary, indent=1) + "\n")
+    for name, item in result.items():
+        strip = np.concatenate([item["frames"][t] for t in _STRIP], 1)
+        matplotlib.image.imsave(folder / f"open_loop_{name}.png", strip.repeat(2, 0).repeat(2, 1))
+        write_video(folder / f"open_loop_{name}.mp4", item["frames"], fps=8)
