@@ -1,0 +1,106 @@
+"""How figures look and are saved: Agg, colours that colour-blind readers can tell apart, the same bytes every time."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gsa.report.curves import Curve
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette, in the order of the methods; a method keeps its colour in every figure."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+"""Beside the colour, so that no figure depends on it."""
+
+INK, MUTED, GRID = "#1f2430", "#667085", "#d9dee7"
+
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+    "svg.hashsalt": "gsa",
+    "figure.dpi": 100,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Matplotlib's settings for the block, whatever the user's are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def colour(methods: Sequence[str], method: str) -> str:
+    """The method's colour."""
+    return COLOURS[methods.index(method) % len(COLOURS)]
+
+
+def marker(methods: Sequence[str], method: str) -> str:
+    """The method's marker."""
+    return MARKERS[methods.index(method) % len(MARKERS)]
+
+
+def draw_curve(ax: Axes, curve: Curve, methods: Sequence[str], method: str) -> None:
+    """A line with markers at the evaluations and a band for the interval."""
+    own = colour(methods, method)
+    ax.plot(curve.frames, curve.value, color=own, marker=marker(methods, method), label=method, clip_on=False, zorder=3)
+    if curve.low is not None and curve.high is not None:
+        ax.fill_between(curve.frames, curve.low, curve.high, color=own, alpha=0.18, linewidth=0)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write ``path`` with the suffixes .png and .svg; no dates, so equal content gives equal bytes."""
+    with styled():
+        figure.savefig(path.with_suffix(".png"), dpi=160, metadata={"Software": None}, facecolor="white")
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None}, facecolor="white")
+
+
+def inline_svg(figure: Figure, name: str, title: str) -> str:
+    """The figure as an ``<svg>`` element for the page: transparent, text as text, colours as the page's variables.
+
+    Ids get the prefix ``name``, so that several figures share one page.
+    """
+    buffer = io.StringIO()
+    with styled(), mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", svg)
+    svg = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", svg, count=1)
+    svg = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)
+    svg = re.sub(r"^<svg", f'<svg role="img" aria-label="{title}"', svg, count=1)
+    for variable, value in {
+        **{f"c{i}": c for i, c in enumerate(COLOURS)},
+        "ink": INK,
+        "muted": MUTED,
+        "grid": GRID,
+    }.items():
+        svg = re.sub(re.escape(value), f"var(--{variable})", svg, flags=re.IGNORECASE)
+    return svg
