@@ -2,6 +2,7 @@
 
 import math
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -78,10 +79,10 @@ def _axes(ax: Axes, total_frames: int, label: str, top: float, lowest: float) ->
 
 def _legend(figure: Figure, summary: Summary) -> None:
     """One legend above all panels; a method without a curve is not in it."""
-    handles = {}
+    handles: dict[str, Artist] = {}
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+            handles.setdefault(str(label), handle)
     if handles:
         ordered = [method for method in summary.scores.methods if method in handles]
         figure.legend([handles[m] for m in ordered], ordered, loc="outside upper left", ncols=len(ordered))

@@ -21,6 +21,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 
 INK, MUTED, GRID = "#1f2430", "#667085", "#d9dee7"
 
+_VARIABLES = {f"c{number}": value for number, value in enumerate(COLOURS)} | {"ink": INK, "muted": MUTED, "grid": GRID}
+"""The page's CSS variable for each colour: light and dark have their own values."""
+
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -96,11 +99,6 @@ def inline_svg(figure: Figure, name: str, title: str) -> str:
     svg = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", svg, count=1)
     svg = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)
     svg = re.sub(r"^<svg", f'<svg role="img" aria-label="{title}"', svg, count=1)
-    for variable, value in {
-        **{f"c{i}": c for i, c in enumerate(COLOURS)},
-        "ink": INK,
-        "muted": MUTED,
-        "grid": GRID,
-    }.items():
-        svg = re.sub(re.escape(value), f"var(--{variable})", svg, flags=re.IGNORECASE)
+    for variable, value in _VARIABLES.items():
+        svg = re.sub(value, f"var(--{variable})", svg, flags=re.IGNORECASE)
     return svg

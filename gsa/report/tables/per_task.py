@@ -24,8 +24,8 @@ def build(summary: Summary, published: Published) -> Table:
         rows.append(tuple(cells))
         digits.append(1 if spec.metric == "return" else 2)
     caption = (
-        f"Final score at {scores.total_frames} environment frames: mean over seeds with 95% interval. DMControl: episode"
-        " return, 0 to 1000. Meta-World: success at the episode's last step, 0 to 1."
+        f"Final score at {scores.total_frames} environment frames: mean over seeds with 95% interval. DMControl:"
+        " episode return, 0 to 1000. Meta-World: success at the episode's last step, 0 to 1."
         f" Published: {SOURCE}, means without spread; another budget, model size and implementation than ours."
     )
     return Table("per_task", caption, tuple(heads), tuple(rows), tuple(digits))
