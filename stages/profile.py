@@ -139,7 +139,7 @@ def forward_flops_a_row(model: WorldModelParams) -> tuple[float, float]:
         width = channels
     embed = width * side * side
     stoch = model.stoch * model.classes
-    recurrence = model.hidden * (model.deter + stoch + model.action_dim)
+    recurrence: float = model.hidden * (model.deter + stoch + model.action_dim)
     recurrence += model.deter * (model.deter / model.blocks + 3 * model.hidden + 3 * model.deter / model.blocks)
     heads = model.hidden * (2 * model.deter + embed + 2 * model.hidden + 2 * stoch)
     return convolutions, 2 * (recurrence + heads)

@@ -47,7 +47,7 @@ def stage_modules(stage: str, root: Path = SOURCE_ROOT) -> list[str]:
     if _module_file(start, root) is None:
         raise ParamsError(f"no stage {stage!r}: {root / start.replace('.', '/')}.py does not exist")
     seen: set[str] = set()
-    queue = [start]
+    queue = ["stages", start]
     while queue:
         module = queue.pop()
         if module in seen or module in NOT_STAMPED:

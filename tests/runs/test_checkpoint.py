@@ -1,0 +1,148 @@
+"""A checkpoint that exists is complete; a damaged one is named and never used."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gsa.errors import ArtifactError, ResourceError
+from gsa.runs import checkpoint
+from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights, write_atomically
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def newest(folder: Path) -> Path:
+    return max(folder.glob("*.pt"))
+
+
+def test_round_trip_with_optimizer_and_generator_state(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    state = {
+        "model": layer.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "torch_rng": torch.get_rng_state(),
+        "numpy_rng": np.random.default_rng(3).bit_generator.state,
+    }
+    CheckpointStore(tmp_path / "c", "f").save(10, state)
+    found = CheckpointStore(tmp_path / "c", "f").latest()
+    assert found is not None
+    step, loaded = found
+    assert step == 10 and loaded["numpy_rng"] == state["numpy_rng"]
+    assert torch.equal(loaded["model"]["weight"], layer.weight)
+    assert torch.equal(loaded["optimizer"]["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
+
+
+def test_two_newest_are_kept(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, "f")
+    for step in (2, 10, 1000):
+        store.save(step, {"step": step})
+    assert [p.name for p in sorted(tmp_path.glob("*.pt"))] == ["step-0000000010.pt", "step-0000001000.pt"]
+    assert store.latest() == (1000, {"step": 1000})
+
+
+def test_a_damaged_newest_is_named_and_stepped_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = CheckpointStore(tmp_path, "f")
+    store.save(1, {"step": 1})
+    store.save(2, {"step": 2})
+    flip_a_bit(newest(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        assert store.latest() == (1, {"step": 1})
+    assert "step-0000000002.pt is damaged" in caplog.text
+
+
+def test_all_damaged_is_an_error_not_a_silent_restart(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, "f")
+    store.save(1, {})
+    newest(tmp_path).write_bytes(b"")
+    with pytest.raises(ArtifactError, match="every checkpoint in .* is damaged; delete that folder"):
+        store.latest()
+
+
+def test_another_fingerprint_starts_fresh_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    CheckpointStore(tmp_path / "c", "one").save(1, {})
+    with caplog.at_level(logging.WARNING):
+        assert CheckpointStore(tmp_path / "c", "two").latest() is None
+    assert "starting fresh" in caplog.text
+
+
+@pytest.mark.parametrize("value", [np.zeros(2), np.float64(1.0), Path("x"), torch.nn.Linear(1, 1)])
+def test_what_could_not_be_loaded_is_refused_when_saved(tmp_path: Path, value: object) -> None:
+    with pytest.raises(TypeError, match=r"state\['a'\]\[1\] is"):
+        CheckpointStore(tmp_path, "f").save(1, {"a": [1, value]})
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (exec, ("raise SystemExit('the payload ran')",))
+
+    store = CheckpointStore(tmp_path, "f")
+    store.save(1, {})
+    torch.save({"x": Payload()}, newest(tmp_path))
+    entry = tmp_path / "step-0000000001.json"
+    entry.write_text(f'{{"step": 1, "fingerprint": "f", "sha256": "{checkpoint.file_sha256(newest(tmp_path))}"}}')
+    with pytest.raises(ArtifactError, match="every checkpoint"):
+        store.latest()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def write(tmp: Path) -> None:
+        tmp.write_text("half")
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 704 vs 598")
+
+    with pytest.raises(ResourceError, match="no space left writing .*MB free"):
+        write_atomically(path, write)
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+META = {"action_dim": 4, "world_model": {"deter": 8}}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    save_weights(tmp_path / "m", {"w": torch.arange(6.0).reshape(2, 3), "tied": torch.zeros(2)}, META)
+    return tmp_path / "m"
+
+
+def test_weights_round_trip(weights: Path) -> None:
+    like = {"w": torch.zeros(2, 3), "tied": torch.zeros(2)}
+    state, meta = load_weights(weights, like=like, expect=META)
+    assert torch.equal(state["w"], torch.arange(6.0).reshape(2, 3)) and meta["action_dim"] == 4
+
+
+def test_weights_of_another_model_are_named_by_the_first_difference(weights: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"weight w expected \(3, 2\) torch.float32, found \(2, 3\) torch.float32"):
+        load_weights(weights, like={"w": torch.zeros(3, 2), "tied": torch.zeros(2)})
+    with pytest.raises(ArtifactError, match=r"weight tied expected nothing"):
+        load_weights(weights, like={"w": torch.zeros(2, 3)})
+    with pytest.raises(ArtifactError, match=r"made with action_dim = 4, expected 12"):
+        load_weights(weights, expect={"action_dim": 12})
+
+
+def test_damaged_or_missing_weights_are_refused(weights: Path) -> None:
+    flip_a_bit(weights / "weights.safetensors")
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors is damaged"):
+        load_weights(weights)
+    (weights / "meta.json").unlink()
+    with pytest.raises(ArtifactError, match=r"meta\.json is missing"):
+        load_weights(weights)
+
+
+def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path, {"w": torch.tensor([1.0, float("nan")])}, {})
+    with pytest.raises(ArtifactError, match="weight w holds NaN"):
+        load_weights(tmp_path)
