@@ -71,8 +71,8 @@ def read_raw_episode(path: Path) -> Episode:
             raise DataError(f"{path}: no array {key!r}, found {sorted(arrays)}; not an episode of the authors' layout")
     image, led_here = arrays["observation"], arrays["action"]
     rows = len(image) if image.ndim else 0
-    if image.ndim != 4:
-        raise DataError(f"{path}: observation has shape {image.shape}, expected (rows, 3, 64, 64)")
+    if image.ndim != 4 or image.dtype != np.uint8:
+        raise DataError(f"{path}: observation is {image.dtype} {image.shape}, expected uint8 (rows, 3, 64, 64)")
     if led_here.ndim != 2 or len(led_here) != rows or not np.issubdtype(led_here.dtype, np.floating):
         raise DataError(
             f"{path}: action is {led_here.dtype} {led_here.shape}, expected float32 ({rows}, width) as observation"

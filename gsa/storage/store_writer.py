@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,8 @@ class _EmbodimentWriter:
     def discard(self) -> None:
         """Drop the open shard, if any."""
         if self._file is not None:
+            with suppress(OSError):  # a full disk is why we are here
+                self._writer.close()
             self._file.discard()
             self._file = None
 

@@ -1,0 +1,153 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gsa.config import ConvertParams
+from gsa.episode import Batch, prev_action
+from gsa.errors import DataError
+from gsa.storage.episode_store import EpisodeStore
+from gsa.storage.raw import read_raw_episode, write_raw_episode
+from gsa.storage.replay import EpisodeBuffer, Replay
+from gsa.storage.source import EpisodeSource
+from gsa.storage.store_writer import write_store
+from tests.storage.conftest import count_episode, noise_episode
+
+
+def buffer_of(*episodes: object) -> EpisodeBuffer:
+    buffer = EpisodeBuffer()
+    for episode in episodes:
+        buffer.add(episode)
+    return buffer
+
+
+def test_from_npz_to_prev_action_the_count_is_kept(tmp_path: Path, params: ConvertParams) -> None:
+    raw = read_raw_episode(write_raw_episode(tmp_path / "raw", 0, count_episode(steps=20)))
+    raw.info.update(source="count", embodiment="counter")
+    write_store([raw], tmp_path / "store", params)
+    batch = Replay(EpisodeStore(tmp_path / "store"), 4, 0).sample(8, 6)
+    count = batch.image[:, :, 0, 1, 0].float()
+    assert (count[:, 1:] - count[:, :-1] == 1).all()
+    # The action in a row was chosen after seeing its image ...
+    torch.testing.assert_close(batch.action[..., 0] * 100, torch.where(count < 20, count, 0.0))
+    torch.testing.assert_close(batch.action[..., 1], -batch.action[..., 0])
+    # ... and the one that led to it was chosen after seeing the image before.
+    torch.testing.assert_close(prev_action(batch.action)[:, 1:, 0] * 100, count[:, 1:] - 1)
+    assert torch.equal(batch.is_first, count == 0)
+
+
+def test_reward_of_a_row_came_with_its_image_and_reward_free_data_says_so(
+    tmp_path: Path, params: ConvertParams
+) -> None:
+    batch = Replay(buffer_of(count_episode(steps=20)), 2, 0).sample(4, 5)
+    torch.testing.assert_close(batch.reward, batch.image[:, :, 0, 1, 0].float() / 10)
+    assert batch.has_reward.all()
+    write_store([count_episode(steps=20)], tmp_path, params)
+    free = Replay(EpisodeStore(tmp_path), 2, 0).sample(4, 5)
+    assert not free.has_reward.any() and not free.reward.any()
+
+
+def test_every_window_is_equally_likely() -> None:
+    # 8 windows of 4 rows in the first episode, 3 in the second, none in the third.
+    replay = Replay(buffer_of(count_episode(0, 10), count_episode(1, 5), count_episode(2, 2)), 2, 0)
+    counts = np.zeros((2, 8), int)
+    for _ in range(50):
+        batch = replay.sample(110, 4)
+        np.add.at(counts, (batch.image[:, 0, 0, 0, 0].numpy(), batch.image[:, 0, 0, 1, 0].numpy()), 1)
+    seen = counts[counts > 0]
+    assert len(seen) == 11 and replay.num_excluded == 1
+    # 500 expected each; chi-squared with 10 degrees of freedom exceeds 35 once in 8000 seeds.
+    assert ((seen - 500.0) ** 2 / 500).sum() < 35
+
+
+def test_actions_are_padded_and_masked_by_native_width(tmp_path: Path, params: ConvertParams) -> None:
+    narrow = [noise_episode(n, width=1, embodiment="narrow") for n in range(2)]
+    wide = [noise_episode(n, width=3, embodiment="wide") for n in range(2)]
+    write_store([*narrow, *wide], tmp_path, params)
+    batch = Replay(EpisodeStore(tmp_path), 5, 0).sample(16, 4)
+    assert set(batch.action_mask.sum(1).tolist()) == {1.0, 3.0}
+    assert (batch.action_mask == batch.action_mask.sort(1, descending=True).values).all()
+    assert not (batch.action * (1 - batch.action_mask[:, None])).any()
+    assert batch.action.abs().sum(1)[batch.action_mask.bool()].all()
+    with pytest.raises(DataError, match=r"world_model\.action_dim"):
+        Replay(EpisodeStore(tmp_path), 2, 0).sample(16, 4)
+
+
+def test_images_flatten_to_channels_last_without_a_copy() -> None:
+    image = Replay(buffer_of(count_episode()), 2, 0).sample(3, 4).image
+    flat = image.flatten(0, 1)
+    assert flat.data_ptr() == image.data_ptr()
+    assert flat.is_contiguous(memory_format=torch.channels_last)
+
+
+def assert_same_batch(one: Batch, other: Batch) -> None:
+    for name, a, b in zip(Batch._fields, one, other, strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_draws_follow_the_seed_and_resume_where_they_stopped() -> None:
+    buffer = buffer_of(*(count_episode(seed) for seed in range(5)))
+    one, other = Replay(buffer, 2, 3), Replay(buffer, 2, np.random.default_rng(3))
+    for _ in range(3):
+        assert_same_batch(one.sample(4, 3), other.sample(4, 3))
+    resumed = Replay(buffer, 2, 99)
+    resumed.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    assert_same_batch(resumed.sample(4, 3), one.sample(4, 3))
+    assert not torch.equal(Replay(buffer, 2, 4).sample(4, 3).image, Replay(buffer, 2, 3).sample(4, 3).image)
+
+
+@pytest.mark.parametrize("with_reward", [True, False])
+def test_a_saved_buffer_samples_the_same(tmp_path: Path, with_reward: bool) -> None:
+    episodes = [count_episode(seed, steps=5 + seed) for seed in range(3)]
+    buffer = buffer_of(*(e if with_reward else e.without_reward() for e in episodes))
+    np.savez(tmp_path / "replay.npz", **buffer.state_dict())
+    loaded = EpisodeBuffer()
+    with np.load(tmp_path / "replay.npz", allow_pickle=False) as state:
+        loaded.load_state_dict(dict(state))
+    assert_same_batch(Replay(loaded, 2, 0).sample(8, 4), Replay(buffer, 2, 0).sample(8, 4))
+    assert loaded.read(2).info == episodes[2].info
+    loaded.load_state_dict(EpisodeBuffer().state_dict())
+    assert len(loaded) == 0
+
+
+def test_a_stored_episode_can_enter_a_buffer_that_is_saved(tmp_path: Path, params: ConvertParams) -> None:
+    write_store([noise_episode(0)], tmp_path, params)
+    buffer = buffer_of(EpisodeStore(tmp_path).read(0))
+    np.testing.assert_array_equal(buffer.state_dict()["lengths"], [11])
+
+
+def test_the_buffer_grows_between_draws() -> None:
+    buffer = buffer_of(count_episode(0))
+    replay = Replay(buffer, 2, 0)
+    assert (replay.sample(8, 3).image[:, 0, 0, 0, 0] == 0).all()
+    buffer.add(count_episode(1))
+    assert set(replay.sample(32, 3).image[:, 0, 0, 0, 0].tolist()) == {0, 1}
+
+
+def test_windows_longer_than_every_episode_are_refused_with_both_lengths() -> None:
+    replay = Replay(buffer_of(count_episode(0, 3), count_episode(1, 6)), 2, 0)
+    with pytest.raises(DataError, match="episode 1, has 7") as error:
+        replay.sample(2, 8)
+    assert "window of 8 rows" in str(error.value)
+    with pytest.raises(DataError, match="no episodes"):
+        Replay(EpisodeBuffer(), 2, 0).sample(2, 8)
+
+
+@pytest.mark.parametrize(
+    ("episode", "names"),
+    [(noise_episode(0, width=3), "action width 3, expected 2"), (noise_episode(0), "reward or success")],
+)
+def test_a_buffer_holds_one_kind_of_episode(episode: object, names: str) -> None:
+    buffer = buffer_of(count_episode())
+    with pytest.raises(DataError, match=names):
+        buffer.add(episode)
+    assert len(buffer) == 1
+
+
+def test_all_sources_meet_the_interface(tmp_path: Path, params: ConvertParams) -> None:
+    write_store([noise_episode(0)], tmp_path, params)
+    store = EpisodeStore(tmp_path)
+    for source in (store, store.select([0]), EpisodeBuffer()):
+        assert isinstance(source, EpisodeSource)
