@@ -24,7 +24,7 @@ class Env(Protocol):
         ...
 
     def step(self, action: np.ndarray) -> Step:
-        """Take one decision. ``action`` is float ``(action_dim,)`` in [-1, 1]; NaN or a wrong shape raises DataError."""
+        """Take one decision: float ``(action_dim,)`` in [-1, 1]. NaN or a wrong shape raises DataError."""
         ...
 
     def close(self) -> None:

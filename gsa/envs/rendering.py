@@ -6,6 +6,7 @@ showing each other's frames (two Meta-World environments with their own renderer
 
 import atexit
 import ctypes
+import logging
 import os
 import subprocess
 import sys
@@ -141,6 +142,10 @@ def _settle(backend: str) -> None:
             "dm_control is imported, or start another process"
         )
     os.environ.update({"MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend, _PROBED: backend})
+    # Mesa's software rasteriser would start a thread a core; 64x64 pixels gain nothing and parallel workers lose.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+    for chatter in ("absl", "OpenGL"):  # say at INFO which back-end and MuJoCo version they load, on every start
+        logging.getLogger(chatter).setLevel(logging.WARNING)
 
 
 class SceneCamera:

@@ -1,0 +1,261 @@
+"""Collect the raw episodes of one task at one noise level, in parallel, so that a killed run loses none it finished.
+
+Episode n depends on the job and n alone: not on the number of workers, nor on what was collected before it.
+"""
+
+import importlib.metadata
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gsa.config import RenderParams
+from gsa.envs import choose_backend, make_env
+from gsa.envs.base import Env
+from gsa.envs.rollout import rollout
+from gsa.episode import Episode
+from gsa.errors import DataError, ResourceError
+from gsa.runs.run_dir import die_with_parent
+from gsa.sources import POLICIES, check_policy
+from gsa.storage.files import sha256_file, write_atomic
+from gsa.storage.raw import write_manifest, write_raw_episode
+from gsa.tasks import get_task
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+"""How often an episode whose simulation diverges is begun anew, each time with another seed."""
+
+MAX_DROPPED_SHARE = 0.05
+"""More diverged episodes than this share (and than one) mean that something is wrong; then nothing is published."""
+
+VERSIONS = ("dm_control", "metaworld", "mujoco", "numpy")
+
+
+@dataclass(frozen=True)
+class CollectJob:
+    """What decides an episode's content, besides its number."""
+
+    task: str
+    policy: str
+    sigma: float
+    seed: int
+    render: RenderParams
+
+    @property
+    def name(self) -> str:
+        """The source's name, e.g. ``mw-reach_sigma-0.5``."""
+        return f"{self.task}_sigma-{self.sigma}"
+
+
+@dataclass(frozen=True)
+class CollectFacts:
+    """What was collected: ``kept`` of the ``episodes`` lay there from an interrupted run, ``dropped`` diverged."""
+
+    episodes: int
+    kept: int
+    dropped: int
+    mean_return: float
+    success_share: float
+
+
+def collect(
+    job: CollectJob,
+    episodes: int,
+    folder: Path,
+    work: Path,
+    stamp: str = "",
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda env_steps: None,
+    saved: Callable[[int], None] = lambda episodes: None,
+) -> CollectFacts:
+    """Write ``episodes`` raw episodes and their manifest into ``folder``.
+
+    Args:
+        job: Task, policy, noise, seed and picture quality.
+        episodes: How many.
+        folder: Existing folder for the npz files and ``manifest.json``.
+        work: Where finished episodes wait, each beside a record of its checksum and settings. What an interrupted run
+            left there is kept where the checksum holds and job, versions and ``stamp`` are the same.
+        stamp: Stands for whatever else decides the content (code).
+        workers: Processes; 1 collects in this one.
+        advance: Told the decisions of each episode as it becomes available.
+        saved: Told how many episodes are safe in ``work``.
+
+    Raises:
+        ParamsError: unknown task, or no expert for it.
+        ResourceError: no OpenGL back-end, disk full, or a worker died.
+        DataError: too many simulations diverged, or a policy acts outside its type.
+    """
+    spec = get_task(job.task)
+    check_policy(job.policy, spec)
+    job = replace(job, render=job.render.model_copy(update={"backend": choose_backend(job.render.backend)}))
+    work.mkdir(parents=True, exist_ok=True)
+    settings = {"job": _plain_job(job), "versions": _versions(), "stamp": stamp}
+    records = {n: record for n in range(episodes) if (record := _kept_record(work, n, settings)) is not None}
+    kept = len(records)
+    if kept:
+        log.info("%s: keeping %d of %d episodes from an interrupted run", job.name, kept, episodes)
+        advance(kept * spec.max_env_steps)
+    todo = [n for n in range(episodes) if n not in records]
+    for record in _collect_all(job, todo, work, settings, min(workers, max(len(todo), 1))):
+        records[record["index"]] = record
+        advance(record["env_steps"])
+        saved(len(records))
+    ordered = [records[n] for n in range(episodes)]
+    dropped = sum(record["attempt"] for record in ordered)
+    if dropped > max(1.0, MAX_DROPPED_SHARE * episodes):
+        raise DataError(f"{job.name}: {dropped} simulations diverged for {episodes} episodes; look into the log")
+    _publish(job, ordered, work, folder)
+    return CollectFacts(
+        episodes=episodes,
+        kept=kept,
+        dropped=dropped,
+        mean_return=float(np.mean([record["return"] for record in ordered])),
+        success_share=float(np.mean([record["success"] for record in ordered])),
+    )
+
+
+def collect_episode(env: Env, job: CollectJob, index: int) -> tuple[Episode, int]:
+    """Episode ``index`` of the job, and how many attempts before it diverged.
+
+    Raises:
+        DataError: ``MAX_ATTEMPTS`` simulations in a row diverged, or the policy acts outside its type.
+    """
+    spec = get_task(job.task)
+    for attempt in range(MAX_ATTEMPTS):
+        words = [zlib.crc32(f"{job.task} {job.policy} {job.sigma}".encode()), index, attempt]
+        env_stream, policy_stream = np.random.SeedSequence([job.seed, *words]).spawn(2)
+        env_seed = int(env_stream.generate_state(1)[0])
+        policy = POLICIES[job.policy](spec, job.sigma, np.random.default_rng(policy_stream))
+        try:
+            episode = rollout(env, policy, env_seed)
+        except DataError as error:
+            log.warning("%s, episode %d, seed %d: %s", job.name, index, env_seed, error)
+            failure = error
+            continue
+        info = {**episode.info, "policy": job.policy, "sigma": job.sigma}
+        return replace(episode, info=info), attempt
+    raise failure
+
+
+def _collect_all(
+    job: CollectJob, todo: list[int], work: Path, settings: dict[str, Any], workers: int
+) -> Iterator[dict[str, Any]]:
+    """Records of the episodes in ``todo``, as they are finished and safe in ``work``."""
+    if workers <= 1:
+        if todo:
+            with closing(make_env(job.task, job.render)) as env:
+                for index in todo:
+                    yield _collect_one(env, job, index, work, settings)
+        return
+    # spawn: a forked process hangs where its parent has used torch or OpenGL (M15 of RELIABILITY.md).
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job, work, settings))
+    try:
+        for future in as_completed([pool.submit(_work, index) for index in todo]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            f"{job.name}: a collecting process died (killed, or out of memory); the same command resumes"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: dict[str, Any] = {}
+"""What a worker process was started with; empty in every other process."""
+
+
+def _start_worker(job: CollectJob, work: Path, settings: dict[str, Any]) -> None:
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    _worker.update(env=make_env(job.task, job.render), job=job, work=work, settings=settings)
+
+
+def _work(index: int) -> dict[str, Any]:
+    return _collect_one(_worker["env"], _worker["job"], index, _worker["work"], _worker["settings"])
+
+
+def _collect_one(env: Env, job: CollectJob, index: int, work: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    episode, attempt = collect_episode(env, job, index)
+    path = write_raw_episode(work, index, episode)
+    assert episode.reward is not None and episode.success is not None
+    record = {
+        "file": path.name,
+        "sha256": sha256_file(path),
+        "index": index,
+        "seed": episode.info["seed"],
+        "attempt": attempt,
+        "env_steps": len(episode) - 1,
+        "return": float(episode.reward.sum()),
+        "success": bool(episode.success[-1]),
+    }
+    # The record comes second: it vouches for a file that is already complete.
+    write_atomic(_record_path(work, index), json.dumps({"settings": settings, "record": record}).encode())
+    return record
+
+
+def _record_path(work: Path, index: int) -> Path:
+    return work / f"{index:06d}.json"
+
+
+def _kept_record(work: Path, index: int, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The record of an episode that an interrupted run finished under the same settings; None where there is none."""
+    try:
+        body = json.loads(_record_path(work, index).read_text())
+        record: dict[str, Any] = body["record"]
+        same = body["settings"] == settings and sha256_file(work / record["file"]) == record["sha256"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged (%s); collecting this episode again", _record_path(work, index), error)
+        return None
+    if not same:
+        log.warning("episode %d in %s is damaged or of other settings; collecting it again", index, work)
+    return record if same else None
+
+
+def _publish(job: CollectJob, records: list[dict[str, Any]], work: Path, folder: Path) -> None:
+    spec = get_task(job.task)
+    for record in records:
+        shutil.copyfile(work / record["file"], folder / record["file"])
+    source = {
+        "name": job.name,
+        "task": job.task,
+        "embodiment": spec.embodiment,
+        "action_dim": spec.action_dim,
+        "policy": job.policy,
+        "sigma": job.sigma,
+        "seed": job.seed,
+        "render": {**job.render.model_dump(), "camera": spec.camera},
+        "versions": _versions(),
+    }
+    # Return and success stay out of the manifest: they would tell the task's reward to whatever reads it.
+    kept = ("file", "seed", "attempt")
+    write_manifest(folder, source, [{key: record[key] for key in kept} for record in records])
+
+
+def _plain_job(job: CollectJob) -> dict[str, Any]:
+    return {**asdict(job), "render": job.render.model_dump()}
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in VERSIONS}
+
+
+def default_workers() -> int:
+    """One process a core that this process may use."""
+    return len(os.sched_getaffinity(0))

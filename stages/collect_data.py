@@ -1,0 +1,89 @@
+"""``gsa collect-data``: raw episodes of scripted experts with noise, one folder a task and noise level."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gsa.config import Params
+    from gsa.loops.collect import CollectJob
+
+SECTION = "collect_data"
+READS = ["render", f"{SECTION}.policy", f"{SECTION}.episodes", f"{SECTION}.seed"]
+"""What one folder depends on besides its task and sigma, so a new task or sigma collects only itself."""
+
+
+def collect_data(
+    task: Annotated[str | None, typer.Option(help="One task (see `gsa tasks`); all of params.yaml without it.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="One std of the action noise; all of params.yaml without.")
+    ] = None,
+    policy: Annotated[str | None, typer.Option(help="expert, random or ou.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="Episodes a task and sigma.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core without it. Same data.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder of one task and sigma; needs both flags.")] = None,
+    params: Annotated[Path, typer.Option(help="Parameter file.")] = Path("params.yaml"),
+) -> None:
+    """Let noisy experts act in the simulators and store raw episodes, by default in data/raw/TASK_sigma-SIGMA."""
+    from gsa.config import load_params
+    from gsa.errors import ParamsError
+    from gsa.loops.collect import CollectJob, default_workers
+    from gsa.sources import check_policy
+    from gsa.tasks import get_task
+
+    flags = {
+        f"{SECTION}.tasks": None if task is None else [task],
+        f"{SECTION}.sigmas": None if sigma is None else [sigma],
+        f"{SECTION}.policy": policy,
+        f"{SECTION}.episodes": episodes,
+    }
+    load = partial(load_params, params, flags)
+    chosen = load()
+    section = chosen.collect_data
+    if out is not None and (task is None or sigma is None):
+        raise ParamsError("--out is the folder of one task and sigma; give --task and --sigma too, or leave it out")
+    for name in section.tasks:
+        check_policy(section.policy, get_task(name))
+    for name in section.tasks:
+        for noise in section.sigmas:
+            job = CollectJob(name, section.policy, noise, section.seed, chosen.render)
+            _collect_into(out or Path("data/raw") / job.name, job, chosen, load, workers or default_workers())
+
+
+def _collect_into(folder: Path, job: "CollectJob", chosen: "Params", load: "partial[Params]", workers: int) -> None:
+    """One output folder; leaves the sections of ``chosen`` but for ``READS`` aside."""
+    from gsa.config import select
+    from gsa.loops.collect import collect
+    from gsa.runs.run_dir import open_run
+    from gsa.tasks import get_task
+    from stages.progress import progress
+
+    episodes = chosen.collect_data.episodes
+    with (
+        open_run(
+            folder,
+            stage="collect-data",
+            item=job.name,
+            params=select(chosen, READS),
+            inputs={},
+            reread=lambda: select(load(), READS),
+        ) as run,
+        progress(episodes * get_task(job.task).max_env_steps, f"collect {job.name}") as advance,
+    ):
+        facts = collect(
+            job,
+            episodes,
+            run.path,
+            work=run.checkpoints.folder / "episodes",
+            stamp=run.fingerprint,
+            workers=workers,
+            advance=advance,
+            saved=lambda done: run.checkpoints.save(done, {"episodes": done}),
+        )
+        run.notes["dropped"] = facts.dropped
+    typer.echo(
+        f"{folder}: {facts.episodes} episodes by {job.policy}, mean return {facts.mean_return:.1f}, "
+        f"success {facts.success_share:.0%}, {facts.dropped} diverged and redone"
+    )
