@@ -24,7 +24,7 @@ INK, MUTED, GRID = "#1f2430", "#667085", "#d9dee7"
 _VARIABLES = {f"c{number}": value for number, value in enumerate(COLOURS)} | {"ink": INK, "muted": MUTED, "grid": GRID}
 """The page's CSS variable for each colour: light and dark have their own values."""
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -54,7 +54,8 @@ def styled() -> Iterator[None]:
     """Matplotlib's settings for the block, whatever the user's are."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
+        for key, value in _RC.items():
+            mpl.rcParams[key] = value
         yield
 
 

@@ -1,0 +1,93 @@
+"""``build_report``: everything the report stage writes, from one ``Summary``."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from gsa.config import Params
+from gsa.report.aggregate import Estimate
+from gsa.report.artefacts import load_card, load_model, run_videos
+from gsa.report.figures import FIGURES
+from gsa.report.figures.style import save
+from gsa.report.load import Scores
+from gsa.report.page import Sources, render_page
+from gsa.report.provenance import trace
+from gsa.report.published import load_published
+from gsa.report.summary import Summary, summarise
+from gsa.report.tables import TABLES
+from gsa.report.tables.table import FORMATS
+from gsa.tasks import get_task
+
+
+def build_report(
+    scores: Scores, params: Params, out: Path, page_dir: Path, data_dir: Path, model_dir: Path, reference_dir: Path
+) -> Summary:
+    """Write page, figures, tables, ``metrics.json`` and ``curves.csv`` into the existing folder ``out``.
+
+    Equal inputs give equal bytes: nothing depends on the time, and each interval has its own seeded stream.
+
+    Args:
+        scores: The runs, with the decision how absent ones count.
+        params: Report settings and what the page prints as parameters.
+        out: Where to write.
+        page_dir: Where the page will lie in the end; links are relative to it.
+        data_dir: Offline data, for its card; may be absent.
+        model_dir: The pre-trained model, for its losses and predictions; may be absent.
+        reference_dir: The published numbers.
+
+    Raises:
+        DataError: the published numbers are missing or malformed.
+        ArtifactError: the data card or the model's log is damaged.
+    """
+    summary = summarise(scores, params)
+    published = load_published(reference_dir)
+    figures = {name: draw(summary) for name, draw in FIGURES.items()}
+    tables = {name: build(summary, published) for name, build in TABLES.items()}
+    (out / "figures").mkdir()
+    for name, figure in figures.items():
+        save(figure, out / "figures" / name)
+    (out / "tables").mkdir()
+    for name, table in tables.items():
+        for suffix, write in FORMATS.items():
+            (out / "tables" / f"{name}.{suffix}").write_text(write(table), encoding="utf-8")
+    sources = Sources(
+        provenance=trace(scores),
+        card=load_card(data_dir),
+        model=load_model(model_dir, page_dir),
+        videos=run_videos(scores, page_dir),
+        params=params,
+    )
+    page = render_page(summary, published, figures, tables, sources)
+    (out / "index.html").write_text(page, encoding="utf-8")
+    (out / "metrics.json").write_text(json.dumps(_metrics(summary), indent=1) + "\n", encoding="utf-8")
+    _write_curves(summary.scores, out / "curves.csv")
+    return summary
+
+
+def _metrics(summary: Summary) -> dict[str, Any]:
+    """For ``dvc metrics show``: counts of runs, aggregates and the probability of improvement of each method."""
+    scores = summary.scores
+    methods: dict[str, Any] = {}
+    for method in summary.methods:
+        values = {name: _numbers(estimate) for name, estimate in method.aggregates.items()}
+        if method.improvement is not None:
+            values["probability_of_improvement"] = _numbers(method.improvement)
+        methods[method.name] = values
+    return {"runs": {"expected": len(scores.runs), "unusable": len(scores.unusable)}, "methods": methods}
+
+
+def _numbers(estimate: Estimate) -> dict[str, float]:
+    values = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {name: round(value, 6) for name, value in values.items() if value is not None}
+
+
+def _write_curves(scores: Scores, path: Path) -> None:
+    """Every evaluation of every usable or short run, tidy, for ``dvc plots``; ``score`` is in native units."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["task", "method", "seed", "frames", "score", "normalised_score"])
+        for run in scores.runs:
+            scale = get_task(run.task).score_max
+            for row in run.rows:
+                writer.writerow([run.task, run.method, run.seed, row.frames, row.score, row.score / scale])

@@ -1,0 +1,153 @@
+"""The page: one self-contained HTML file, readable on a phone, in light and dark, with nothing loaded from elsewhere."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from gsa.config import Params
+from gsa.report.artefacts import Media, Model
+from gsa.report.figures.learning_curves import draw_task
+from gsa.report.figures.losses import AXIS, draw_losses
+from gsa.report.figures.style import COLOURS, inline_svg
+from gsa.report.provenance import Provenance
+from gsa.report.published import BUDGET, COUNTERPARTS, Column, Published
+from gsa.report.summary import HEADLINE, Summary, span
+from gsa.report.tables.table import Cell, Head, Table, text
+
+TITLES = {
+    "aggregates": "Aggregate scores of each method with intervals",
+    "sample_efficiency": "Interquartile mean of normalised scores over environment frames",
+    "learning_curves": "Score over environment frames, task by task",
+    "performance_profiles": "Share of runs above each normalised score",
+}
+"""What screen readers say for a figure."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the page shows beside the scores."""
+
+    provenance: Provenance
+    card: dict[str, Any] | None
+    model: Model | None
+    videos: list[Media]
+    params: Params
+
+
+def render_page(
+    summary: Summary, published: Published, figures: Mapping[str, Figure], tables: Mapping[str, Table], sources: Sources
+) -> str:
+    """The HTML text. Every number in it comes from the arguments."""
+    environment = Environment(
+        loader=PackageLoader("gsa.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"span": span, "cell": text}
+    scores = summary.scores
+    slots = {method: number % len(COLOURS) for number, method in enumerate(scores.methods)}
+    # Small multiples are laid out by the page, a panel per task: they reflow where one wide picture would shrink.
+    inline = {n: _svg(f, n, TITLES.get(n, n)) for n, f in figures.items() if n != "learning_curves"}
+    panels = [_svg(draw_task(summary, t), f"task{i}", f"Learning curve on {t}") for i, t in enumerate(scores.tasks)]
+    model = sources.model
+    return environment.get_template("page.html.j2").render(
+        summary=summary,
+        scores=scores,
+        slots=slots,
+        figures=inline,
+        panels=panels,
+        tables=tables,
+        published_lines=published_lines(summary, published),
+        unfounded=[claim for claim in published.claims if not claim.follows],
+        provenance=sources.provenance,
+        videos=sources.videos,
+        model=model,
+        losses=_svg(draw_losses(model.losses), "losses", "Pre-training losses") if model and model.losses else None,
+        updates=int(model.losses[-1].get(AXIS, 0)) if model and model.losses else None,
+        open_loop=_open_loop(model) if model and model.open_loop else None,
+        card=sources.card,
+        card_tables=card_tables(sources.card) if sources.card else [],
+        params=sources.params.model_dump(by_alias=True),
+    )
+
+
+def published_lines(summary: Summary, published: Published) -> list[str]:
+    """Sentences on the paper's headline score, computed from its rows, and on ours where both suites were run."""
+    ours, baseline = Column("gsa", BUDGET), Column("dreamerv3", BUDGET)
+    rows = published.headline(ours) / published.headline(baseline) - 1
+    printed = published.printed_headline(ours) / published.printed_headline(baseline) - 1
+    lines = [
+        f"The paper's headline score is ½·(mean DMControl return / 1000 + mean Meta-World success). At {BUDGET:,} frames"
+        f" its printed means put {ours.label} {printed:.1%} above {baseline.label}; its task rows give {rows:.1%}."
+    ]
+    comparison = summary.comparison
+    if comparison is None:
+        return lines
+    values = [summary.method(name).aggregates.get(HEADLINE) for name in (comparison.treatment, comparison.baseline)]
+    treatment, reference = values
+    if treatment is None or reference is None:
+        lines.append("The runs of this report cover one suite only, so they have no such score.")
+    elif reference.value <= 0:
+        lines.append(f"Here {comparison.baseline} scores {reference.value:.3f}, so no relative improvement is defined.")
+    else:
+        lines.append(
+            f"Here, on {len(summary.scores.compared_tasks)} tasks and {summary.scores.total_frames:,} frames,"
+            f" {comparison.treatment} has {treatment.value:.3f} and {comparison.baseline} {reference.value:.3f}:"
+            f" {treatment.value / reference.value - 1:+.1%}. Tasks, budget and model size differ from the paper's."
+        )
+    named = [
+        f"{name} corresponds to {theirs}" for name, theirs in COUNTERPARTS.items() if name in summary.scores.methods
+    ]
+    return [*lines, f"Of the methods here, {' and '.join(named)} in the paper."] if named else lines
+
+
+def card_tables(card: Mapping[str, Any]) -> list[Table]:
+    """The data card as tables: embodiments, noise levels, sources. Keys a card lacks are dashes."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, facts in card.get("embodiments", {}).items():
+        std, saturation = facts.get("action_std"), facts.get("action_saturation")
+        rows.append(
+            (
+                name,
+                *(facts.get(key) for key in ("episodes", "holdout_episodes", "rows", "action_dim", "bytes_per_step")),
+                statistics.fmean(std) if std else None,
+                statistics.fmean(saturation) if saturation else None,
+            )
+        )
+    heads = ("embodiment", "episodes", "held out", "rows", "action width", "bytes a row", "action std", "saturated")
+    tables = [_plain_table("card_embodiments", "By embodiment", heads, rows)]
+    for key, caption in (("by_sigma", "By noise level"), ("sources", "By source")):
+        records = card.get(key) or []
+        if records:
+            names = tuple(records[0])
+            cells = [tuple(record.get(name) for name in names) for record in records]
+            tables.append(_plain_table(f"card_{key}", caption, tuple(n.replace("_", " ") for n in names), cells))
+    return tables
+
+
+def _open_loop(model: Model) -> Table:
+    """Held-out prediction error at the end of the horizon, beside that of repeating the last seen image."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, item in model.open_loop.get("embodiments", {}).items():
+        error, copied = float(item["error"][-1]), float(item["copy_error"][-1])
+        rows.append((name, error, copied, error / copied if copied else None))
+    heads = ("embodiment", "model", "repeating the last image", "ratio")
+    return _plain_table("open_loop", "Mean squared error of the last predicted frame", heads, rows, digits=4)
+
+
+def _plain_table(
+    name: str, caption: str, heads: tuple[str, ...], rows: list[tuple[Cell, ...]], digits: int = 2
+) -> Table:
+    return Table(name, caption, tuple(Head(head) for head in heads), tuple(rows), (digits,) * len(rows))
+
+
+def _svg(figure: Figure, name: str, title: str) -> Markup:
+    # Ours: drawn by matplotlib from numbers and from names the parameters have checked.
+    return Markup(inline_svg(figure, name, title))

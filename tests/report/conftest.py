@@ -1,0 +1,88 @@
+"""Small comparisons: parameters, and run folders as the fine-tuning stage leaves them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gsa.config import Params, load_params
+from gsa.report.load import run_folder
+from gsa.runs.fingerprint import fingerprint, hash_files
+from gsa.runs.scores import ScoreRow, append_score
+from gsa.tasks import get_task
+
+TASKS = ["mw-drawer-close", "dmc-walker-stand", "mw-reach"]
+FRAMES = 6000
+
+MakeParams = Callable[..., Params]
+
+
+@pytest.fixture
+def make_params(root: Path) -> MakeParams:
+    def make(**overrides: Any) -> Params:
+        """The repository's parameters with 3 tasks × 2 methods × 2 seeds and few resamples."""
+        values = {
+            "finetune.tasks": TASKS,
+            "finetune.methods": ["gsa", "scratch"],
+            "finetune.seeds": [0, 1],
+            "finetune.total_frames": FRAMES,
+            "report.resamples": 200,
+            "report.missing": "fail",
+        }
+        return load_params(root / "params.yaml", values | {k.replace("__", "."): v for k, v in overrides.items()})
+
+    return make
+
+
+def score_row(method: str, task: str, seed: int, frames: int, score: float) -> ScoreRow:
+    """An evaluation of 10 episodes whose normalised score is ``score``, in tenths for a success rate."""
+    if get_task(task).metric == "return":
+        return ScoreRow(task, method, seed, frames, tuple([1000.0 * score] * 10))
+    wins = tuple(int(i < round(10 * score)) for i in range(10))
+    return ScoreRow(task, method, seed, frames, tuple([50.0] * 10), wins, wins)
+
+
+def write_run(runs: Path, method: str, task: str, seed: int, scores: dict[int, float], **record: Any) -> Path:
+    """A finished run: normalised scores by frames, and the run.json that a stage would write."""
+    folder = run_folder(runs, method, task, seed)
+    folder.mkdir(parents=True)
+    for frames, score in scores.items():
+        append_score(folder / "scores.jsonl", score_row(method, task, seed, frames, score))
+    outputs = hash_files(folder)
+    facts = {
+        "fingerprint": fingerprint([method, task, seed]),
+        "params": {"finetune.total_frames": FRAMES, f"methods.{method}": {"pretrained": method == "gsa"}},
+        "inputs": {"model": "a" * 64} if method == "gsa" else {},
+        "code": "c" * 64,
+        "git_revision": "0123456789abcdef",
+        "python": "3.11.7",
+        "versions": {"numpy": "2.4", "torch": "2.13"},
+        "duration_s": 90.0,
+        "outputs": outputs,
+        "digest": fingerprint(outputs),
+    }
+    (folder / "run.json").write_text(json.dumps(facts | record))
+    return folder
+
+
+FINALS = {
+    ("gsa", "mw-drawer-close"): (0.9, 1.0),
+    ("gsa", "dmc-walker-stand"): (0.72, 0.81),
+    ("gsa", "mw-reach"): (0.4, 0.6),
+    ("scratch", "mw-drawer-close"): (0.2, 0.5),
+    ("scratch", "dmc-walker-stand"): (0.35, 0.41),
+    ("scratch", "mw-reach"): (0.1, 0.2),
+}
+"""Normalised final scores of seeds 0 and 1."""
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Twelve finished runs: 3 tasks × 2 methods × 2 seeds."""
+    folder = tmp_path / "runs"
+    for (method, task), finals in FINALS.items():
+        for seed, final in enumerate(finals):
+            write_run(folder, method, task, seed, {0: 0.0, 3000: round(final / 2, 1), FRAMES: final})
+    return folder
