@@ -8,7 +8,7 @@ import typer
 from gsa.config import ExploreDataParams, load_params, select
 
 SECTION = "explore_data"
-KEYS = ["render", *(f"{SECTION}.{key}" for key in ExploreDataParams.model_fields if key != "domains")]
+READS = ["render", *(f"{SECTION}.{key}" for key in ExploreDataParams.model_fields if key != "domains")]
 """What one domain's data depends on: all of the section but the list of domains, so a new one reruns no other."""
 
 
@@ -23,6 +23,7 @@ def explore_data(
     from gsa.envs import make_env
     from gsa.loops.explore import BODY_TASK, Body, explore_domain, planned_episodes
     from gsa.runs.run_dir import open_run
+    from gsa.tasks import get_task
     from stages.progress import progress
 
     flags = {f"{SECTION}.method": method, f"{SECTION}.episodes": episodes, f"{SECTION}.domains": domain and [domain]}
@@ -30,6 +31,7 @@ def explore_data(
     section = chosen.explore_data
     for body in section.domains:
         env = cast(Body, make_env(BODY_TASK[body], chosen.render, pixels=False))
+        render = {**chosen.render.model_dump(), "camera": get_task(BODY_TASK[body]).camera}
         work = planned_episodes(section, env.max_env_steps) * env.max_env_steps
         work += section.episodes * (env.max_env_steps + 1)  # frames to render
         with (
@@ -37,13 +39,13 @@ def explore_data(
                 out / f"explore-{body}",
                 stage="explore-data",
                 item=body,
-                params=select(chosen, KEYS),
+                params=select(chosen, READS),
                 inputs={},
-                reread=lambda: select(load_params(params, flags), KEYS),
+                reread=lambda: select(load_params(params, flags), READS),
             ) as run,
             progress(work, f"explore {body}") as advance,
         ):
-            gates = explore_domain(env, body, section, chosen.render.model_dump(), run.path, advance)
+            gates = explore_domain(env, body, section, render, run.path, advance)
             run.notes = gates
         env.close()
         typer.echo(

@@ -64,7 +64,7 @@ def test_all_damaged_is_an_error_not_a_silent_restart(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, "f")
     store.save(1, {})
     newest(tmp_path).write_bytes(b"")
-    with pytest.raises(ArtifactError, match="every checkpoint in .* is damaged; delete that folder"):
+    with pytest.raises(ArtifactError, match=r"every checkpoint in .* is damaged; delete that folder"):
         store.latest()
 
 
@@ -104,7 +104,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None
         tmp.write_text("half")
         raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 704 vs 598")
 
-    with pytest.raises(ResourceError, match="no space left writing .*MB free"):
+    with pytest.raises(ResourceError, match=r"no space left writing .*MB free"):
         write_atomically(path, write)
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 

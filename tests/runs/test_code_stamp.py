@@ -12,7 +12,8 @@ FILES = {
     "gsa/config.py": "import gsa.unused\n",
     "gsa/unused.py": "",
     "gsa/nets/__init__.py": "",
-    "gsa/nets/loss.py": '"""Doc."""\n\nWEIGHT = 1.0\n"""Attribute doc."""\n\ndef loss(x):\n    """Doc."""\n    return x\n',
+    "gsa/nets/loss.py": '"""Doc."""\n\nWEIGHT = 1.0\n"""Attribute doc."""\n\n'
+    'def loss(x):\n    """Doc."""\n    return x\n',
     "gsa/loop.py": "def run():\n    from gsa.nets.loss import loss\n    return loss\n",
     "gsa/plugin.py": "",
     "gsa/table.py": 'ROWS = {"plugin": "gsa.plugin:make"}\n',

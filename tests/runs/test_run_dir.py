@@ -80,7 +80,7 @@ def test_an_input_that_changes_during_the_run_is_refused(tmp_path: Path) -> None
     source.mkdir()
     (source / "data").write_text("1")
     with (
-        pytest.raises(ArtifactError, match="input offline at .* changed"),
+        pytest.raises(ArtifactError, match=r"input offline at .* changed"),
         open_run(tmp_path / "out", STAGE, {}, {"offline": source}),
     ):
         (source / "data").write_text("2")

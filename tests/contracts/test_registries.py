@@ -1,0 +1,59 @@
+"""Every row of every registry leads somewhere, and every choice a parameter offers has its row."""
+
+from pathlib import Path
+from typing import get_args
+
+import metaworld.policies
+import pytest
+from dm_control import suite
+
+from gsa.config import CollectDataParams, ExploreDataParams, RenderParams, load_params
+from gsa.envs import SUITES
+from gsa.envs.dmc_tasks import CUSTOM_TASKS
+from gsa.envs.rendering import QUALITY
+from gsa.errors import ParamsError
+from gsa.sources import POLICIES
+from gsa.sources.curiosity import INTRINSIC_REWARDS
+from gsa.sources.exploration import NOISES
+from gsa.sources.noisy_expert import expert_class_name
+from gsa.tasks import EXTRA_TASKS, TASKS, get_task
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_table_holds_the_papers_72_tasks() -> None:
+    paper = [spec for spec in TASKS.values() if spec.name not in EXTRA_TASKS]
+    assert (sum(s.suite == "dmc" for s in paper), sum(s.suite == "mw" for s in paper)) == (22, 50)
+    assert {spec.suite for spec in TASKS.values()} == set(SUITES)
+
+
+def test_every_dmc_task_is_the_suites_or_ours_and_never_both() -> None:
+    wanted = {(spec.domain, spec.task) for spec in TASKS.values() if spec.suite == "dmc"}
+    shipped = {(domain, task.replace("_", "-")) for domain, task in suite.ALL_TASKS}
+    assert set(CUSTOM_TASKS) == wanted - shipped
+    assert all(callable(make) for make in CUSTOM_TASKS.values())
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in TASKS.values() if spec.suite == "mw"])
+def test_every_metaworld_task_has_its_scripted_expert(name: str) -> None:
+    assert hasattr(metaworld.policies, expert_class_name(get_task(name).task))
+
+
+def test_choices_of_parameters_are_rows_of_registries() -> None:
+    def choices(model: type, field: str) -> set[str]:
+        return set(get_args(model.model_fields[field].annotation))  # type: ignore[attr-defined]
+
+    assert choices(CollectDataParams, "policy") == set(POLICIES)
+    assert choices(ExploreDataParams, "method") == {*INTRINSIC_REWARDS, *NOISES}
+    assert choices(RenderParams, "quality") == set(QUALITY)
+
+
+def test_an_unknown_task_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ParamsError, match=r"unknown task 'mw-draw-close'; nearest: mw-drawer-close.*gsa tasks"):
+        get_task("mw-draw-close")
+
+
+def test_the_methods_of_the_comparison_are_parameter_sets() -> None:
+    methods = load_params(ROOT / "params.yaml").methods
+    assert {"gsa", "p", "p_er", "p_g", "scratch"} <= set(methods)
+    assert len({tuple(m.model_dump().items()) for m in methods.values()}) == len(methods)

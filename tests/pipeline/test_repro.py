@@ -1,0 +1,162 @@
+"""The real pipeline on tiny parameters, through DVC: it runs, and later runs only what is new.
+
+One copy of the repository is run once; the tests change it one after another and undo what they changed, because
+each full run costs a minute.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from gsa.runs.fingerprint import read_run, verify
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAY = Path(__file__).with_name("params.yaml")
+pytestmark = [pytest.mark.sim, pytest.mark.slow]
+
+OUTPUTS = (
+    "data/raw/mw-drawer-close_sigma-0.5",
+    "data/raw/explore-walker",
+    "data/offline",
+    "models/world_model",
+    "index/world_model",
+    "runs/gsa_mw-drawer-close_s0",
+    "runs/scratch_mw-drawer-close_s0",
+    "reports",
+)
+
+
+class Project:
+    """A copy of the working tree in a git repository of its own, with an empty home."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        self.env = os.environ | {
+            "HOME": str(home),
+            "PYTHONPATH": str(folder),  # its own code, not the installed one
+            "GIT_CONFIG_NOSYSTEM": "1",
+            **{f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        }
+
+    def run(self, *command: str) -> str:
+        """stdout of the command, which must succeed."""
+        done = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    def repro(self, *args: str) -> set[str]:
+        """Names of the stages that ``dvc repro`` ran (or would run, with ``--dry``)."""
+        return set(re.findall(r"^Running stage '([^']+)'", self.run("dvc", "repro", *args), re.MULTILINE))
+
+    @contextmanager
+    def edited(self, name: str, old: str, new: str) -> Iterator[None]:
+        """The file with one text replaced, put back at the end."""
+        path = self.folder / name
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {name}"
+        path.write_text(text.replace(old, new))
+        try:
+            yield
+        finally:
+            path.write_text(text)
+
+    @contextmanager
+    def params(self, **sections: Mapping[str, Any]) -> Iterator[None]:
+        """params.yaml with some values changed, put back at the end."""
+        path = self.folder / "params.yaml"
+        text = path.read_text()
+        write_overlay(path, sections)
+        try:
+            yield
+        finally:
+            path.write_text(text)
+
+
+def write_overlay(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
+    yaml = YAML()
+    tree = yaml.load(path.read_text())
+    for section, values in sections.items():
+        for key, value in values.items():
+            assert key in tree[section], f"{section}.{key} is no parameter"
+            tree[section][key] = value
+    yaml.dump(tree, path)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The copy after its first ``dvc repro``, which must run every stage."""
+    folder = tmp_path_factory.mktemp("project")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    write_overlay(folder / "params.yaml", YAML(typ="safe").load(OVERLAY.read_text()))
+    made = Project(folder, tmp_path_factory.mktemp("home"))
+    made.run("git", "init", "--quiet")
+    made.run("git", "add", "--all")
+    made.run("git", "commit", "--quiet", "--message", "copy")
+    assert made.repro() == {
+        "code-stamp",
+        "collect-data@mw-drawer-close-0.5",
+        "explore-data@walker",
+        "convert",
+        "pretrain",
+        "build-index",
+        "finetune@gsa-mw-drawer-close-0",
+        "finetune@scratch-mw-drawer-close-0",
+        "report",
+    }
+    return made
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_every_output_is_whole_and_says_what_made_it(project: Project, name: str) -> None:
+    record = read_run(project.folder / name)
+    assert record is not None and verify(project.folder / name) >= 1
+    assert record["git_revision"] == project.run("git", "rev-parse", "HEAD").strip()
+    assert (project.folder / "reports/index.html").stat().st_size > 10_000
+
+
+def test_nothing_is_left_behind(project: Project) -> None:
+    litter = [p for p in project.folder.rglob("*") if re.search(r"\.tmp\.|\.old\.|\.lock$", p.name)]
+    left = [p for p in litter if p.name not in ("dvc.lock", "requirements.lock") and ".dvc" not in p.parts]
+    assert left == [] and not any((project.folder / ".gsa/checkpoints").glob("*"))
+    assert project.run("git", "status", "--porcelain").split() == ["??", "dvc.lock"]
+
+
+def test_a_second_run_does_nothing(project: Project) -> None:
+    assert project.repro() == set()
+
+
+def test_words_rerun_nothing_but_the_stamps(project: Project) -> None:
+    with project.edited("gsa/report/aggregate.py", '"""', '"""Other words. ', first=True):
+        assert project.repro() == {"code-stamp"}
+
+
+def test_report_code_reruns_only_the_report(project: Project) -> None:
+    with (project.folder / "gsa/report/aggregate.py").open("a") as file:
+        file.write("\nTOUCHED = 1\n")
+    assert project.repro() == {"code-stamp", "report"}
+
+
+def test_another_sigma_collects_only_itself(project: Project) -> None:
+    with project.params(collect_data={"sigmas": [0.5, 2.0]}):
+        assert project.repro("collect-data") == {"collect-data@mw-drawer-close-2.0"}
+        downstream = {"convert", "pretrain", "build-index", "report"}
+        runs = {"finetune@gsa-mw-drawer-close-0", "finetune@scratch-mw-drawer-close-0"}
+        assert project.repro("--dry") == {*downstream, *runs} - ({"report"} - project.repro("--dry"))
+
+
+def test_another_seed_runs_only_itself(project: Project) -> None:
+    with project.params(finetune={"seeds": [0, 1]}):
+        ran = project.repro()
+    assert ran == {"finetune@gsa-mw-drawer-close-1", "finetune@scratch-mw-drawer-close-1", "report"}
