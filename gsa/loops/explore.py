@@ -20,7 +20,7 @@ from gsa.config import ExploreDataParams
 from gsa.envs.base import Env
 from gsa.episode import Episode, check_action
 from gsa.errors import DataError, ParamsError
-from gsa.sources.coverage import position_entropy, visited_cells
+from gsa.sources.coverage import pose_coverage
 from gsa.sources.curiosity import INTRINSIC_REWARDS
 from gsa.sources.exploration import Explorer, RandomExplorer, make_explorer
 from gsa.storage.raw import write_manifest, write_raw_episode
@@ -146,10 +146,8 @@ def check_gates(paths: list[StatePath], reference: list[StatePath], domain: str,
     rows, random_rows = (np.concatenate([p.physics for p in group]) for group in (paths, reference))
     actions = np.concatenate([p.action[:-1] for p in paths])
     facts: dict[str, Any] = {
-        "coverage": position_entropy(rows, domain),
-        "coverage_random": position_entropy(random_rows, domain),
-        "cells": visited_cells(rows, domain),
-        "cells_random": visited_cells(random_rows, domain),
+        "coverage": pose_coverage(rows, domain),
+        "coverage_random": pose_coverage(random_rows, domain),
         "saturation": float((np.abs(actions) > 0.99).mean()),
     }
     facts["failed"] = []
@@ -177,7 +175,7 @@ def explore_domain(
     env: Body,
     domain: str,
     params: ExploreDataParams,
-    render: dict[str, str],
+    render: dict[str, Any],
     folder: Path,
     advance: Advance = lambda done: None,
 ) -> dict[str, Any]:
@@ -209,6 +207,7 @@ def explore_domain(
     source = {
         "name": f"explore-{domain}",
         "embodiment": domain,
+        "action_dim": env.action_dim,
         "task": None,
         "policy": params.method,
         "sigma": params.action_std if params.method in INTRINSIC_REWARDS else None,

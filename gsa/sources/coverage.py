@@ -1,58 +1,59 @@
-"""How much of a body's positions an explorer visited: histogram entropy over fixed bins, so runs are comparable."""
+"""How much of a body's poses an explorer visited: histogram entropy over fixed bins, so that runs are comparable.
+
+The measure counts what no motor moves directly: height and tilt of the torso, the pole's angle. Joints with a motor
+are no measure of exploration: uniform random torques already spread the walker's over 96% of their possible entropy.
+Where the body is on the floor does not count either: the camera follows it.
+"""
 
 import math
 
 import numpy as np
 from jaxtyping import Float
 
+from gsa.errors import DataError
+
 BINS = 20
 """Bins a coordinate."""
-JOINT_BINS = 4
-"""Bins a coordinate of the joint grid whose visited cells are counted."""
 
-Range = tuple[float, float] | None
+TURN = (-math.pi, math.pi)
+Axis = tuple[int, tuple[float, float]]
 
-_TURN = (-math.pi, math.pi)
-_WALKER_LEG: list[Range] = [(-0.35, 1.75), (-2.62, 0.0), (-0.79, 0.79)]  # hip, knee, ankle
-_CHEETAH_LEGS: list[Range] = [(-0.52, 1.05), (-0.87, 0.87), (-4.01, 0.87), (-0.99, 0.01), (-1.22, 0.87), (-0.49, 0.49)]
-_QUADRUPED_LEG: list[Range] = [(-0.87, 0.87), (-0.35, 1.05), (-1.05, 0.87), (-0.79, 0.96)]  # yaw, pitch, knee, ankle
-
-POSITION_RANGES: dict[str, list[Range]] = {
-    "cartpole": [(-1.8, 1.8), _TURN],
-    "acrobot": [_TURN, _TURN],
-    "cheetah": [None, (-0.7, 0.7), _TURN, *_CHEETAH_LEGS],
-    "walker": [(-1.3, 0.7), None, _TURN, *_WALKER_LEG, *_WALKER_LEG],
-    "quadruped": [None, None, (0.0, 1.5), *[(-1.0, 1.0)] * 4, *_QUADRUPED_LEG * 4],
+POSE_AXES: dict[str, tuple[Axis, Axis]] = {
+    "cartpole": ((0, (-1.8, 1.8)), (1, TURN)),  # cart, pole
+    "acrobot": ((0, TURN), (1, TURN)),  # upper arm, lower arm (its motor cannot lift it)
+    "cheetah": ((1, (-0.7, 0.7)), (2, TURN)),  # height, pitch of the torso
+    "walker": ((0, (-1.3, 0.7)), (2, TURN)),  # height, pitch of the torso
+    "quadruped": ((2, (0.0, 1.5)), (-1, (-1.0, 1.0))),  # height, upright share of the torso
 }
-"""Range of each column of qpos, which a simulator state starts with: MuJoCo's joint limits, full turns for free hinges,
-heights in metres about the model's origin, a quaternion in [-1, 1]. None leaves a column out: where the body is on the
-floor, which the camera follows, so that running far is not counted as coverage."""
+"""Two coordinates a body: column of the simulator's state (which starts with qpos) and range. Lengths are in metres
+about the model's origin, angles in radians, wrapped where the range is a full turn. Column -1 is ``_upright``."""
 
 
-def _cells(physics: np.ndarray, domain: str, bins: int) -> np.ndarray:
-    """Bin of each counted coordinate, int ``(N, P)``; values beyond a range count in its outermost bin."""
-    cells = []
-    for column, limits in enumerate(POSITION_RANGES[domain]):
-        if limits is None:
-            continue
-        low, high = limits
-        value = physics[:, column]
-        if limits == _TURN:
-            value = (value + math.pi) % (2 * math.pi) - math.pi
-        cells.append(np.floor((value - low) / (high - low) * bins).clip(0, bins - 1).astype(np.int64))
-    return np.stack(cells, 1)
+def _upright(physics: np.ndarray) -> np.ndarray:
+    """Cosine between the torso's up axis and the vertical, from the root's quaternion in columns 3 to 6."""
+    x, y = physics[:, 4], physics[:, 5]
+    return 1.0 - 2.0 * (x**2 + y**2)
 
 
-def position_entropy(physics: Float[np.ndarray, "N P"], domain: str) -> float:
-    """Entropy of each coordinate's histogram over log(20), averaged over coordinates: 0 one pose, 1 uniform."""
-    entropies = []
-    for column in _cells(physics, domain, BINS).T:
-        share = np.bincount(column, minlength=BINS) / len(column)
-        share = share[share > 0]
-        entropies.append(-(share * np.log(share)).sum() / math.log(BINS))
-    return float(np.mean(entropies))
+def pose_histogram(physics: Float[np.ndarray, "N P"], domain: str) -> Float[np.ndarray, "20 20"]:
+    """Share of rows in each cell of the two pose coordinates; values beyond a range count in its outermost bin.
+
+    Raises:
+        DataError: no rows, or a state that is not finite.
+    """
+    if not len(physics) or not np.isfinite(physics).all():
+        raise DataError(f"{domain}: coverage of {len(physics)} states, expected at least one and all finite")
+    cells = np.zeros(len(physics), np.int64)
+    for column, (low, high) in POSE_AXES[domain]:
+        value = _upright(physics) if column < 0 else physics[:, column]
+        if (low, high) == TURN:
+            value = (value - low) % (high - low) + low
+        cells = cells * BINS + np.floor((value - low) / (high - low) * BINS).clip(0, BINS - 1).astype(np.int64)
+    return (np.bincount(cells, minlength=BINS**2) / len(cells)).reshape(BINS, BINS)
 
 
-def visited_cells(physics: Float[np.ndarray, "N P"], domain: str) -> int:
-    """How many cells of the joint grid (4 bins a coordinate) hold at least one row."""
-    return len(np.unique(_cells(physics, domain, JOINT_BINS), axis=0))
+def pose_coverage(physics: Float[np.ndarray, "N P"], domain: str) -> float:
+    """Entropy of ``pose_histogram`` over log(400): 0 is a single pose, 1 all poses equally often."""
+    share = pose_histogram(physics, domain)
+    share = share[share > 0]
+    return float(-(share * np.log(share)).sum() / (2 * math.log(BINS)))

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from gsa.config import ExploreDataParams
 from gsa.errors import ParamsError, TrainingError
 from gsa.sources.curiosity import INTRINSIC_REWARDS, IntrinsicReward, linear
+from gsa.sources.random import OU_DECAY
 
 TARGET_FRACTION = 0.01
 NOISE_CLIP = 0.3
 """Noise of actions inside updates is clipped here; noise while acting is not."""
-OU_DECAY = 0.15
 OU_STD = 0.3
+"""Noise of ``ou`` a decision; its actions then have a standard deviation of 0.57 before clipping."""
 
 
 class Explorer(Protocol):
@@ -51,7 +52,7 @@ class RandomExplorer:
 
 
 class OUExplorer:
-    """Ornstein-Uhlenbeck noise x <- x - 0.15 x + 0.3 N(0, I), clipped to [-1, 1], restarted at 0 every episode."""
+    """Ornstein-Uhlenbeck noise x <- 0.85 x + 0.3 N(0, I), clipped to [-1, 1], restarted at 0 with each episode."""
 
     def __init__(self, action_dim: int, rng: np.random.Generator) -> None:
         self.action_dim, self.rng = action_dim, rng
@@ -138,21 +139,26 @@ class StateActor(nn.Module):
 
 
 class StateCritic(nn.Module):
-    """(S + A) -> hidden, LayerNorm, tanh, then two heads hidden ReLU -> 1; the action enters at the first layer."""
+    """(S + A) -> hidden, LayerNorm, tanh, then two heads hidden ReLU -> 1; the action enters at the first layer.
+
+    Both heads run as one batched product: at this size the time goes to calls, not to arithmetic.
+    """
 
     def __init__(self, state_dim: int, action_dim: int, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
         first = linear(state_dim + action_dim, hidden, generator)
         self.trunk = nn.Sequential(first, nn.LayerNorm(hidden), nn.Tanh())
-        self.heads = nn.ModuleList(
-            nn.Sequential(linear(hidden, hidden, generator), nn.ReLU(inplace=True), linear(hidden, 1, generator))
-            for _ in range(2)
-        )
+        heads = [(linear(hidden, hidden, generator), linear(hidden, 1, generator)) for _ in range(2)]
+        self.head_hidden = nn.Parameter(torch.stack([h.weight.detach().T for h, _ in heads]))  # (2, hidden, hidden)
+        self.head_value = nn.Parameter(torch.stack([v.weight.detach().T for _, v in heads]))  # (2, hidden, 1)
+        self.hidden_bias = nn.Parameter(torch.zeros(2, 1, hidden))
+        self.value_bias = nn.Parameter(torch.zeros(2, 1, 1))
 
     def forward(self, state: Float[Tensor, "B S"], action: Float[Tensor, "B A"]) -> Float[Tensor, "2 B"]:
         """Both heads' values."""
-        trunk = self.trunk(torch.cat([state, action], -1))
-        return torch.stack([head(trunk).squeeze(-1) for head in self.heads])
+        trunk = self.trunk(torch.cat([state, action], -1)).expand(2, -1, -1)
+        hidden = torch.baddbmm(self.hidden_bias, trunk, self.head_hidden).relu_()
+        return torch.baddbmm(self.value_bias, hidden, self.head_value).squeeze(-1)
 
 
 class CuriousExplorer:
