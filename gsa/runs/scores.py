@@ -168,7 +168,7 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, bool) else value
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean(values: Sequence[float] | Sequence[int]) -> float:
     return math.fsum(values) / len(values)
 
 
