@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 RAW = Path("data/raw")
 
-READS = ("convert",)
-"""Parameters that decide the output for given input folders."""
+READS = ("convert", "collect_data.tasks", "collect_data.sigmas", "explore_data.domains")
+"""Parameters that decide the output: the layout, and which folders enter it."""
 
 
 def raw_folders(params: "Params", root: Path = RAW) -> list[tuple[Path, str]]:
@@ -62,9 +62,12 @@ def convert(
     for folder, command in named:
         if not folder.is_dir():
             raise DataError(f"no raw data at {folder}; run `{command}` first")
-    stamp = {**select(tree, READS), "format": format, "facts": facts, "reject_bad": reject_bad}
+
+    def stamp(now: "Params") -> dict[str, Any]:
+        return {**select(now, READS), "format": format, "facts": facts, "reject_bad": reject_bad}
+
     inputs = {f"raw {folder}": folder for folder, _ in named}
-    with open_run(out, stage="convert", params=stamp, inputs=inputs) as run:
+    with open_run(out, "convert", stamp(tree), inputs, reread=lambda: stamp(load_params(params))) as run:
         sources = [open_raw_folder(folder, format, facts) for folder, _ in named]
         with progress(sum(len(source.records) for source in sources), "converting episodes") as advance:
             card = convert_raw(sources, run.path, tree.convert, reject_bad, advance)

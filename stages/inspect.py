@@ -1,0 +1,38 @@
+"""``gsa inspect``: what a folder holds, whether it is undamaged, and what its episodes look like."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A data, model, index or run folder, or a folder of those.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Check every checksum.")] = False,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of the episodes' first images here.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Write an MP4 of one episode here.")] = None,
+    episode: Annotated[int, typer.Option(min=0, help="Which episode the video shows.")] = 0,
+) -> None:
+    """Say what a folder holds and what made it."""
+    from gsa.loops.inspect import contact_sheet, describe, first_images, one_episode
+    from gsa.loops.inspect import verify as verify_folder
+
+    for line in describe(path):
+        typer.echo(line)
+    if verify:
+        for line in verify_folder(path):
+            typer.echo(line)
+    if sheet is not None:
+        from matplotlib.image import imsave
+
+        images = first_images(path)
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        imsave(sheet, contact_sheet(images))
+        typer.echo(f"wrote the first images of {len(images)} episodes to {sheet}")
+    if video is not None:
+        from gsa.runs.video import write_video
+
+        chosen = one_episode(path, episode)
+        video.parent.mkdir(parents=True, exist_ok=True)
+        write_video(video, (image.transpose(1, 2, 0) for image in chosen.image))
+        typer.echo(f"wrote episode {episode}, {len(chosen)} images, to {video}")

@@ -1,0 +1,73 @@
+"""``gsa convert`` and ``gsa inspect`` as commands: raw folders in, one line out, errors by name."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from gsa.storage.episode_store import EpisodeStore
+from gsa.storage.raw import write_manifest, write_raw_episode
+from stages.convert import raw_folders
+from tests.storage.conftest import count_episode
+
+
+def collect(folder: Path, embodiment: str) -> None:
+    files = [write_raw_episode(folder, seed, count_episode(seed, steps=4)) for seed in range(2)]
+    write_manifest(folder, {"name": folder.name, "embodiment": embodiment}, [{"file": file.name} for file in files])
+
+
+@pytest.fixture
+def project(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project whose parameters name two tasks' folders and one explored body."""
+    text = (root / "params.yaml").read_text()
+    lines = [line for line in text.splitlines() if not line.strip().startswith(("sigmas:", "domains:"))]
+    lines.insert(lines.index("collect_data:") + 1, "  sigmas: [0.5]")
+    lines.insert(lines.index("explore_data:") + 1, "  domains: [walker]")
+    (tmp_path / "params.yaml").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_folders_the_parameters_name_become_a_store(project: Path, invoke) -> None:
+    from gsa.config import load_params
+
+    named = raw_folders(load_params())
+    for folder, _ in named:
+        collect(folder, "walker" if folder.name == "explore-walker" else "sawyer")
+    collect(Path("data/raw/mw-reach_sigma-0.5"), "sawyer")  # left over from other parameters
+    result: Result = invoke("convert")
+    assert result.exit_code == 0, result.output
+    assert f"wrote {2 * len(named)} episodes" in result.output
+    store = EpisodeStore(Path("data/offline"))
+    assert set(store.episodes["source"]) == {folder.name for folder, _ in named}
+    shown = invoke(
+        "inspect", "data/offline", "--verify", "--sheet", "pictures/sheet.png", "--video", "pictures/one.mp4"
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "made by `gsa convert`" in shown.output and "agree with run.json" in shown.output
+    assert Path("pictures/sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert b"ftyp" in Path("pictures/one.mp4").read_bytes()[:16]
+
+
+def test_a_missing_folder_names_the_command_that_makes_it(project: Path, invoke) -> None:
+    from gsa.config import load_params
+
+    named = raw_folders(load_params())
+    for folder, _ in named:
+        collect(folder, "sawyer")
+    for folder, command in (named[0], named[-1]):
+        shutil.move(folder, folder.with_name("away"))
+        result = invoke("convert")
+        assert result.exit_code == 3
+        assert str(folder) in result.output and f"`{command}`" in result.output
+        shutil.move(folder.with_name("away"), folder)
+    assert not Path("data/offline").exists()
+
+
+def test_foreign_flags_and_folders(project: Path, invoke) -> None:
+    write_raw_episode(Path("theirs"), 0, count_episode())
+    assert invoke("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "walker").exit_code == 0
+    assert EpisodeStore(Path("data/offline")).episodes["embodiment"].tolist() == ["walker"]
+    refused = invoke("convert", "--input", "theirs", "--embodiment", "walker")
+    assert refused.exit_code == 2 and "--format ncrl" in refused.output
