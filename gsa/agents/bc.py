@@ -28,7 +28,7 @@ class BCNet(nn.Module):
         conv: list[nn.Module] = []
         for i, o in zip(widths, params.channels, strict=False):
             conv += [nn.Conv2d(i, o, 4, stride=2), nn.ELU()]
-        self.conv = nn.Sequential(*conv).to(memory_format=torch.channels_last)
+        self.conv = nn.Sequential(*conv)
         flat, mid, units = params.channels[-1] * 4, params.bottleneck, params.units
         self.head = nn.Sequential(
             *(nn.Linear(flat, mid), nn.LayerNorm(mid), nn.Tanh()),
@@ -41,6 +41,7 @@ class BCNet(nn.Module):
                 nn.init.orthogonal_(module.weight, 1.0 if isinstance(module, nn.Linear) else 2.0**0.5)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
+        self.conv.to(memory_format=torch.channels_last)  # after the initialisation, which refuses this layout
 
     def forward(self, stack: UInt8[Tensor, "B S 64 64"]) -> Float[Tensor, "B A"]:
         """Actions for stacks of S = 3 * frame_stack channels."""
