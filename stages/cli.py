@@ -60,8 +60,9 @@ def main(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     """Pre-train on reward-free trajectories of many robots, then learn a pixel task faster than from scratch."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.captureWarnings(True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for package in ("gsa", "stages"):
+        logging.getLogger(package).setLevel(logging.INFO)
 
 
 def _register() -> None:
