@@ -12,7 +12,7 @@ from gsa.errors import ArtifactError
 from gsa.report.load import Scores
 from gsa.runs.fingerprint import read_run
 
-EMBED_BYTES = 400_000
+EMBED_BYTES = 1_000_000
 """Videos and pictures up to this size are part of the page, larger ones are linked."""
 
 EMBED_VIDEOS = 24
@@ -72,15 +72,18 @@ def load_model(model_dir: Path, page_dir: Path) -> Model | None:
     )
 
 
-def run_videos(scores: Scores, page_dir: Path) -> list[Media]:
-    """The evaluation video of each method's first usable seed, task by task."""
-    videos: list[Media] = []
+def run_videos(scores: Scores, page_dir: Path) -> dict[str, list[Media]]:
+    """By task: the evaluation video of each method's first usable seed."""
+    videos: dict[str, list[Media]] = {}
+    count = 0
     for task in scores.tasks:
         for method in scores.methods:
             for run in scores.select(method, task):
                 path = run.folder / "eval.mp4"
                 if run.status == "present" and path.is_file():
-                    videos.append(media(path, page_dir, run.name, embed=len(videos) < EMBED_VIDEOS))
+                    clip = media(path, page_dir, f"{method}, seed {run.seed}", embed=count < EMBED_VIDEOS)
+                    videos.setdefault(task, []).append(clip)
+                    count += 1
                     break
     return videos
 

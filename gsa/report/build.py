@@ -29,7 +29,7 @@ def build_report(
 
     Args:
         scores: The runs, with the decision how absent ones count.
-        params: Report settings and what the page prints as parameters.
+        params: Report settings.
         out: Where to write.
         page_dir: Where the page will lie in the end; links are relative to it.
         data_dir: Offline data, for its card; may be absent.
@@ -56,7 +56,6 @@ def build_report(
         card=load_card(data_dir),
         model=load_model(model_dir, page_dir),
         videos=run_videos(scores, page_dir),
-        params=params,
     )
     page = render_page(summary, published, figures, tables, sources)
     (out / "index.html").write_text(page, encoding="utf-8")

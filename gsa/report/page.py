@@ -1,4 +1,4 @@
-"""The page: one self-contained HTML file, readable on a phone, in light and dark, with nothing loaded from elsewhere."""
+"""The page: one self-contained HTML file for phone and desktop, light and dark; nothing is loaded from elsewhere."""
 
 import statistics
 from collections.abc import Mapping
@@ -9,13 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from gsa.config import Params
 from gsa.report.artefacts import Media, Model
 from gsa.report.figures.learning_curves import draw_task
 from gsa.report.figures.losses import AXIS, draw_losses
 from gsa.report.figures.style import COLOURS, inline_svg
 from gsa.report.provenance import Provenance
-from gsa.report.published import BUDGET, COUNTERPARTS, Column, Published
+from gsa.report.published import BUDGET, COUNTERPARTS, LABELS, Column, Published
 from gsa.report.summary import HEADLINE, Summary, span
 from gsa.report.tables.table import Cell, Head, Table, text
 
@@ -35,8 +34,7 @@ class Sources:
     provenance: Provenance
     card: dict[str, Any] | None
     model: Model | None
-    videos: list[Media]
-    params: Params
+    videos: dict[str, list[Media]]
 
 
 def render_page(
@@ -74,7 +72,6 @@ def render_page(
         open_loop=_open_loop(model) if model and model.open_loop else None,
         card=sources.card,
         card_tables=card_tables(sources.card) if sources.card else [],
-        params=sources.params.model_dump(by_alias=True),
     )
 
 
@@ -83,9 +80,12 @@ def published_lines(summary: Summary, published: Published) -> list[str]:
     ours, baseline = Column("gsa", BUDGET), Column("dreamerv3", BUDGET)
     rows = published.headline(ours) / published.headline(baseline) - 1
     printed = published.printed_headline(ours) / published.printed_headline(baseline) - 1
+    named = [f"{name} re-implements {LABELS[theirs]}" for name, theirs in COUNTERPARTS.items()]
     lines = [
-        f"The paper's headline score is ½·(mean DMControl return / 1000 + mean Meta-World success). At {BUDGET:,} frames"
-        f" its printed means put {ours.label} {printed:.1%} above {baseline.label}; its task rows give {rows:.1%}."
+        f"Of our methods, {' and '.join(named)}.",
+        f"The paper's headline score is ½·(mean DMControl return / 1000 + mean Meta-World success). At {BUDGET:,}"
+        f" frames its printed means put {ours.label} {printed:.1%} above {baseline.label}; its task rows give"
+        f" {rows:.1%}.",
     ]
     comparison = summary.comparison
     if comparison is None:
@@ -102,10 +102,7 @@ def published_lines(summary: Summary, published: Published) -> list[str]:
             f" {comparison.treatment} has {treatment.value:.3f} and {comparison.baseline} {reference.value:.3f}:"
             f" {treatment.value / reference.value - 1:+.1%}. Tasks, budget and model size differ from the paper's."
         )
-    named = [
-        f"{name} corresponds to {theirs}" for name, theirs in COUNTERPARTS.items() if name in summary.scores.methods
-    ]
-    return [*lines, f"Of the methods here, {' and '.join(named)} in the paper."] if named else lines
+    return lines
 
 
 def card_tables(card: Mapping[str, Any]) -> list[Table]:

@@ -30,14 +30,20 @@ class Fact:
 
 @dataclass(frozen=True)
 class Provenance:
-    """``facts`` should have one value each; ``differing_params`` are dotted keys on which runs disagree, with values.
+    """``facts`` should have one value each.
 
-    ``hours`` is the wall time by method: (number of runs that record it, total, mean).
+    ``hours`` is the wall time by method: (number of runs that record it, total, mean). ``params`` are the parameters as
+    the runs recorded them: dotted key to its values as JSON.
     """
 
     facts: tuple[Fact, ...]
-    differing_params: dict[str, tuple[str, ...]]
+    params: dict[str, tuple[str, ...]]
     hours: dict[str, tuple[int, float, float]]
+
+    @property
+    def differing_params(self) -> dict[str, tuple[str, ...]]:
+        """Parameters on which runs disagree; a method's own switches have keys of their own."""
+        return {key: values for key, values in self.params.items() if len(values) > 1}
 
     @property
     def warnings(self) -> list[str]:
@@ -66,16 +72,15 @@ def trace(scores: Scores) -> Provenance:
         seconds = [value for value in recorded if isinstance(value, int | float)]
         if seconds:
             hours[method] = (len(seconds), sum(seconds) / 3600, sum(seconds) / 3600 / len(seconds))
-    return Provenance(tuple(facts), _differing_params(runs), hours)
+    return Provenance(tuple(facts), _params(runs), hours)
 
 
-def _differing_params(runs: list[Run]) -> dict[str, tuple[str, ...]]:
-    """Dotted keys with more than one value among the runs that record them; a method's own switches never clash."""
+def _params(runs: list[Run]) -> dict[str, tuple[str, ...]]:
     values: dict[str, set[str]] = defaultdict(set)
     for run in runs:
         for key, value in _flat(_record(run).get("params") or {}).items():
             values[key].add(json.dumps(value))
-    return {key: tuple(sorted(found)) for key, found in sorted(values.items()) if len(found) > 1}
+    return {key: tuple(sorted(found)) for key, found in sorted(values.items())}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -21,7 +21,7 @@ _RENAMED = {
     "dmc-walker-run-backward": "dmc-walker-run-backwards",
 }
 
-_LABELS = {"gsa": "GSA", "dreamerv3": "Dreamer v3", "drqv2": "DrQ v2"}
+LABELS = {"gsa": "GSA", "dreamerv3": "Dreamer v3", "drqv2": "DrQ v2"}
 
 COUNTERPARTS = {"gsa": "gsa", "scratch": "dreamerv3"}
 """Which of the paper's methods one of ours re-implements."""
@@ -41,7 +41,7 @@ class Column:
     def label(self) -> str:
         """For table heads."""
         size = f"{self.frames // 1_000_000}M" if self.frames % 1_000_000 == 0 else f"{self.frames // 1000}k"
-        return f"{_LABELS[self.method]} @ {size}"
+        return f"{LABELS[self.method]} @ {size}"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def load_published(folder: Path) -> Published:
         if task in scores.setdefault(column, {}):
             raise DataError(f"{where}: {task} has a score in {column.label} already")
         scores[column][task] = _number(row["value"], where)
-    order = sorted(scores, key=lambda c: (c.frames != BUDGET, c.frames, list(_LABELS).index(c.method)))
+    order = sorted(scores, key=lambda c: (c.frames != BUDGET, c.frames, list(LABELS).index(c.method)))
     published = Published({column: scores[column] for column in order}, ())
     claims = []
     for where, row in _rows(folder / AGGREGATES_FILE, ("benchmark", "method", "env_steps", "statistic", "value")):
@@ -146,7 +146,7 @@ def _rows(path: Path, needed: tuple[str, ...]) -> list[tuple[str, dict[str, str]
 
 
 def _column(row: dict[str, str], where: str) -> Column:
-    if row["method"] not in _LABELS or not row["env_steps"].isdigit():
+    if row["method"] not in LABELS or not row["env_steps"].isdigit():
         raise DataError(f"{where}: unknown method {row['method']!r} or budget {row['env_steps']!r}")
     return Column(row["method"], int(row["env_steps"]))
 

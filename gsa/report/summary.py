@@ -156,6 +156,12 @@ def _caveats(summary: Summary) -> list[str]:
             f"With {len(scores.seeds)} seeds the 95% intervals are too narrow: in a simulation of 72 tasks this"
             " bootstrap covered the truth in about 89% of cases with 3 seeds, 92% with 5 and 93% with 10."
         )
+    odds = summary.comparison.improvement if summary.comparison else None
+    if odds and odds.low is not None and odds.low == odds.high:
+        caveats.append(
+            "The probability of improvement has an interval without width because no resample changes it, not because"
+            " it is certain: more seeds could."
+        )
     left_out = [task for task in scores.tasks if task not in scores.compared_tasks]
     if left_out:
         caveats.append(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from gsa.report.figures.style import COLOURS, styled
 
@@ -12,9 +12,12 @@ AXIS = "update"
 
 MAX_PANELS = 8
 
+LOG_RATIO = 30.0
+"""A term whose largest value exceeds its smallest this many times is drawn on a log scale."""
+
 
 def draw_losses(rows: Sequence[dict[str, float]]) -> Figure:
-    """Loss terms over updates, from the rows of losses.jsonl; log scale where all values are positive."""
+    """Loss terms over updates, from the rows of losses.jsonl."""
     names = [name for name in rows[0] if name != AXIS][:MAX_PANELS]
     columns = min(4, len(names))
     lines = -(-len(names) // columns)
@@ -24,8 +27,11 @@ def draw_losses(rows: Sequence[dict[str, float]]) -> Figure:
             ax = figure.add_subplot(lines, columns, number)
             points = [(row[AXIS], row[name]) for row in rows if AXIS in row and name in row]
             ax.plot(*zip(*points, strict=True), color=COLOURS[0])
-            if all(value > 0 for _, value in points):
+            values = [value for _, value in points]
+            if min(values) > 0 and max(values) > LOG_RATIO * min(values):
                 ax.set_yscale("log")
+                ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+                ax.yaxis.set_minor_formatter(NullFormatter())
             ax.set_title(name)
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
             ax.xaxis.set_major_locator(MaxNLocator(3))

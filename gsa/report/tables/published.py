@@ -3,8 +3,8 @@
 import statistics
 
 import numpy as np
-from scipy import stats
 
+from gsa.report.aggregate import trimmed_mean
 from gsa.report.published import SOURCE, Published
 from gsa.report.summary import Summary
 from gsa.report.tables.table import Cell, Head, Table
@@ -40,7 +40,7 @@ def build_subset(summary: Summary, published: Published) -> Table:
         values = [
             score / get_task(task).score_max for task in tasks if (score := published.score(column, task)) is not None
         ]
-        trimmed = float(stats.trim_mean(np.array(values), 0.25))
+        trimmed = float(trimmed_mean(np.array(values)))
         rows.append((column.label, len(values), statistics.fmean(values), statistics.median(values), trimmed))
     caption = (
         f"Published methods ({SOURCE}) on the {len(tasks)} tasks of this report, normalised, computed from the task"
