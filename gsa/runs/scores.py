@@ -123,7 +123,7 @@ def _parse(line: str, where: str) -> ScoreRow:
         if not isinstance(record[name], list):
             raise ArtifactError(f"{where}: {name} is {type(record[name]).__name__}, expected a list")
     try:
-        row = ScoreRow(**{name: record[name] for name in names})
+        row = ScoreRow(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in names})
     except GSAError as error:
         raise ArtifactError(f"{where}: {error}") from error
     for name in _MEANS:
