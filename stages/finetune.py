@@ -91,7 +91,7 @@ def _finetune_one(
             model, sha256 = load_world_model(artefacts["model"], tree.world_model)
             index = RetrievalIndex.load(artefacts["index"], sha256)
             pretrained = Pretrained(model.state_dict(), index, EpisodeStore(artefacts["offline"]))
-        tuner = Finetuner(lambda: make_env(task, tree.render), get_task(task).suite, method, seed, tree, pretrained)
+        tuner = Finetuner(lambda: make_env(task, tree.render), get_task(task), method, seed, tree, pretrained)
         with progress(tree.finetune.total_frames, f"{item}, frames") as advance:
             result = tuner.run(run.checkpoints, advance)
         write_result(result, run.path)

@@ -31,7 +31,7 @@ from gsa.runs.scores import ScoreRow
 from gsa.sources.random import UniformPolicy
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer, Replay
-from gsa.tasks import ACTION_REPEAT
+from gsa.tasks import ACTION_REPEAT, TaskSpec
 from gsa.world_model.model import WorldModel
 
 Advance = Callable[[int], None]
@@ -79,11 +79,11 @@ class Finetuner:
     """
 
     def __init__(
-        self, make_env: MakeEnv, suite: str, method: str, seed: int, params: Params, pretrained: Pretrained | None
+        self, make_env: MakeEnv, spec: TaskSpec, method: str, seed: int, params: Params, pretrained: Pretrained | None
     ):
         self.params, self.section, self.switches = params, params.finetune, params.methods[method]
-        self.method, self.seed, self.pretrained = method, seed, pretrained
-        self.guidance = params.finetune.guidance_mw if suite == "mw" else params.finetune.guidance_dmc
+        self.spec, self.method, self.seed, self.pretrained = spec, method, seed, pretrained
+        self.guidance = params.finetune.guidance_mw if spec.suite == "mw" else params.finetune.guidance_dmc
         torch.manual_seed(seed)
         names = ("env", "behaviour", "bc", "online", "retrieved")
         seeds = np.random.SeedSequence(seed).spawn(len(names))
@@ -183,7 +183,7 @@ class Finetuner:
         bc_policy = BCPolicy(self.bc_net, self.params.bc.frame_stack) if self.bc_net else None
         rng = self.rngs["behaviour"]
         if self.progress.frames < self.section.warmup_frames:
-            return bc_policy or UniformPolicy(self.env.action_dim, rng)
+            return bc_policy or UniformPolicy(self.spec, 0.0, rng)
         policy = AgentPolicy(self.agent, explore=True)
         if bc_policy is None:
             return policy

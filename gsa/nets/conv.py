@@ -1,6 +1,7 @@
 """Image encoder and decoder of the world model (SPEC.md section 2), and the one place where images become floats."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -50,6 +51,32 @@ class ImageEncoder(nn.Module):
         return self.conv(flat).reshape(*image.shape[:-3], self.embed_dim)
 
 
+class UpConv(nn.ConvTranspose2d):
+    """Transposed convolution, stride 2, kernel 5 or 6, no padding, computed as an ordinary convolution.
+
+    y[2i+p, 2j+q] = sum_ab x[i-a, j-b] w[2a+p, 2b+q] with a, b in 0..2: a 3 x 3 convolution to four times the channels,
+    interleaved by a pixel shuffle. Same weights and same result as ``nn.ConvTranspose2d``, whose CPU kernel is slower
+    (``benchmarks/world_model.py`` prints by how much).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int):
+        super().__init__(in_channels, out_channels, kernel, stride=2)
+
+    def forward(self, x: Float[Tensor, "N I Y X"], output_size: list[int] | None = None) -> Float[Tensor, "N O V U"]:
+        """Upsample Y to 2 (Y - 1) + kernel, X likewise; ``output_size`` must be None."""
+        assert output_size is None and self.bias is not None
+        kernel = self.kernel_size[0]
+        size = (x.shape[-1] - 1) * 2 + kernel
+        if x.shape[-1] == 1:  # one pixel in: a matrix product
+            return torch.einsum("ni,iokl->nokl", x[:, :, 0, 0], self.weight) + self.bias[:, None, None]
+        weight = F.pad(self.weight, (0, 6 - kernel, 0, 6 - kernel))
+        weight = weight.reshape(self.in_channels, self.out_channels, 3, 2, 3, 2).flip(2, 4)
+        weight = weight.permute(1, 3, 5, 0, 2, 4).reshape(self.out_channels * 4, self.in_channels, 3, 3)
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        out = F.pixel_shuffle(F.conv2d(x, weight, self.bias.repeat_interleave(4), padding=2), 2)
+        return out[..., :size, :size]
+
+
 class ImageDecoder(nn.Module):
     """d(h, z): both mapped to a vector and summed, then transposed convolutions (kernels 5 5 6 6, stride 2) to 64 x 64."""
 
@@ -71,7 +98,7 @@ class ImageDecoder(nn.Module):
         widths = [self.start_dim, *reversed(channels[:-1]), 3]
         layers: list[nn.Module] = []
         for i, o, kernel in zip(widths, widths[1:], (5, 5, 6, 6), strict=False):
-            layers.append(nn.ConvTranspose2d(i, o, kernel, stride=2))
+            layers.append(UpConv(i, o, kernel))
             if o != 3:
                 layers += [ChannelNorm(o), nn.SiLU()]
         self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)
