@@ -172,7 +172,7 @@ def _mean(values: Sequence[float] | Sequence[int]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _same(found: Any, expected: float | None) -> bool:
+def _same(found: Any, expected: float | int | None) -> bool:
     if found is None or expected is None:
         return found is expected
     return isinstance(found, int | float) and math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-9)
