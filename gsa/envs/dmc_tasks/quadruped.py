@@ -15,7 +15,8 @@ ROLL_FAST_SPEED = 5.0
 
 def _upright(physics: Any) -> float:
     """1 with the torso's z-axis up, 0 upside down, linear in its projection between."""
-    return tolerance(physics.torso_upright(), (1, math.inf), margin=2, value_at_margin=0, sigmoid="linear")
+    upright = float(physics.torso_upright())
+    return tolerance(upright, (1, math.inf), margin=2, value_at_margin=0, sigmoid="linear")
 
 
 class Stand(quadruped.Move):
@@ -32,7 +33,7 @@ class Jump(quadruped.Move):
     def get_reward(self, physics: Any) -> float:
         """upright * height, in [0, 1]."""
         # Equal to a subtreecom sensor on the torso, without adding one to the suite's model.
-        height = physics.named.data.subtree_com["torso", "z"]
+        height = float(physics.named.data.subtree_com["torso", "z"])
         bounds = (JUMP_HEIGHT, math.inf)
         return _upright(physics) * tolerance(height, bounds, margin=JUMP_HEIGHT, value_at_margin=0.5, sigmoid="linear")
 
