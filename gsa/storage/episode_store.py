@@ -1,10 +1,8 @@
 """Random windows and whole episodes from an offline store, with memory independent of the data's size."""
 
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,16 +16,14 @@ from gsa.storage.files import footer_digest, sha256_file
 from gsa.storage.schema import (
     EPISODES,
     EPISODES_SCHEMA,
-    FORMAT,
     MANIFEST,
-    SCHEMA_VERSION,
     STEPS_SCHEMA,
     content_digest,
 )
+from gsa.storage.store_manifest import MEND, read_store_manifest
 from gsa.storage.store_writer import group_rows
 
 MAX_OPEN_SHARDS = 16
-_WINDOW = ["image", "action", "is_first", "is_last", "is_terminal"]
 
 
 class EpisodeStore:
@@ -44,13 +40,7 @@ class EpisodeStore:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self.manifest = _read_manifest(self.path)
-        for name, facts in self.manifest["files"].items():
-            file = self.path / name
-            if not file.is_file():
-                raise ArtifactError(f"{file} is missing; {_MEND}")
-            if file.stat().st_size != facts["bytes"]:
-                raise ArtifactError(f"{file} has {file.stat().st_size} bytes, expected {facts['bytes']}; {_MEND}")
+        self.manifest = read_store_manifest(self.path)
         self.episodes = self._read_episodes()
         self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
         # Plain arrays: pandas' iloc costs more than reading a window.
@@ -59,6 +49,7 @@ class EpisodeStore:
         self._group_count = self.episodes["row_group_count"].to_numpy()
         self._id = self.episodes["episode_id"].to_numpy()
         self._width = self.episodes["action_dim"].to_numpy()
+        self._terminal = self.episodes["is_terminal"].to_numpy()
         self._lengths = self.episodes["length"].to_numpy(np.int64)
 
     def __len__(self) -> int:
@@ -84,20 +75,22 @@ class EpisodeStore:
         size = group_rows(rows, int(self._group_count[index]))
         first, last = start // size, (start + length - 1) // size
         group = int(self._group_start[index])
-        table = self._read(self._shard[index], list(range(group + first, group + last + 1)), _WINDOW)
+        table = self._read(self._shard[index], list(range(group + first, group + last + 1)), ["image", "action"])
+        image, action = _images(table.column(0)), _actions(table.column(1), int(self._width[index]))
         held = min((last + 1) * size, rows) - first * size
-        action = _actions(table.column("action"), int(self._width[index]))
-        if table.num_rows != held or action is None:
+        if len(image) != held or action is None:
             where = f"{self.path / self._shard[index]}, row groups {group + first}..{group + last}"
-            raise ArtifactError(f"{where}: {table.num_rows} rows, expected {held} of one width; {_MEND}")
-        offset = start - first * size
-        table = table.slice(offset, length)
+            raise ArtifactError(f"{where}: {len(image)} rows, expected {held} of one width; {MEND}")
+        cut = slice(start - first * size, start - first * size + length)
+        step = np.arange(start, start + length)
+        is_last = step == rows - 1
         return Episode(
-            image=_images(table.column("image")),
-            action=action[offset : offset + length],
-            is_first=table.column("is_first").to_numpy(),
-            is_last=table.column("is_last").to_numpy(),
-            is_terminal=table.column("is_terminal").to_numpy(),
+            image=image[cut].transpose(0, 3, 1, 2),
+            action=action[cut],
+            # Only the first and last row can carry a flag, so the table of episodes knows them all (see verify).
+            is_first=step == 0,
+            is_last=is_last,
+            is_terminal=is_last & self._terminal[index],
             info={"episode_id": int(self._id[index])},
         )
 
@@ -127,30 +120,35 @@ class EpisodeStore:
         """
         for name, facts in self.manifest["files"].items():
             if sha256_file(self.path / name) != facts["sha256"]:
-                raise ArtifactError(f"{self.path / name} is damaged (sha256 differs from {MANIFEST}); {_MEND}")
+                raise ArtifactError(f"{self.path / name} is damaged (sha256 differs from {MANIFEST}); {MEND}")
         for index, digest in enumerate(self.episodes["sha256"]):
-            rows, first = int(self._lengths[index]), int(self._group_start[index])
-            groups = list(range(first, first + int(self._group_count[index])))
-            labels = self._read(self._shard[index], groups, ["episode_id", "step"])
-            sound = (labels.column("episode_id").to_numpy() == self._id[index]).all() and np.array_equal(
-                labels.column("step").to_numpy(), np.arange(rows)
-            )
-            if not sound or content_digest(self.window(index, 0, rows)) != digest:
-                raise ArtifactError(f"{self.path / self._shard[index]}: episode {self._id[index]} differs; {_MEND}")
+            episode = self.window(index, 0, int(self._lengths[index]))
+            if content_digest(episode) != digest or not self._labels_agree(index, episode):
+                raise ArtifactError(f"{self.path / self._shard[index]}: episode {self._id[index]} differs; {MEND}")
 
     def close(self) -> None:
         """Close the open shards."""
         while self._open:
             self._open.popitem()[1].close()
 
+    def _labels_agree(self, index: int, episode: Episode) -> bool:
+        """Whether the columns that ``window`` does not read say what it says."""
+        first = int(self._group_start[index])
+        groups = list(range(first, first + int(self._group_count[index])))
+        labels = self._read(self._shard[index], groups, ["episode_id", "step", "is_first", "is_last", "is_terminal"])
+        number, step, *flags = (column.to_numpy() for column in labels.columns)
+        expected = (episode.is_first, episode.is_last, episode.is_terminal)
+        same = all(np.array_equal(a, b) for a, b in zip(flags, expected, strict=True))
+        return same and bool((number == self._id[index]).all()) and np.array_equal(step, np.arange(len(episode)))
+
     def _read_episodes(self) -> pd.DataFrame:
         file = self.path / EPISODES
         facts = self.manifest["files"].get(EPISODES)
         if facts is None or sha256_file(file) != facts["sha256"]:
-            raise ArtifactError(f"{file} is damaged (sha256 differs from {MANIFEST}); {_MEND}")
+            raise ArtifactError(f"{file} is damaged (sha256 differs from {MANIFEST}); {MEND}")
         table = pq.read_table(file, page_checksum_verification=True)
         if not table.schema.equals(EPISODES_SCHEMA):
-            raise ArtifactError(f"{file} has columns {table.column_names}, expected {EPISODES_SCHEMA.names}; {_MEND}")
+            raise ArtifactError(f"{file} has columns {table.column_names}, expected {EPISODES_SCHEMA.names}; {MEND}")
         return table.to_pandas()
 
     def _read(self, name: str, groups: list[int], columns: list[str]) -> pa.Table:
@@ -162,18 +160,16 @@ class EpisodeStore:
         except (pa.ArrowException, OSError, ValueError) as error:
             # Arrow's own messages name neither the file nor the place.
             where = f"{self.path / name}, row groups {groups[0]}..{groups[-1]}"
-            raise ArtifactError(f"{where}: damaged ({' '.join(str(error).split())}); {_MEND}") from error
+            raise ArtifactError(f"{where}: damaged ({' '.join(str(error).split())}); {MEND}") from error
 
     def _open_shard(self, name: str) -> None:
         file = self.path / name
         facts = self.manifest["files"].get(name)
         if facts is None or footer_digest(file) != facts["footer_sha256"]:
-            raise ArtifactError(f"{file} is damaged (its footer differs from {MANIFEST}); {_MEND}")
+            raise ArtifactError(f"{file} is damaged (its footer differs from {MANIFEST}); {MEND}")
         shard = pq.ParquetFile(file, memory_map=True, pre_buffer=False, page_checksum_verification=True)
         if not shard.schema_arrow.equals(STEPS_SCHEMA):
-            raise ArtifactError(
-                f"{file} has columns {shard.schema_arrow.names}, expected {STEPS_SCHEMA.names}; {_MEND}"
-            )
+            raise ArtifactError(f"{file} has columns {shard.schema_arrow.names}, expected {STEPS_SCHEMA.names}; {MEND}")
         self._open[name] = shard
         if len(self._open) > MAX_OPEN_SHARDS:
             self._open.popitem(last=False)[1].close()
@@ -216,35 +212,17 @@ class EpisodeSubset:
         return self.store.read(int(self.indices[index]))
 
 
-_MEND = "run `gsa convert` again"
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / MANIFEST
-    if not file.is_file():
-        raise DataError(f"no offline data at {path}; run `gsa convert` first")
-    try:
-        manifest = json.loads(file.read_text())
-        entries = [(f["bytes"], f["sha256"], f["footer_sha256"], f["rows"]) for f in manifest["files"].values()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{file} is damaged ({error!r}); {_MEND}") from error
-    if manifest.get("format") != FORMAT or manifest.get("version") != SCHEMA_VERSION or not entries:
-        found = f"{manifest.get('format')} version {manifest.get('version')}"
-        raise ArtifactError(f"{file} says {found}, expected {FORMAT} version {SCHEMA_VERSION}; {_MEND}")
-    return manifest
-
-
-def _images(column: pa.ChunkedArray) -> UInt8[np.ndarray, "N C Y X"]:
-    shape = (-1, IMAGE_SIZE, IMAGE_SIZE, 3)
+def _images(column: pa.ChunkedArray) -> UInt8[np.ndarray, "N Y X C"]:
+    """All rows, as a view of Arrow's memory where it lies in one piece."""
     parts = []
     for chunk in column.chunks:
-        pixels = np.frombuffer(chunk.buffers()[1], np.uint8).reshape(shape)
+        pixels = np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
         parts.append(pixels[chunk.offset : chunk.offset + len(chunk)])
-    images = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return images.transpose(0, 3, 1, 2)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _actions(column: pa.ChunkedArray, width: int) -> np.ndarray | None:
     """All rows as ``(rows, width)``, or None where their widths differ."""
-    flat = np.concatenate([chunk.values.to_numpy() for chunk in column.chunks])
+    parts = [chunk.values.to_numpy() for chunk in column.chunks]
+    flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return flat.reshape(len(column), width) if len(flat) == len(column) * width else None

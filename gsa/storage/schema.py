@@ -56,6 +56,7 @@ EPISODES_SCHEMA = pa.schema(
         _column("embodiment", pa.string(), "the body that acts"),
         _column("action_dim", pa.int32(), "native action width"),
         _column("length", pa.int32(), "rows: decisions + 1"),
+        _column("is_terminal", pa.bool_(), "the last row has discount 0; no other row can"),
         _column("source", pa.string(), "name of the raw folder or importer"),
         _column("file", pa.string(), "file the episode came from"),
         _column("task", pa.string(), "task whose policy acted", nullable=True),

@@ -171,6 +171,7 @@ def _facts(episode: Episode) -> dict[str, Any]:
         "episode_id": episode_id(str(info["source"]), str(info["file"])),
         "action_dim": episode.action.shape[1],
         "length": len(episode),
+        "is_terminal": bool(episode.is_terminal[-1]),
         **{key: info[key] for key in _REQUIRED_INFO},
         **{key: info.get(key) for key in ("task", "policy", "sigma", "seed")},
         "render": json.dumps(info.get("render", {}), sort_keys=True),
