@@ -8,7 +8,7 @@ from gsa.report.aggregate import Strata, interval, iqm, stream
 from gsa.report.load import Scores, final_row
 from gsa.tasks import get_task
 
-CURVE_RESAMPLES = 2000
+CURVE_RESAMPLES = 1000
 """Resamples behind a curve's band: enough for a drawing, where the aggregates' many would only cost time."""
 
 
@@ -20,6 +20,11 @@ class Curve:
     value: np.ndarray
     low: np.ndarray | None = None
     high: np.ndarray | None = None
+
+    @property
+    def lowest(self) -> float:
+        """The lowest value or bound: where a drawing must reach."""
+        return float(np.min(self.value if self.low is None else self.low))
 
 
 def run_curves(scores: Scores, method: str, task: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -38,11 +43,9 @@ def run_curves(scores: Scores, method: str, task: str) -> list[tuple[np.ndarray,
     return curves
 
 
-def task_curve(scores: Scores, method: str, task: str, seed: int) -> Curve | None:
-    """Mean over seeds in native units, on the frames that all runs cover; None where no run counts."""
+def task_curve(scores: Scores, method: str, task: str, seed: int) -> Curve:
+    """Mean over seeds in native units, on the frames that all runs cover. At least one run must count."""
     curves = run_curves(scores, method, task)
-    if not curves:
-        return None
     grid = _grid(curves)
     values = _at(curves, grid)  # (S, P)
     if len(values) < 2:
@@ -53,11 +56,9 @@ def task_curve(scores: Scores, method: str, task: str, seed: int) -> Curve | Non
     return Curve(grid, values.mean(axis=0), *(np.array(side) for side in zip(*bounds, strict=True)))
 
 
-def iqm_curve(scores: Scores, method: str, seed: int) -> Curve | None:
-    """Normalised IQM over the compared tasks; None where there are none."""
+def iqm_curve(scores: Scores, method: str, seed: int) -> Curve:
+    """Normalised IQM over the compared tasks, of which there must be one."""
     per_task = [(run_curves(scores, method, task), get_task(task).score_max) for task in scores.compared_tasks]
-    if not per_task:
-        return None
     grid = _grid([curve for curves, _ in per_task for curve in curves])
     groups = [_at(curves, grid) / scale for curves, scale in per_task]  # per task (S, P)
     strata = [Strata.of([group[:, point] for group in groups]) for point in range(len(grid))]

@@ -6,6 +6,7 @@ The parameters decide what is looked for, never the disk: runs of dropped seeds 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +72,7 @@ class Scores:
         """The runs that are not present, in the parameters' order."""
         return tuple(run for run in self.runs if run.status != "present")
 
-    @property
+    @cached_property
     def compared_tasks(self) -> tuple[str, ...]:
         """Tasks that enter aggregates: those on which every method has a run that counts.
 
@@ -81,7 +82,14 @@ class Scores:
 
     def select(self, method: str, task: str) -> list[Run]:
         """The runs of one cell, by seed."""
-        return [run for run in self.runs if run.method == method and run.task == task]
+        return self._cells[method, task]
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], list[Run]]:
+        cells: dict[tuple[str, str], list[Run]] = {}
+        for run in self.runs:
+            cells.setdefault((run.method, run.task), []).append(run)
+        return cells
 
     def finals(self, method: str, task: str, *, normalised: bool = True) -> np.ndarray:
         """Final scores that count, float ``(num_runs,)``; normalised so that ``TaskSpec.score_max`` is 1."""

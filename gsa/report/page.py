@@ -10,9 +10,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gsa.report.artefacts import Media, Model
-from gsa.report.figures.learning_curves import draw_task
 from gsa.report.figures.losses import AXIS, draw_losses
 from gsa.report.figures.style import COLOURS, inline_svg
+from gsa.report.panels import draw_panel_svg
 from gsa.report.provenance import Provenance
 from gsa.report.published import BUDGET, COUNTERPARTS, LABELS, Column, Published
 from gsa.report.summary import HEADLINE, Summary, span
@@ -53,14 +53,13 @@ def render_page(
     slots = {method: number % len(COLOURS) for number, method in enumerate(scores.methods)}
     # Small multiples are laid out by the page, a panel per task: they reflow where one wide picture would shrink.
     inline = {n: _svg(f, n, TITLES.get(n, n)) for n, f in figures.items() if n != "learning_curves"}
-    panels = [_svg(draw_task(summary, t), f"task{i}", f"Learning curve on {t}") for i, t in enumerate(scores.tasks)]
     model = sources.model
     return environment.get_template("page.html.j2").render(
         summary=summary,
         scores=scores,
         slots=slots,
         figures=inline,
-        panels=panels,
+        panels=[draw_panel_svg(summary, task) for task in scores.tasks],
         tables=tables,
         published_lines=published_lines(summary, published),
         unfounded=[claim for claim in published.claims if not claim.follows],

@@ -1,6 +1,7 @@
 """``Summary``: every number of the report, computed once; the page, tables, figures and metrics only print it."""
 
 from dataclasses import dataclass
+from itertools import product
 
 from gsa.config import Params
 from gsa.report.aggregate import (
@@ -13,6 +14,7 @@ from gsa.report.aggregate import (
     suite_score,
     task_mean,
 )
+from gsa.report.curves import Curve, iqm_curve, task_curve
 from gsa.report.load import Scores
 from gsa.tasks import get_task
 
@@ -45,8 +47,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Summary:
-    """The report's content. ``task_means`` are in native units, by (method, task); absent where no run counts.
+    """The report's content.
 
+    ``task_means`` and ``task_curves`` are in native units, by (method, task); absent where no run counts.
+    ``iqm_curves`` are normalised, by method.
     ``methods`` is empty where no task has runs of every method: nothing can be aggregated then.
     """
 
@@ -56,6 +60,8 @@ class Summary:
     methods: tuple[MethodSummary, ...]
     comparison: Comparison | None
     task_means: dict[tuple[str, str], Estimate]
+    task_curves: dict[tuple[str, str], Curve]
+    iqm_curves: dict[str, Curve]
 
     def method(self, name: str) -> MethodSummary:
         """The summary of the method of that name."""
@@ -76,13 +82,14 @@ def summarise(scores: Scores, params: Params) -> Summary:
     """Compute everything the report prints."""
     report = params.report
     methods, comparison = _compare(scores, report.treatment, report.baseline, report.resamples, report.seed)
-    task_means = {}
-    for method in scores.methods:
-        for task in scores.tasks:
-            finals = scores.finals(method, task, normalised=False)
-            if len(finals):
-                task_means[method, task] = task_mean(finals, report.resamples, stream(report.seed, method, task))
-    return Summary(scores, report.resamples, report.seed, methods, comparison, task_means)
+    task_means, task_curves = {}, {}
+    for cell in product(scores.methods, scores.tasks):
+        finals = scores.finals(*cell, normalised=False)
+        if len(finals):
+            task_means[cell] = task_mean(finals, report.resamples, stream(report.seed, *cell))
+            task_curves[cell] = task_curve(scores, *cell, report.seed)
+    iqm_curves = {m: iqm_curve(scores, m, report.seed) for m in scores.methods if scores.compared_tasks}
+    return Summary(scores, report.resamples, report.seed, methods, comparison, task_means, task_curves, iqm_curves)
 
 
 def _compare(

@@ -6,7 +6,7 @@ A run's ``scores.jsonl`` holds one row per evaluation, frames strictly increasin
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class ScoreRow:
     successes_any: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("episode_returns", "successes_final", "successes_any"):
+        for name in _LISTS:
             object.__setattr__(self, name, tuple(_plain(value) for value in getattr(self, name)))
         problem = _problem(self)
         if problem:
@@ -73,6 +73,19 @@ class ScoreRow:
             )
         return self.success_final
 
+
+_LISTS = ("episode_returns", "successes_final", "successes_any")
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "task": (str,),
+    "method": (str,),
+    "seed": (int,),
+    "frames": (int,),
+    "episode_returns": (int, float),
+    "successes_final": (int,),
+    "successes_any": (int,),
+}
+"""What JSON must hold for each field; lists hold these. ``type`` is compared, for a bool would pass as an int."""
 
 _MEANS = ("num_episodes", "episode_return", "success_final", "success_any")
 
@@ -115,15 +128,24 @@ def _parse(line: str, where: str) -> ScoreRow:
         raise ArtifactError(f"{where}: not a line of JSON: {error}") from error
     if not isinstance(record, dict):
         raise ArtifactError(f"{where}: expected an object, found {type(record).__name__}")
-    names = [field.name for field in fields(ScoreRow)]
-    missing, unknown = set(names).difference(record), set(record).difference(names, _MEANS)
+    missing, unknown = set(_KINDS).difference(record), set(record).difference(_KINDS, _MEANS)
     if missing or unknown:
         raise ArtifactError(f"{where}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}")
-    for name in ("episode_returns", "successes_final", "successes_any"):
-        if not isinstance(record[name], list):
-            raise ArtifactError(f"{where}: {name} is {type(record[name]).__name__}, expected a list")
+    for name, kinds in _KINDS.items():
+        values = record[name] if name in _LISTS else [record[name]]
+        if not isinstance(values, list) or any(type(value) not in kinds for value in values):
+            expected = ("a list of " if name in _LISTS else "") + " or ".join(kind.__name__ for kind in kinds)
+            raise ArtifactError(f"{where}: {name} = {record[name]!r}, expected {expected}")
     try:
-        row = ScoreRow(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in names})
+        row = ScoreRow(
+            task=record["task"],
+            method=record["method"],
+            seed=record["seed"],
+            frames=record["frames"],
+            episode_returns=tuple(float(value) for value in record["episode_returns"]),
+            successes_final=tuple(record["successes_final"]),
+            successes_any=tuple(record["successes_any"]),
+        )
     except GSAError as error:
         raise ArtifactError(f"{where}: {error}") from error
     for name in _MEANS:

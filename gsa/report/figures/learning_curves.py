@@ -1,13 +1,14 @@
 """Score over environment frames: a panel per task, and the IQM over all tasks (sample efficiency)."""
 
 import math
+from itertools import zip_longest
+from typing import Literal
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from gsa.report.curves import iqm_curve, task_curve
 from gsa.report.figures.style import draw_curve, styled
 from gsa.report.summary import Summary
 from gsa.tasks import get_task
@@ -23,18 +24,17 @@ def draw(summary: Summary) -> Figure:
     columns = min(MAX_COLUMNS, len(tasks))
     rows = math.ceil(len(tasks) / columns)
     with styled():
-        figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.3), layout="constrained")
-        for number, task in enumerate(tasks, start=1):
-            draw_panel(figure.add_subplot(rows, columns, number), summary, task)
-        _legend(figure, summary)
-    return figure
-
-
-def draw_task(summary: Summary, task: str) -> Figure:
-    """One task's panel as a figure of its own, for the page."""
-    with styled():
-        figure = Figure(figsize=(3.6, 2.5), layout="constrained")
-        draw_panel(figure.add_subplot(), summary, task)
+        width, height = PANEL[0] * columns, PANEL[1] * rows + 0.4
+        figure = Figure(figsize=(width, height))
+        # Fixed margins in inches: a layout engine would take seconds for 72 panels.
+        margins = {"left": 0.62 / width, "right": 1 - 0.2 / width, "bottom": 0.5 / height, "top": 1 - 0.75 / height}
+        axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.36, "hspace": 0.5, **margins})
+        for ax, task in zip_longest(axes.flat, tasks):
+            if task is None:
+                ax.set_axis_off()
+            else:
+                draw_panel(ax, summary, task)
+        _legend(figure, summary, "upper left")
     return figure
 
 
@@ -45,9 +45,8 @@ def draw_sample_efficiency(summary: Summary) -> Figure:
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")
         ax = figure.add_subplot()
         for method in scores.methods:
-            curve = iqm_curve(scores, method, summary.seed)
-            if curve is not None:
-                draw_curve(ax, curve, scores.methods, method)
+            if method in summary.iqm_curves:
+                draw_curve(ax, summary.iqm_curves[method], scores.methods, method)
         _axes(ax, scores.total_frames, "normalised score (IQM)", 1.0, 0.0)
         _legend(figure, summary)
     return figure
@@ -58,10 +57,10 @@ def draw_panel(ax: Axes, summary: Summary, task: str) -> None:
     scores, spec = summary.scores, get_task(task)
     lowest = 0.0
     for method in scores.methods:
-        curve = task_curve(scores, method, task, summary.seed)
+        curve = summary.task_curves.get((method, task))
         if curve is not None:
             draw_curve(ax, curve, scores.methods, method)
-            lowest = min(lowest, float((curve.value if curve.low is None else curve.low).min()))
+            lowest = min(lowest, curve.lowest)
     ax.set_title(task)
     label = "episode return" if spec.metric == "return" else "success rate, last step"
     _axes(ax, scores.total_frames, label, spec.score_max, lowest)
@@ -77,7 +76,9 @@ def _axes(ax: Axes, total_frames: int, label: str, top: float, lowest: float) ->
     ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _legend(figure: Figure, summary: Summary) -> None:
+def _legend(
+    figure: Figure, summary: Summary, place: Literal["upper left", "outside upper left"] = "outside upper left"
+) -> None:
     """One legend above all panels; a method without a curve is not in it."""
     handles: dict[str, Artist] = {}
     for ax in figure.axes:
@@ -85,4 +86,4 @@ def _legend(figure: Figure, summary: Summary) -> None:
             handles.setdefault(str(label), handle)
     if handles:
         ordered = [method for method in summary.scores.methods if method in handles]
-        figure.legend([handles[m] for m in ordered], ordered, loc="outside upper left", ncols=len(ordered))
+        figure.legend([handles[m] for m in ordered], ordered, loc=place, ncols=len(ordered))

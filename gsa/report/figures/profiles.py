@@ -7,6 +7,9 @@ from gsa.report.aggregate import Strata, performance_profile, stream
 from gsa.report.figures.style import colour, styled
 from gsa.report.summary import Summary
 
+BAND_RESAMPLES = 5000
+"""Resamples behind the bands, at most: enough for a drawing."""
+
 TAUS = np.linspace(0.0, 1.0, 101)
 
 
@@ -19,7 +22,7 @@ def draw(summary: Summary) -> Figure:
         for method in scores.methods if scores.compared_tasks else ():
             rng = stream(summary.seed, "profile", method)
             strata = Strata.of(scores.groups(method))
-            share, low, high = performance_profile(strata, TAUS, summary.resamples, rng)
+            share, low, high = performance_profile(strata, TAUS, min(summary.resamples, BAND_RESAMPLES), rng)
             own = colour(scores.methods, method)
             ax.step(TAUS, share, where="post", color=own, label=method)
             if strata.interval_is_meaningful:

@@ -1,6 +1,7 @@
 """How figures look and are saved: Agg, colours that colour-blind readers can tell apart, the same bytes every time."""
 
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 """Beside the colour, so that no figure depends on it."""
+
+MAX_PIXELS = 3_000_000
+"""Size of the largest PNG: 72 panels at full resolution would take seconds to compress."""
 
 INK, MUTED, GRID = "#1f2430", "#667085", "#d9dee7"
 
@@ -79,8 +83,9 @@ def draw_curve(ax: Axes, curve: Curve, methods: Sequence[str], method: str) -> N
 
 def save(figure: Figure, path: Path) -> None:
     """Write ``path`` with the suffixes .png and .svg; no dates, so equal content gives equal bytes."""
+    dpi = min(160.0, math.sqrt(MAX_PIXELS / math.prod(figure.get_size_inches())))
     with styled():
-        figure.savefig(path.with_suffix(".png"), dpi=160, metadata={"Software": None}, facecolor="white")
+        figure.savefig(path.with_suffix(".png"), dpi=dpi, metadata={"Software": None}, facecolor="white")
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None}, facecolor="white")
 
 

@@ -26,6 +26,7 @@ def build(summary: Summary, published: Published) -> Table:
     how = "; ".join(sorted(notes)) or f"95% intervals from {summary.resamples} stratified-bootstrap resamples"
     caption = (
         f"Aggregates of normalised final scores over {len(scores.compared_tasks)} tasks and {len(scores.seeds)} seeds"
-        f" ({how}). Higher is better, but for the optimality gap. P(improvement): probability that a run beats one of the baseline on the same task, ties half."
+        f" ({how}). Higher is better, but for the optimality gap."
+        " P(improvement): probability that a run beats one of the baseline on the same task, ties half."
     )
     return Table("aggregates", caption, tuple(heads), tuple(rows), (2,) * len(rows))
