@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gsa.config import ConvertParams
-from gsa.episode import Batch, prev_action
+from gsa.episode import Batch, concat_batches, prev_action
 from gsa.errors import DataError
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import read_raw_episode, write_raw_episode
@@ -75,11 +75,16 @@ def test_actions_are_padded_and_masked_by_native_width(tmp_path: Path, params: C
         Replay(EpisodeStore(tmp_path), 2, 0).sample(16, 4)
 
 
-def test_images_flatten_to_channels_last_without_a_copy() -> None:
-    image = Replay(buffer_of(count_episode()), 2, 0).sample(3, 4).image
-    flat = image.flatten(0, 1)
-    assert flat.data_ptr() == image.data_ptr()
-    assert flat.is_contiguous(memory_format=torch.channels_last)
+def test_images_flatten_to_channels_last_without_a_copy_also_when_mixed() -> None:
+    replay = Replay(buffer_of(count_episode()), 2, 0)
+    online, retrieved = replay.sample(3, 4), replay.sample(2, 4)
+    mixed = concat_batches(online, retrieved)
+    assert_same_batch(Batch(*(x[:3] for x in mixed)), online)
+    assert_same_batch(Batch(*(x[3:] for x in mixed)), retrieved)
+    for image in (online.image, mixed.image):
+        flat = image.flatten(0, 1)
+        assert flat.data_ptr() == image.data_ptr()
+        assert flat.is_contiguous(memory_format=torch.channels_last)
 
 
 def assert_same_batch(one: Batch, other: Batch) -> None:
