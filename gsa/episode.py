@@ -92,7 +92,7 @@ class Batch(NamedTuple):
 
 
 def concat_batches(first: Batch, second: Batch) -> Batch:
-    """Windows of both batches, first's first (rehearsal: online then retrieved). Images stay in channels-last memory."""
+    """Windows of both batches, first's first (rehearsal: online then retrieved); images stay channels-last."""
     # torch.cat of channels-first views would reorder every pixel (6.7 ms a batch of 256 images against 1.0).
     image = torch.cat([batch.image.movedim(2, -1) for batch in (first, second)]).movedim(-1, 2)
     return Batch(image, *(torch.cat([a, b]) for a, b in zip(first[1:], second[1:], strict=True)))

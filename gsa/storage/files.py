@@ -7,7 +7,7 @@ save left 33 of 40 files unreadable, with this scheme none).
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,16 +30,21 @@ class AtomicFile:
 
     def commit(self) -> None:
         """Flush to disk, take the final name and flush the folder, so that the file outlives a power cut."""
-        with _disk_errors(self.path):
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            self.file.close()
-            self.tmp.replace(self.path)
-            _sync_folder(self.path.parent)
+        try:
+            with _disk_errors(self.path):
+                self.file.flush()
+                os.fsync(self.file.fileno())
+                self.file.close()
+                self.tmp.replace(self.path)
+                _sync_folder(self.path.parent)
+        except BaseException:
+            self.discard()
+            raise
 
     def discard(self) -> None:
         """Forget what was written."""
-        self.file.close()
+        with suppress(OSError):  # closing flushes, which a full disk refuses
+            self.file.close()
         self.tmp.unlink(missing_ok=True)
 
 
