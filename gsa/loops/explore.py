@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ Advance = Callable[[int], None]
 """Told the decisions or rendered frames just done."""
 
 
+@runtime_checkable
 class Body(Env, Protocol):
     """An environment whose moments can be stored and drawn later (``gsa.envs.dmc.DMCEnv`` without pixels)."""
 

@@ -56,4 +56,4 @@ def pose_coverage(physics: Float[np.ndarray, "N P"], domain: str) -> float:
     """Entropy of ``pose_histogram`` over log(400): 0 is a single pose, 1 all poses equally often."""
     share = pose_histogram(physics, domain)
     share = share[share > 0]
-    return float(-(share * np.log(share)).sum() / (2 * math.log(BINS)))
+    return float((share * np.log(1.0 / share)).sum() / (2 * math.log(BINS)))

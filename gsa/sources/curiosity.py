@@ -34,11 +34,18 @@ def linear(inputs: int, outputs: int, generator: torch.Generator, orthogonal: bo
     return layer
 
 
-def _mlp(widths: list[int], generator: torch.Generator, orthogonal: bool = True) -> nn.Sequential:
+def _mlp(widths: list[int], generator: torch.Generator) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
-        layers += [linear(inputs, outputs, generator, orthogonal), nn.ReLU()]
+        layers += [linear(inputs, outputs, generator), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def stack_layers(layers: list[nn.Linear]) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weights ``(members, in, out)`` and biases ``(members, 1, out)`` of equal layers, for ``baddbmm``."""
+    weight = torch.stack([layer.weight.detach().T for layer in layers])
+    bias = torch.stack([layer.bias.detach()[None] for layer in layers])
+    return nn.Parameter(weight), nn.Parameter(bias)
 
 
 class IntrinsicReward(nn.Module, ABC):
@@ -129,16 +136,22 @@ class RND(IntrinsicReward):
 
 
 class Disagreement(IntrinsicReward):
-    """Reward: the variance over an ensemble of forward models, averaged over the state's dimensions."""
+    """Reward: the variance over an ensemble of forward models, averaged over the state's dimensions.
+
+    The members run as one batched product; every weight's first axis is the member.
+    """
 
     def __init__(self, state_dim: int, action_dim: int, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
-        widths = [state_dim + action_dim, hidden, state_dim]
-        self.members = nn.ModuleList(_mlp(widths, generator, orthogonal=False) for _ in range(NUM_MODELS))
+        inner = [linear(state_dim + action_dim, hidden, generator, orthogonal=False) for _ in range(NUM_MODELS)]
+        outer = [linear(hidden, state_dim, generator, orthogonal=False) for _ in range(NUM_MODELS)]
+        self.inner_weight, self.inner_bias = stack_layers(inner)
+        self.outer_weight, self.outer_bias = stack_layers(outer)
 
     def _predict(self, state: Tensor, action: Tensor) -> Tensor:
-        inputs = torch.cat([state, action], -1)
-        return torch.stack([member(inputs) for member in self.members])  # (models, B, S)
+        inputs = torch.cat([state, action], -1).expand(NUM_MODELS, -1, -1)
+        hidden = torch.baddbmm(self.inner_bias, inputs, self.inner_weight).relu_()
+        return torch.baddbmm(self.outer_bias, hidden, self.outer_weight)  # (models, B, S)
 
     def loss(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Mean norm of the members' errors."""
@@ -147,7 +160,12 @@ class Disagreement(IntrinsicReward):
     @torch.no_grad()
     def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Unbiased variance over members, averaged over dimensions; 0 where all agree."""
-        return self._predict(state, action).var(0).mean(-1)
+        prediction = self._predict(state, action)
+        spread = (
+            prediction - prediction[0]
+        )  # the variance's shift; torch.var over a short first axis is many times slower
+        variance = (spread.square().sum(0) - spread.sum(0).square() / NUM_MODELS) / (NUM_MODELS - 1)
+        return variance.mean(-1).clamp(min=0.0)
 
 
 INTRINSIC_REWARDS: dict[str, Callable[[int, int, int, torch.Generator], IntrinsicReward]] = {

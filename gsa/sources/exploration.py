@@ -6,7 +6,7 @@ Q heads, a target copy and constant clipped noise (BASELINES.md sections 1.2 and
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gsa.config import ExploreDataParams
 from gsa.errors import ParamsError, TrainingError
-from gsa.sources.curiosity import INTRINSIC_REWARDS, IntrinsicReward, linear
+from gsa.sources.curiosity import INTRINSIC_REWARDS, IntrinsicReward, linear, stack_layers
 from gsa.sources.random import OU_DECAY
 
 TARGET_FRACTION = 0.01
@@ -25,6 +25,7 @@ OU_STD = 0.3
 """Noise of ``ou`` a decision; its actions then have a standard deviation of 0.57 before clipping."""
 
 
+@runtime_checkable
 class Explorer(Protocol):
     """Acts on states and may learn from what followed."""
 
@@ -148,17 +149,14 @@ class StateCritic(nn.Module):
         super().__init__()
         first = linear(state_dim + action_dim, hidden, generator)
         self.trunk = nn.Sequential(first, nn.LayerNorm(hidden), nn.Tanh())
-        heads = [(linear(hidden, hidden, generator), linear(hidden, 1, generator)) for _ in range(2)]
-        self.head_hidden = nn.Parameter(torch.stack([h.weight.detach().T for h, _ in heads]))  # (2, hidden, hidden)
-        self.head_value = nn.Parameter(torch.stack([v.weight.detach().T for _, v in heads]))  # (2, hidden, 1)
-        self.hidden_bias = nn.Parameter(torch.zeros(2, 1, hidden))
-        self.value_bias = nn.Parameter(torch.zeros(2, 1, 1))
+        self.hidden_weight, self.hidden_bias = stack_layers([linear(hidden, hidden, generator) for _ in range(2)])
+        self.value_weight, self.value_bias = stack_layers([linear(hidden, 1, generator) for _ in range(2)])
 
     def forward(self, state: Float[Tensor, "B S"], action: Float[Tensor, "B A"]) -> Float[Tensor, "2 B"]:
         """Both heads' values."""
         trunk = self.trunk(torch.cat([state, action], -1)).expand(2, -1, -1)
-        hidden = torch.baddbmm(self.hidden_bias, trunk, self.head_hidden).relu_()
-        return torch.baddbmm(self.value_bias, hidden, self.head_value).squeeze(-1)
+        hidden = torch.baddbmm(self.hidden_bias, trunk, self.hidden_weight).relu_()
+        return torch.baddbmm(self.value_bias, hidden, self.value_weight).squeeze(-1)
 
 
 class CuriousExplorer:
