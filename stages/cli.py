@@ -6,7 +6,6 @@ Stage modules import their heavy libraries inside their function, so that ``gsa 
 import logging
 import sys
 from importlib import import_module, metadata
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -68,8 +67,6 @@ def main(
 def _register() -> None:
     for command in (*STAGES, *TOOLS):
         name = command.replace("-", "_")
-        if find_spec(f"stages.{name}") is None:
-            continue  # under construction
         app.command(command)(getattr(import_module(f"stages.{name}"), name))
     app.add_typer(import_module("stages.profile").app, name="profile")
 

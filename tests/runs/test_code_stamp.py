@@ -17,8 +17,9 @@ FILES = {
     "gsa/loop.py": "def run():\n    from gsa.nets.loss import loss\n    return loss\n",
     "gsa/plugin.py": "",
     "gsa/table.py": 'ROWS = {"plugin": "gsa.plugin:make"}\n',
+    "gsa/tasks.py": 'EXTRA_TASKS = ("a",)\nREPEAT = 2\n',
     "stages/__init__.py": "",
-    "stages/train_all.py": "import numpy\nfrom gsa import loop, table\nfrom gsa.config import Params\n",
+    "stages/train_all.py": "import numpy\nfrom gsa import loop, table, tasks\nfrom gsa.config import Params\n",
     "stages/other.py": "",
 }
 
@@ -33,7 +34,17 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_modules_reached_at_the_top_inside_functions_and_by_name(source: Path) -> None:
-    reached = ["gsa", "gsa.loop", "gsa.nets", "gsa.nets.loss", "gsa.plugin", "gsa.table", "stages", "stages.train_all"]
+    reached = [
+        "gsa",
+        "gsa.loop",
+        "gsa.nets",
+        "gsa.nets.loss",
+        "gsa.plugin",
+        "gsa.table",
+        "gsa.tasks",
+        "stages",
+        "stages.train_all",
+    ]
     assert stage_modules("train-all", source) == reached
 
 
@@ -45,6 +56,8 @@ def test_modules_reached_at_the_top_inside_functions_and_by_name(source: Path) -
         ("gsa/nets/loss.py", "    return x", "    # why\n\n    return  (x)", False),
         ("gsa/config.py", "import gsa.unused", "VALUE = 1", False),
         ("stages/other.py", "", "VALUE = 1", False),
+        ("gsa/tasks.py", '("a",)', '("a", "b")', False),
+        ("gsa/tasks.py", "REPEAT = 2", "REPEAT = 4", True),
         ("gsa/nets/loss.py", "return x", "return 2 * x", True),
         ("gsa/plugin.py", "", "VALUE = 1", True),
         ("gsa/loop.py", "return loss", "return 'loss'", True),
