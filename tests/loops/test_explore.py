@@ -119,8 +119,12 @@ def test_gates_compare_coverage_with_random_and_bound_saturation() -> None:
     assert check_gates(wide, narrow, "cartpole", "icm")["failed"] == []
     facts = check_gates(narrow, wide, "cartpole", "icm")
     assert facts["coverage_random"] == pose_coverage(wide[0].physics, "cartpole") > facts["coverage"] == 0.0
-    assert facts["failed"] == ["coverage 0.000 is not above random's 0.183"]
+    assert facts["failed"] == ["coverage 0.000 is not above 0.183 (random actions)"]
     assert check_gates(narrow, wide, "cartpole", "random")["failed"] == []
+    centre = (np.arange(20) + 0.5) / 10 - 1.0
+    grid = np.stack(np.meshgrid(1.8 * centre, math.pi * centre), -1).reshape(-1, 2)  # every cell once: coverage 1
+    everywhere, nearly = (StatePath(0, 0, rows, np.zeros((len(rows), 1), np.float32)) for rows in (grid, grid[20:]))
+    assert check_gates([nearly], [everywhere], "cartpole", "icm")["failed"] == []  # 0.99 < 1.00, and enough
     mostly = [path_of([-1.0, 0.0, 1.0], -1.0), path_of([-1.0, 0.0, 1.0], 0.98)]
     assert check_gates(mostly, narrow, "cartpole", "icm")["failed"] == []
     saturated = check_gates([*mostly, mostly[0]], narrow, "cartpole", "icm")
