@@ -76,12 +76,12 @@ def iqm(values: np.ndarray, strata: Strata) -> np.ndarray:
 
 def optimality_gap(values: np.ndarray, strata: Strata) -> np.ndarray:
     """How far scores fall short of the target on average: mean of ``TARGET - min(score, TARGET)``; lower is better."""
-    return TARGET - np.minimum(values, TARGET).mean(axis=-1)
+    return np.asarray(TARGET - np.minimum(values, TARGET).mean(axis=-1))
 
 
 def mean(values: np.ndarray, strata: Strata) -> np.ndarray:
     """Mean of the tasks' means."""
-    return strata.task_means(values).mean(axis=-1)
+    return np.asarray(strata.task_means(values).mean(axis=-1))
 
 
 def median(values: np.ndarray, strata: Strata) -> np.ndarray:

@@ -117,9 +117,10 @@ def load_published(folder: Path) -> Published:
         column, task = _column(row, where), our_name(row["benchmark"], row["paper_task_name"])
         if not row["value"]:
             continue
+        value = _number(row["value"], where)
         if task in scores.setdefault(column, {}):
             raise DataError(f"{where}: {task} has a score in {column.label} already")
-        scores[column][task] = _number(row["value"], where)
+        scores[column][task] = value
     order = sorted(scores, key=lambda c: (c.frames != BUDGET, c.frames, list(LABELS).index(c.method)))
     published = Published({column: scores[column] for column in order}, ())
     claims = []
