@@ -181,6 +181,9 @@ _worker: dict[str, Any] = {}
 
 def _start_worker(job: CollectJob, work: Path, settings: dict[str, Any]) -> None:
     die_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():
+        os._exit(1)  # killed while this process was importing: no signal will come any more
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     _worker.update(env=make_env(job.task, job.render), job=job, work=work, settings=settings)
 

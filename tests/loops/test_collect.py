@@ -115,7 +115,9 @@ def test_a_damaged_episode_is_collected_again(tmp_path, counting, damage):
 
 
 @pytest.mark.parametrize(
-    "change", [{"job": replace(JOB, sigma=0.6)}, {"job": replace(JOB, seed=3)}, {"stamp": "other code"}], ids=str
+    "change",
+    [{"job": replace(JOB, sigma=0.6)}, {"job": replace(JOB, seed=3)}, {"stamp": "other code"}],
+    ids=["sigma", "seed", "code"],
 )
 def test_episodes_of_other_settings_are_not_kept(tmp_path, counting, change):
     run(tmp_path, "first")
@@ -150,7 +152,7 @@ def test_an_expert_that_does_not_exist_is_refused_before_anything_starts(tmp_pat
 @pytest.mark.slow
 def test_the_number_of_workers_changes_no_byte(tmp_path):
     job = replace(JOB, task="mw-drawer-close", policy="expert", render=RenderParams(quality="fast", backend="auto"))
-    one, facts = run(tmp_path, "one", job, work="w1", workers=1)
-    two, _ = run(tmp_path, "two", job, work="w2", workers=2)
+    one, facts = run(tmp_path, "one", job, 2, work="w1", workers=1)
+    two, _ = run(tmp_path, "two", job, 2, work="w2", workers=2)
     assert files(one) == files(two)
     assert facts.success_share == 1.0
