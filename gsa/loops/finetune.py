@@ -218,7 +218,7 @@ class Finetuner:
         return {
             "agent": self.agent.training_state(),
             "bc": self.bc_net.state_dict() if self.bc_net else None,
-            "online": {name: torch.from_numpy(array) for name, array in self.online.state_dict().items()},
+            "online": {name: torch.tensor(array) for name, array in self.online.state_dict().items()},
             "rngs": {name: rng.bit_generator.state for name, rng in self.rngs.items()},
             "torch_rng": torch.get_rng_state(),
             "progress": json.dumps(asdict(self.progress)),

@@ -60,7 +60,7 @@ class TwoHot:
         position = (symlog(x).clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.bins - 1)
         below = position.floor().clamp(max=self.bins - 2)
         weight = (position - below).unsqueeze(-1)
-        below = below.long()
+        below = below.nan_to_num(0.0).long()  # a NaN stays in the weight, so that the loss shows it
         return (1 - weight) * F.one_hot(below, self.bins) + weight * F.one_hot(below + 1, self.bins)
 
     def loss(self, logits: Float[Tensor, "*N K"], x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
