@@ -30,8 +30,6 @@ class GSAGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            if ctx.invoked_subcommand not in NEED_NO_PINS:
-                check_pins()
             return super().invoke(ctx)
         except GSAError as error:
             typer.echo(f"{type(error).__name__}: {' '.join(str(error).split())}", err=True)
@@ -56,12 +54,15 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     """Pre-train on reward-free trajectories of many robots, then learn a pixel task faster than from scratch."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     for package in ("gsa", "stages"):
         logging.getLogger(package).setLevel(logging.INFO)
+    if ctx.invoked_subcommand not in NEED_NO_PINS:
+        check_pins()
 
 
 def _register() -> None:

@@ -57,7 +57,7 @@ def pretrain(
     (out / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_open_loop(out, evaluate_open_loop(model, store, section.seed))
     save_weights(out, model.state_dict(), {"world_model": params.world_model.model_dump()})
-    return rows[-1]
+    return {name: float(value) for name, value in rows[-1].items()}
 
 
 def training_episodes(store: EpisodeStore) -> Any:
