@@ -38,4 +38,4 @@ def build_index(store: EpisodeStore, model_folder: Path, params: WorldModelParam
     chunks = np.array_split(positions, int(np.ceil(len(positions) / EMBED_BATCH)))
     embed = embed_images(model, (store.first_images(chunk) for chunk in chunks))
     table = store.episodes
-    return RetrievalIndex.build(embed, table["episode_id"].to_numpy(), table["action_dim"].to_numpy(), sha256)
+    return RetrievalIndex.build(embed, table["episode_id"].to_numpy(), table["action_dim"].to_numpy(np.int64), sha256)
