@@ -36,10 +36,10 @@ def run_curves(scores: Scores, method: str, task: str) -> list[tuple[np.ndarray,
     for run in scores.select(method, task):
         if run.status == "present":
             rows = run.rows[: run.rows.index(final_row(run.rows, scores.total_frames)) + 1]
-            frames = np.array([min(row.frames, scores.total_frames) for row in rows])
+            frames = np.array([float(min(row.frames, scores.total_frames)) for row in rows])
             curves.append((frames, np.array([row.score for row in rows])))
         elif scores.missing == "zero":
-            curves.append((np.array([0, scores.total_frames]), np.zeros(2)))
+            curves.append((np.array([0.0, scores.total_frames]), np.zeros(2)))
     return curves
 
 
@@ -72,7 +72,7 @@ def iqm_curve(scores: Scores, method: str, seed: int) -> Curve:
 
 def _grid(curves: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Every evaluated frame count from the latest first evaluation on."""
-    start = max(int(frames[0]) for frames, _ in curves)
+    start = max(float(frames[0]) for frames, _ in curves)
     every = np.unique(np.concatenate([frames for frames, _ in curves]))
     return every[every >= start]  # never empty: every run ends at the budget
 

@@ -3,7 +3,6 @@
 They show what ``figures/learning_curves.py`` draws into files, with the page's colours and a tooltip on every point.
 """
 
-from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -15,7 +14,7 @@ from gsa.report.summary import Summary
 from gsa.tasks import get_task
 
 WIDTH, HEIGHT = 300, 196
-LEFT, RIGHT, TOP, BOTTOM = 38, 290, 26, 166
+LEFT, RIGHT, TOP, BOTTOM = 38.0, 290.0, 26.0, 166.0
 """The axes' rectangle inside the picture."""
 
 
@@ -27,13 +26,13 @@ def draw_panel_svg(summary: Summary, task: str) -> Markup:
     axes = _Axes(scores.total_frames, lowest, spec.score_max)
     digits = 0 if spec.metric == "return" else 2
     unit = "episode return" if spec.metric == "return" else "success rate, last step"
-    parts = [_text(LEFT, 14, task, "title"), *axes.grid()]
+    parts = [_text(LEFT, 14.0, task, "title"), *axes.grid()]
     for number, (method, curve) in enumerate(curves.items()):
         if curve is not None:
             parts += _curve(axes, curve, method, f"var(--c{number % len(COLOURS)})", number, digits)
     label = escape(f"Learning curves on {task}: {unit} over environment frames", {'"': "&quot;"})
     head = f'<svg class="panel" role="img" viewBox="0 0 {WIDTH} {HEIGHT}" aria-label="{label}">'
-    foot = _text((LEFT + RIGHT) / 2, HEIGHT - 4, f"{unit} over environment frames", "label", "middle")
+    foot = _text((LEFT + RIGHT) / 2, HEIGHT - 4.0, f"{unit} over environment frames", "label", "middle")
     # Numbers of ours and escaped names only.
     return Markup("".join([head, *parts, foot, "</svg>"]))
 
@@ -50,8 +49,10 @@ class _Axes:
     def y(self, score: float) -> float:
         return BOTTOM - (BOTTOM - TOP) * (score - self.lowest) / (self.highest - self.lowest)
 
-    def points(self, frames: Sequence[float] | np.ndarray, values: Sequence[float] | np.ndarray) -> str:
-        return " ".join(f"{self.x(f):.1f},{self.y(v):.1f}" for f, v in zip(frames, values, strict=True))
+    def points(self, frames: np.ndarray, values: np.ndarray) -> str:
+        return " ".join(
+            f"{self.x(f):.1f},{self.y(v):.1f}" for f, v in zip(frames.tolist(), values.tolist(), strict=True)
+        )
 
     def grid(self) -> list[str]:
         parts = []

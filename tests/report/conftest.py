@@ -12,6 +12,7 @@ from gsa.report.load import run_folder
 from gsa.runs.fingerprint import fingerprint, hash_files
 from gsa.runs.scores import ScoreRow, append_score
 from gsa.tasks import get_task
+from tests.conftest import ROOT
 
 TASKS = ["mw-drawer-close", "dmc-walker-stand", "mw-reach"]
 FRAMES = 6000
@@ -19,21 +20,24 @@ FRAMES = 6000
 MakeParams = Callable[..., Params]
 
 
-@pytest.fixture
-def make_params(root: Path) -> MakeParams:
-    def make(**overrides: Any) -> Params:
-        """The repository's parameters with 3 tasks × 2 methods × 2 seeds and few resamples."""
-        values = {
-            "finetune.tasks": TASKS,
-            "finetune.methods": ["gsa", "scratch"],
-            "finetune.seeds": [0, 1],
-            "finetune.total_frames": FRAMES,
-            "report.resamples": 200,
-            "report.missing": "fail",
-        }
-        return load_params(root / "params.yaml", values | {k.replace("__", "."): v for k, v in overrides.items()})
+def small_params(**overrides: Any) -> Params:
+    """The repository's parameters with 3 tasks × 2 methods × 2 seeds and few resamples; ``a__b`` overrides ``a.b``."""
+    values = {
+        "finetune.tasks": TASKS,
+        "finetune.methods": ["gsa", "scratch"],
+        "finetune.seeds": [0, 1],
+        "finetune.total_frames": FRAMES,
+        "report.resamples": 200,
+        "report.missing": "fail",
+        "report.treatment": "gsa",
+        "report.baseline": "scratch",
+    }
+    return load_params(ROOT / "params.yaml", values | {k.replace("__", "."): v for k, v in overrides.items()})
 
-    return make
+
+@pytest.fixture
+def make_params() -> MakeParams:
+    return small_params
 
 
 def score_row(method: str, task: str, seed: int, frames: int, score: float) -> ScoreRow:
@@ -78,11 +82,14 @@ FINALS = {
 """Normalised final scores of seeds 0 and 1."""
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
+def write_runs(folder: Path) -> None:
     """Twelve finished runs: 3 tasks × 2 methods × 2 seeds."""
-    folder = tmp_path / "runs"
     for (method, task), finals in FINALS.items():
         for seed, final in enumerate(finals):
             write_run(folder, method, task, seed, {0: 0.0, 3000: round(final / 2, 1), FRAMES: final})
-    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    write_runs(tmp_path / "runs")
+    return tmp_path / "runs"
