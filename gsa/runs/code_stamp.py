@@ -41,6 +41,9 @@ def code_stamp(stage: str, root: Path = SOURCE_ROOT) -> str:
     digest = hashlib.sha256()
     for module in stage_modules(stage, root):
         digest.update(f"{module}\n{_canonical(module, root)}\n".encode())
+        # What a package fills in is as much its code as what fills it in.
+        for template in sorted(root.joinpath(*module.split("."), "templates").glob("*")):
+            digest.update(f"{template.name}\n".encode() + template.read_bytes())
     return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ FILES = {
     "gsa/config.py": "import gsa.unused\n",
     "gsa/unused.py": "",
     "gsa/nets/__init__.py": "",
+    "gsa/nets/templates/page.html": "<p>",
     "gsa/nets/loss.py": '"""Doc."""\n\nWEIGHT = 1.0\n"""Attribute doc."""\n\n'
     'def loss(x):\n    """Doc."""\n    return x\n',
     "gsa/loop.py": "def run():\n    from gsa.nets.loss import loss\n    return loss\n",
@@ -58,6 +59,7 @@ def test_modules_reached_at_the_top_inside_functions_and_by_name(source: Path) -
         ("stages/other.py", "", "VALUE = 1", False),
         ("gsa/tasks.py", '("a",)', '("a", "b")', False),
         ("gsa/tasks.py", "REPEAT = 2", "REPEAT = 4", True),
+        ("gsa/nets/templates/page.html", "<p>", "<div>", True),
         ("gsa/nets/loss.py", "return x", "return 2 * x", True),
         ("gsa/plugin.py", "", "VALUE = 1", True),
         ("gsa/loop.py", "return loss", "return 'loss'", True),
