@@ -20,8 +20,8 @@ from jaxtyping import UInt8
 from gsa.episode import IMAGE_SIZE
 from gsa.errors import ParamsError, ResourceError
 
-PROBE_SECONDS = 20
-"""How long a back-end may take to make its first context."""
+PROBE_SECONDS = 60
+"""How long a back-end may take to make its first context: 0.3 s of work, but 20 s were too few on an overloaded CPU."""
 
 _LIBRARIES = {
     "egl": (("libEGL.so.1",), "libegl1 libgl1-mesa-dri"),

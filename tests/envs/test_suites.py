@@ -239,5 +239,5 @@ def test_a_process_that_forgets_to_close_ends_quietly(task):
         "from gsa.config import RenderParams; from gsa.envs import make_env\n"
         f"make_env({task!r}, RenderParams(quality='fast', backend='auto')).reset(0)"
     )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (child.returncode, child.stderr, child.stdout) == (0, "", "")
