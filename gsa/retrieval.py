@@ -128,9 +128,9 @@ class RetrievalIndex:
             )
         selector = faiss.IDSelectorBatch(eligible["position"].to_numpy().astype(np.int64))
         wanted = min(num_episodes, len(eligible))
-        square, position = self.index.search(
-            query[None].astype(np.float32), wanted, params=faiss.SearchParameters(sel=selector)
-        )
+        search = faiss.SearchParameters()
+        search.sel = selector
+        square, position = self.index.search(query[None].astype(np.float32), wanted, params=search)
         ids = self.keys["episode_id"].to_numpy()[position[0]]
         order = np.lexsort((ids, np.round(square[0], 4)))
         distance = np.sqrt(np.maximum(square[0][order], 0.0)).astype(np.float32)

@@ -5,6 +5,7 @@ release never trains on such early stacks; they are what guidance sees first, so
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from gsa.config import BCParams
 from gsa.episode import Episode, Step
 from gsa.errors import DataError, TrainingError
-from gsa.nets.conv import scale_image
+from gsa.nets.conv import channels_last, scale_image
 
 
 class BCNet(nn.Module):
@@ -26,7 +27,7 @@ class BCNet(nn.Module):
         super().__init__()
         widths = [3 * params.frame_stack, *params.channels]
         conv: list[nn.Module] = []
-        for i, o in zip(widths, params.channels, strict=False):
+        for i, o in pairwise(widths):
             conv += [nn.Conv2d(i, o, 4, stride=2), nn.ELU()]
         self.conv = nn.Sequential(*conv)
         flat, mid, units = params.channels[-1] * 4, params.bottleneck, params.units
@@ -41,7 +42,7 @@ class BCNet(nn.Module):
                 nn.init.orthogonal_(module.weight, 1.0 if isinstance(module, nn.Linear) else 2.0**0.5)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
-        self.conv.to(memory_format=torch.channels_last)  # after the initialisation, which refuses this layout
+        channels_last(self.conv)  # after the initialisation, which refuses this layout
 
     def forward(self, stack: UInt8[Tensor, "B S 64 64"]) -> Float[Tensor, "B A"]:
         """Actions for stacks of S = 3 * frame_stack channels."""
