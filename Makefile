@@ -21,8 +21,8 @@ $(READY): requirements.lock pyproject.toml scripts/setup.sh
 	@scripts/setup.sh $(VENV)
 	@touch $@
 
-repro: $(READY)  ## run the pipeline on params.yaml (`dvc repro`) and say where the report is
-	dvc repro
+repro: $(READY)  ## run the pipeline on params.yaml (`dvc repro`, an item a core) and say where the report is
+	@scripts/repro.sh
 	@echo "report: $(CURDIR)/reports/index.html"
 
 test: check  ## everything CI runs: format, lint, imports, types, all tests

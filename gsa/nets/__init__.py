@@ -1,0 +1,1 @@
+"""Layers, image networks and distributions; knows no reinforcement learning."""

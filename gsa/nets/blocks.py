@@ -1,6 +1,7 @@
 """Layers: normalised linear, block-diagonal linear, MLP."""
 
 import math
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -40,7 +41,7 @@ def mlp(in_dim: int, units: int, layers: int, out_dim: int, zero_init: bool = Fa
     critic; the authors' release does not, its first returns are noise).
     """
     widths = [in_dim] + [units] * layers
-    net = nn.Sequential(*(normed_linear(i, o) for i, o in zip(widths, widths[1:], strict=False)))
+    net = nn.Sequential(*(normed_linear(i, o) for i, o in pairwise(widths)))
     head = nn.Linear(units, out_dim)
     if zero_init:
         nn.init.zeros_(head.weight)

@@ -1,5 +1,7 @@
 """Image encoder and decoder of the world model (SPEC.md section 2), and the one place where images become floats."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
@@ -16,6 +18,14 @@ def scale_image(image: UInt8[Tensor, "*N C Y X"]) -> Float[Tensor, "*N C Y X"]:
 def unscale_image(image: Float[Tensor, "*N C Y X"]) -> UInt8[Tensor, "*N C Y X"]:
     """Float in [-0.5, 0.5] (clamped) to uint8."""
     return image.add(0.5).mul(255.0).clamp(0, 255).round().to(torch.uint8)
+
+
+def channels_last(module: nn.Sequential) -> nn.Sequential:
+    """The same convolutions with weights in channels-last memory, which the CPU kernels read fastest."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module
 
 
 class ChannelNorm(nn.Module):
@@ -40,9 +50,9 @@ class ImageEncoder(nn.Module):
         super().__init__()
         widths = [3, *channels]
         layers: list[nn.Module] = []
-        for i, o in zip(widths, channels, strict=False):
+        for i, o in pairwise(widths):
             layers += [nn.Conv2d(i, o, kernel_size=4, stride=2), ChannelNorm(o), nn.SiLU()]
-        self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.conv = channels_last(nn.Sequential(*layers))
         self.embed_dim = channels[-1] * 4
 
     def forward(self, image: Float[Tensor, "*N 3 64 64"]) -> Float[Tensor, "*N E"]:
@@ -78,7 +88,7 @@ class UpConv(nn.ConvTranspose2d):
 
 
 class ImageDecoder(nn.Module):
-    """d(h, z): both mapped to a vector and summed, then transposed convolutions (kernels 5 5 6 6, stride 2) to 64 x 64."""
+    """d(h, z): both mapped to a vector and summed, then transposed convolutions (kernels 5 5 6 6) to 64 x 64."""
 
     def __init__(self, deter: int, stoch_flat: int, hidden: int, blocks: int, channels: list[int]):
         super().__init__()
@@ -97,11 +107,11 @@ class ImageDecoder(nn.Module):
         )
         widths = [self.start_dim, *reversed(channels[:-1]), 3]
         layers: list[nn.Module] = []
-        for i, o, kernel in zip(widths, widths[1:], (5, 5, 6, 6), strict=False):
+        for (i, o), kernel in zip(pairwise(widths), (5, 5, 6, 6), strict=True):
             layers.append(UpConv(i, o, kernel))
             if o != 3:
                 layers += [ChannelNorm(o), nn.SiLU()]
-        self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.conv = channels_last(nn.Sequential(*layers))
 
     def forward(self, deter: Float[Tensor, "*N D"], stoch: Float[Tensor, "*N Z"]) -> Float[Tensor, "*N 3 64 64"]:
         """Reconstruct images in [-0.5, 0.5] (unclamped) from h and the flattened z."""

@@ -131,7 +131,7 @@ class RSSM(nn.Module):
         prev_action: Float[Tensor, "B T A"],
         is_first: Bool[Tensor, "B T"],
     ) -> tuple[State, Float[Tensor, "B T Z"]]:
-        """Posterior states of a window and their logits; state and action are zeroed at row 0 and where ``is_first``."""
+        """Posterior states of a window and their logits; state and action are zeroed at row 0 and at ``is_first``."""
         first = is_first.clone()
         first[:, 0] = True
         keep = (~first).to(embed.dtype).unsqueeze(-1)  # (B, T, 1)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from tests.storage.conftest import count_episode, noise_episode
 
 from gsa.agents.bc import BCNet, BCPolicy, StackSampler, random_shift, train_bc
 from gsa.config import BCParams
 from gsa.errors import DataError, TrainingError
+from tests.storage.conftest import count_episode, noise_episode
 
 
 def bc_params(**changes) -> BCParams:
@@ -58,7 +58,14 @@ def test_cloning_overfits_one_episode_and_the_policy_repeats_it():
 
 def test_the_network_has_the_papers_shape():
     params = BCParams(
-        updates=1, batch_size=1, lr=1e-4, frame_stack=3, shift_pad=3, channels=[32, 64, 128, 256], bottleneck=50, units=1024
+        updates=1,
+        batch_size=1,
+        lr=1e-4,
+        frame_stack=3,
+        shift_pad=3,
+        channels=[32, 64, 128, 256],
+        bottleneck=50,
+        units=1024,
     )
     net = BCNet(params, 4)
     assert net.conv(torch.zeros(1, 9, 64, 64)).flatten(1).shape == (1, 1024)

@@ -5,7 +5,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tests.world_model.factories import random_batch, world_model_params
 
 from gsa.agents.actor_critic import imagine
 from gsa.agents.gsa import AgentPolicy, GSAAgent
@@ -15,6 +14,7 @@ from gsa.envs.rollout import rollout
 from gsa.errors import TrainingError
 from gsa.world_model.model import WorldModel
 from gsa.world_model.rssm import State
+from tests.world_model.factories import random_batch, world_model_params
 
 OPTIMIZER = OptimizerParams(lr=1e-3, eps=1e-5, weight_decay=0.0, clip_norm=100.0)
 

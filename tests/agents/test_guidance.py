@@ -18,7 +18,7 @@ def test_windows_have_ten_lengths_and_stay_inside_the_episode():
     lengths, counts = np.unique([w.guide_length for w in windows], return_counts=True)
     assert lengths.tolist() == [5, 10, 15, 20, 25, 30, 35, 40, 45, 50]
     assert counts.min() > 220
-    assert all(0 <= w.guide_start and w.guide_start + w.guide_length <= 50 for w in windows)
+    assert all(w.guide_start >= 0 and w.guide_start + w.guide_length <= 50 for w in windows)
     starts = {w.guide_start for w in windows if w.guide_length == 45}
     assert starts == set(range(6))
 

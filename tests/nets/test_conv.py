@@ -12,9 +12,7 @@ def test_upconv_equals_the_transposed_convolution(kernel, size):
     expected = torch.nn.functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2)
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
     weights = torch.randn_like(expected)
-    grads = [
-        torch.autograd.grad((out * weights).sum(), [x, layer.weight, layer.bias]) for out in (layer(x), expected)
-    ]
+    grads = [torch.autograd.grad((out * weights).sum(), [x, layer.weight, layer.bias]) for out in (layer(x), expected)]
     for found, wanted in zip(*grads, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from tests.world_model.factories import PAPER, random_batch, world_model_params
 
 from gsa.agents.gsa import Optimizer
 from gsa.config import OptimizerParams
 from gsa.errors import TrainingError
 from gsa.world_model.model import WorldModel
+from tests.world_model.factories import PAPER, random_batch, world_model_params
 
 
 def millions(module) -> float:

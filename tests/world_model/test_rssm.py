@@ -1,11 +1,11 @@
 import pytest
 import torch
-from tests.world_model import plain
-from tests.world_model.factories import random_batch, world_model_params
 
 from gsa.episode import prev_action
 from gsa.world_model.model import WorldModel
 from gsa.world_model.rssm import State
+from tests.world_model import plain
+from tests.world_model.factories import random_batch, world_model_params
 
 
 @pytest.fixture
