@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 export OMP_NUM_THREADS ?= $(shell nproc)
 
 # One process a core with one thread each; a module stays in one process, because its fixtures are shared.
-PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses $(shell nproc) --dist loadfile
 
 help:  ## say what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
