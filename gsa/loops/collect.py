@@ -260,5 +260,7 @@ def _versions() -> dict[str, str]:
 
 
 def default_workers() -> int:
-    """One process a core that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """One process a core of this process's share: OMP_NUM_THREADS where that says less than every usable core."""
+    cores = len(os.sched_getaffinity(0))
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores, int(threads))) if threads.isdigit() else cores
