@@ -199,13 +199,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(stream.fileno())
         tmp.replace(path)
     except (OSError, RuntimeError) as error:
-        free = shutil.disk_usage(path.parent).free
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        # torch says "unexpected pos 704 vs 598" when the disk fills up
-        if full or "unexpected pos" in str(error):
-            raise ResourceError(
-                f"no space left writing {path}, {free / 1e6:.0f} MB free; free some and rerun"
-            ) from error
+        raise_if_disk_full(error, path)
         raise
     finally:
         tmp.unlink(missing_ok=True)
@@ -214,6 +208,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def raise_if_disk_full(error: Exception, path: Path) -> None:
+    """Say so in one line when ``error`` means that nothing more can be written at ``path``; return otherwise.
+
+    Raises:
+        ResourceError: the disk or quota is full, or a file grew beyond a limit.
+    """
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # torch says "unexpected pos 704 vs 598" when the disk fills up
+    if full or "unexpected pos" in str(error):
+        free_mb = shutil.disk_usage(path.parent).free / 1e6
+        raise ResourceError(f"no space left writing {path}, {free_mb:.0f} MB free; free some and rerun") from error
 
 
 def _check_plain(value: Any, where: str) -> None:

@@ -30,7 +30,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gsa.errors import ArtifactError, LockError, ParamsError, StoppedError
-from gsa.runs.checkpoint import CheckpointStore
+from gsa.runs.checkpoint import CheckpointStore, raise_if_disk_full
 from gsa.runs.code_stamp import code_stamp
 from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, plain, stat_path
 
@@ -98,12 +98,14 @@ def open_run(
 
     Raises:
         ArtifactError: an input is missing or damaged, or changed while the stage ran.
-        ParamsError: the parameters changed while the stage ran.
+        ParamsError: the output cannot be written, or the parameters changed while the stage ran.
+        ResourceError: the disk is full.
         LockError: another process writes this output.
         StoppedError: a signal arrived.
     """
     out_dir = Path(os.path.abspath(out_dir))  # noqa: PTH100 - resolve() would follow a link the user placed
     started, clock = datetime.now(UTC), time.monotonic()
+    _check_writable(out_dir)
     digests = {name: _digest_input(name, path) for name, path in inputs.items()}
     states = {name: stat_path(path) for name, path in inputs.items()}
     stamp = {"stage": stage, "item": item, "params": plain(params), "inputs": digests, "code": code_stamp(stage)}
@@ -121,6 +123,7 @@ def open_run(
         tmp.mkdir()
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
         run = Run(tmp, stage, item, mark, digests, store)
+        stack.enter_context(_one_line_for_a_full_disk(out_dir))
         yield run
         _check_unchanged(params, reread, inputs, digests, states)
         record = {
@@ -172,6 +175,27 @@ def hold_lock(lock: Path, guarded: Path) -> Iterator[None]:
     finally:
         lock.unlink(missing_ok=True)
         handle.close()
+
+
+def _check_writable(out_dir: Path) -> None:
+    if out_dir.exists() and not out_dir.is_dir():
+        raise ParamsError(f"the output {out_dir} is a file; name a folder")
+    try:
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(out_dir.parent, os.W_OK)
+    except OSError as error:
+        raise ParamsError(f"cannot make the folder of the output {out_dir}: {error.strerror}") from error
+    if not writable:
+        raise ParamsError(f"no right to write the output {out_dir}; choose another folder")
+
+
+@contextmanager
+def _one_line_for_a_full_disk(out_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise_if_disk_full(error, out_dir)
+        raise
 
 
 def _digest_input(name: str, path: Path) -> str:

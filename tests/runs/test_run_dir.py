@@ -1,5 +1,6 @@
 """Outputs appear whole, say what made them, and notice when the ground moved."""
 
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gsa.errors import ArtifactError, LockError, ParamsError, StoppedError
+from gsa.errors import ArtifactError, LockError, ParamsError, ResourceError, StoppedError
 from gsa.runs.fingerprint import read_run, verify
 from gsa.runs.run_dir import open_run
 
@@ -227,3 +228,20 @@ def test_killing_dvc_takes_the_stage_with_it(tmp_path: Path) -> None:
 def test_run_json_is_json_whatever_the_parameters_hold(tmp_path: Path) -> None:
     write(tmp_path / "out", "", params={"path": Path("a/b"), "pair": (1, 2)})
     assert json.loads((tmp_path / "out/run.json").read_text())["params"] == {"path": "a/b", "pair": [1, 2]}
+
+
+def test_an_output_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParamsError, match=r"the output .*/file is a file"):
+        write(tmp_path / "file", "")
+    with pytest.raises(ParamsError, match=r"cannot make the folder of the output .*/file/out: File exists"):
+        write(tmp_path / "file/out", "")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ResourceError, match=r"no space left writing .*/out, \d+ MB free"),
+        open_run(tmp_path / "out", STAGE, {}, {}),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not list(tmp_path.glob("out*"))
