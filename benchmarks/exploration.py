@@ -46,7 +46,8 @@ def main(
     print(
         f"{domain}: {section.episodes} episodes of {env.max_env_steps} decisions each side, update_every "
         f"{section.update_every}, hidden {section.hidden}, batch {section.batch_size}, lr {section.lr}, "
-        f"discount {section.discount}, seed {section.seed}"
+        f"discount {section.discount}, seed {section.seed}; random actions cover "
+        f"{check_gates(reference, reference, domain, 'random')['coverage']:.3f}"
     )
     print(f"{'method':<13}{'decisions':>9}{'kept':>9}{'late':>9}{'saturation':>11}{'s':>9}{'cpu s':>9}  gates")
     for name in method:
