@@ -27,7 +27,7 @@ from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode
 from gsa.errors import DataError, ResourceError
-from gsa.runs.run_dir import die_with_parent
+from gsa.runs.process import die_with_parent
 from gsa.sources import POLICIES, check_policy
 from gsa.storage.files import sha256_file, write_atomic
 from gsa.storage.raw import write_manifest, write_raw_episode

@@ -20,6 +20,7 @@ NOT_STAMPED = frozenset(
         # When and where an output is written, never what is in it:
         "gsa.runs.code_stamp",
         "gsa.runs.fingerprint",
+        "gsa.runs.process",
         "gsa.runs.run_dir",
         "stages.progress",
     }

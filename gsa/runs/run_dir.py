@@ -5,8 +5,6 @@ Whatever fails leaves the old output as it was. One process at a time may write 
 inputs are read again at the end, and SIGTERM or Ctrl-C stops at the next checkpoint with exit code 75.
 """
 
-import ctypes
-import fcntl
 import importlib.metadata
 import json
 import logging
@@ -14,25 +12,22 @@ import os
 import platform
 import resource
 import shutil
-import signal
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from pydantic import BaseModel
 
-from gsa.errors import ArtifactError, LockError, ParamsError, StoppedError
+from gsa.errors import ArtifactError, ParamsError
 from gsa.runs.checkpoint import CheckpointStore, raise_if_disk_full
 from gsa.runs.code_stamp import code_stamp
 from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, plain, stat_path
+from gsa.runs.process import die_with_parent, hold_lock, stop_on_signals
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +35,6 @@ Sections = BaseModel | Mapping[str, Any]
 
 STATE_DIR = Path(".gsa")
 """Checkpoints live here, outside every output: DVC deletes an output before it runs the stage."""
-
-STOP_GRACE_S = 30.0
-"""Seconds between a polite signal and giving up on reaching the next checkpoint."""
 
 MADE_BY = {"raw": "collect-data", "offline": "convert", "model": "pretrain", "index": "build-index", "runs": "finetune"}
 """Which command makes an input of that name."""
@@ -118,7 +110,7 @@ def open_run(
         stack.enter_context(hold_lock(checkpoint_dir.with_name(f".{checkpoint_dir.name}.lock"), checkpoint_dir))
         _sweep(out_dir)
         store = CheckpointStore(checkpoint_dir, mark)
-        stack.enter_context(_stop_on_signals(store))
+        stack.enter_context(stop_on_signals(store))
         tmp = out_dir.with_name(f"{out_dir.name}.tmp.{os.getpid()}")
         tmp.mkdir()
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
@@ -136,45 +128,6 @@ def open_run(
         }
         _publish(tmp, out_dir, record)
         store.clear()
-
-
-def die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies, so that killing dvc (or a pool's owner) leaves no orphan training."""
-    pr_set_pdeathsig = 1
-    if platform.system() == "Linux":
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-@contextmanager
-def hold_lock(lock: Path, guarded: Path) -> Iterator[None]:
-    """Hold an exclusive ``flock`` on the file ``lock`` for the length of the block; it vanishes with the process.
-
-    Raises:
-        LockError: another process holds it; the message names its pid, host and start.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        handle = lock.open("a+")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            holder = handle.read().strip() or "an unknown process"
-            handle.close()
-            raise LockError(f"{guarded} is being written by {holder}; wait for it or stop it") from error
-        # The last holder unlinks the file: a lock on a name that is gone (or is another file by now) protects nothing.
-        if lock.exists() and os.fstat(handle.fileno()).st_ino == lock.stat().st_ino:
-            break
-        handle.close()
-    try:
-        handle.truncate(0)
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {started}")
-        handle.flush()
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        handle.close()
 
 
 def _check_writable(out_dir: Path) -> None:
@@ -280,28 +233,3 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _stop_on_signals(store: CheckpointStore) -> Iterator[None]:
-    """First signal: stop at the next checkpoint, or at once where none is kept; a second one stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if store.stop_requested or not store.in_use:
-            raise StoppedError(f"stopped by {name}; the same command " + ("resumes" if store.in_use else "starts over"))
-        log.warning("%s: stopping at the next checkpoint, at most %d s", name, STOP_GRACE_S)
-        store.stop_requested = True
-        signal.setitimer(signal.ITIMER_REAL, STOP_GRACE_S)
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-    previous = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        for number, handler in previous.items():
-            signal.signal(number, handler)

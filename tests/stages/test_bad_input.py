@@ -170,7 +170,7 @@ def test_damaged_weights(project: Path, invoke: Invoke) -> None:
 
 
 def test_another_process_on_the_same_output(project: Path, invoke: Invoke) -> None:
-    from gsa.runs.run_dir import hold_lock
+    from gsa.runs.process import hold_lock
 
     converted(invoke, 0, 1)
     with hold_lock(Path("models/.world_model.lock"), Path("models/world_model")):

@@ -1,0 +1,87 @@
+"""A run as a process: it holds a lock on what it writes, dies with its parent and stops where its work is kept."""
+
+import ctypes
+import fcntl
+import logging
+import os
+import platform
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from gsa.errors import LockError, StoppedError
+from gsa.runs.checkpoint import CheckpointStore
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S = 30.0
+"""Seconds between a polite signal and giving up on reaching the next checkpoint."""
+
+
+def die_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies, so that killing dvc (or a pool's owner) leaves no orphan training."""
+    pr_set_pdeathsig = 1
+    if platform.system() == "Linux":
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+@contextmanager
+def hold_lock(lock: Path, guarded: Path) -> Iterator[None]:
+    """Hold an exclusive ``flock`` on the file ``lock`` for the length of the block; it vanishes with the process.
+
+    Raises:
+        LockError: another process holds it; the message names its pid, host and start.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = lock.open("a+")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            holder = handle.read().strip() or "an unknown process"
+            handle.close()
+            raise LockError(f"{guarded} is being written by {holder}; wait for it or stop it") from error
+        # The last holder unlinks the file: a lock on a name that is gone (or is another file by now) protects nothing.
+        if lock.exists() and os.fstat(handle.fileno()).st_ino == lock.stat().st_ino:
+            break
+        handle.close()
+    try:
+        handle.truncate(0)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {started}")
+        handle.flush()
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        handle.close()
+
+
+@contextmanager
+def stop_on_signals(store: CheckpointStore) -> Iterator[None]:
+    """First signal: stop at the next checkpoint, or at once where none is kept; a second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if store.stop_requested or not store.in_use:
+            raise StoppedError(f"stopped by {name}; the same command " + ("resumes" if store.in_use else "starts over"))
+        log.warning("%s: stopping at the next checkpoint, at most %d s", name, STOP_GRACE_S)
+        store.stop_requested = True
+        signal.setitimer(signal.ITIMER_REAL, STOP_GRACE_S)
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    previous = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
