@@ -314,7 +314,9 @@ def _describe(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         model: Any = Params
         for part in error["loc"][:-1]:
-            annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else MethodParams
+            annotation = (
+                model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else MethodParams
+            )
             model = annotation
         names = [f.alias or n for n, f in model.model_fields.items()]
         near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1, cutoff=0.0)

@@ -23,7 +23,7 @@ from gsa.config import Params
 from gsa.envs.base import MakeEnv, Policy
 from gsa.envs.rollout import rollout
 from gsa.episode import Batch, Episode
-from gsa.errors import TrainingError
+from gsa.errors import DataError, TrainingError
 from gsa.loops.evaluate import evaluate
 from gsa.retrieval import RetrievalIndex, embed_images
 from gsa.runs.checkpoint import CheckpointStore
@@ -56,7 +56,7 @@ class Progress:
     updates_due: float = 0.0
     retrieved: list[int] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-    losses: list[dict[str, float]] = field(default_factory=list)
+    losses: list[dict[str, Any]] = field(default_factory=list)
     scores: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -66,7 +66,7 @@ class FinetuneResult:
     evaluation's episodes."""
 
     scores: list[ScoreRow]
-    losses: list[dict[str, float]]
+    losses: list[dict[str, Any]]
     facts: dict[str, Any]
     episodes: list[Episode]
 
@@ -89,6 +89,12 @@ class Finetuner:
         seeds = np.random.SeedSequence(seed).spawn(len(names))
         self.rngs = {name: np.random.default_rng(s) for name, s in zip(names, seeds, strict=True)}
         self.env, self.eval_env = make_env(), make_env()
+        rows, window = self.env.max_env_steps + 1, params.finetune.batch_length
+        if rows < window:
+            raise DataError(
+                f"an episode of {spec.name} has {rows} rows, shorter than a window of {window} rows; "
+                "lower finetune.batch_length"
+            )
         model = WorldModel(params.world_model)
         if self.switches.pretrained:
             assert pretrained is not None
@@ -129,7 +135,7 @@ class Finetuner:
                 progress.scores.append(asdict(row))
                 if not finished:
                     checkpoints.save(progress.frames, self.state())
-        scores = [ScoreRow(**row) for row in progress.scores]
+        scores = [_score_row(row) for row in progress.scores]
         return FinetuneResult(scores, progress.losses, progress.facts, episodes)
 
     def retrieve_and_clone(self) -> None:
@@ -238,6 +244,11 @@ class Finetuner:
         for name, rng in self.rngs.items():
             rng.bit_generator.state = state["rngs"][name]
         torch.set_rng_state(state["torch_rng"])
+
+
+def _score_row(row: dict[str, Any]) -> ScoreRow:
+    """Back from JSON, which knows no tuples."""
+    return ScoreRow(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
 
 
 def write_result(result: FinetuneResult, out: Path) -> None:

@@ -1,5 +1,6 @@
 """The page: one self-contained HTML file for phone and desktop, light and dark; nothing is loaded from elsewhere."""
 
+import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"span": span, "cell": text}
+    environment.filters |= {"span": span, "cell": text, "settings": _settings}
     scores = summary.scores
     slots = {method: number % len(COLOURS) for number, method in enumerate(scores.methods)}
     # Small multiples are laid out by the page, a panel per task: they reflow where one wide picture would shrink.
@@ -136,6 +137,15 @@ def _open_loop(model: Model) -> Table:
         rows.append((name, error, copied, error / copied if copied else None))
     heads = ("embodiment", "model", "repeating the last image", "ratio")
     return _plain_table("open_loop", "Mean squared error of the last predicted frame", heads, rows, digits=4)
+
+
+def _settings(line: str) -> str:
+    """``{"quality": "fast", "camera": 0}`` as ``quality fast, camera 0``; anything else as it is."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return line
+    return ", ".join(f"{key} {value}" for key, value in values.items()) if isinstance(values, dict) else line
 
 
 def _plain_table(

@@ -5,8 +5,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tests.conftest import ROOT
-from tests.storage.conftest import noise_episode
 
 from gsa.config import Params, load_params
 from gsa.episode import Step
@@ -20,6 +18,8 @@ from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.store_writer import write_store
 from gsa.tasks import get_task
 from gsa.world_model.model import WorldModel
+from tests.conftest import ROOT
+from tests.storage.conftest import noise_episode
 
 TASK = "dmc-cartpole-balance"  # one action; the environment below only borrows the name
 
@@ -66,6 +66,7 @@ def params(**changes) -> Params:
         "bc.batch_size": 4,
         "bc.channels": [2, 4, 4, 8],
         "bc.units": 8,
+        "finetune.tasks": [TASK],
         "finetune.total_frames": 80,
         "finetune.warmup_frames": 40,
         "finetune.max_warmup_episodes": 10,
@@ -98,7 +99,7 @@ def make_tuner(method: str, tree: Params, pretrained: Pretrained | None = None, 
 
 
 def test_it_learns_the_best_action(tmp_path):
-    tree = params(**{"finetune.total_frames": 600, "finetune.eval_every_frames": 600, "finetune.replay_ratio": 20.0})
+    tree = params(**{"finetune.total_frames": 300, "finetune.eval_every_frames": 300, "finetune.replay_ratio": 20.0})
     result = make_tuner("scratch", tree).run(CheckpointStore(tmp_path, "f"))
     random_return, best_return = 0.0, 10.0
     assert result.scores[-1].episode_return > 0.7 * best_return + 0.3 * random_return, result.losses[-1]
@@ -181,14 +182,20 @@ def test_a_stopped_run_resumes_exactly(tmp_path, pretrained, method):
 
 def test_equal_seeds_equal_runs_and_other_seeds_differ(tmp_path):
     tree = params()
-    runs = [make_tuner("scratch", tree, seed=s).run(CheckpointStore(tmp_path / str(i), "f")) for i, s in enumerate((0, 0, 1))]
+    runs = [
+        make_tuner("scratch", tree, seed=s).run(CheckpointStore(tmp_path / str(i), "f"))
+        for i, s in enumerate((0, 0, 1))
+    ]
     assert runs[0].losses == runs[1].losses
     assert runs[0].losses != runs[2].losses
 
 
 def test_evaluation_leaves_training_as_it_was(tmp_path):
     often, rarely = (params(**{"finetune.eval_every_frames": n}) for n in (20, 80))
-    losses = [make_tuner("scratch", t).run(CheckpointStore(tmp_path / str(i), "f")).losses for i, t in enumerate((often, rarely))]
+    losses = [
+        make_tuner("scratch", t).run(CheckpointStore(tmp_path / str(i), "f")).losses
+        for i, t in enumerate((often, rarely))
+    ]
     assert losses[0] == losses[1]
 
 
@@ -203,5 +210,3 @@ def test_an_empty_body_is_named(pretrained):
     tuner = make_tuner("gsa", params(), Pretrained(pretrained.weights, empty, pretrained.store))
     with pytest.raises(DataError, match="no offline episode has 1 actions"):
         tuner.retrieve_and_clone()
-
-

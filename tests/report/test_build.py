@@ -28,7 +28,7 @@ CARD = {
     "embodiments": {"walker": {"episodes": 3, "rows": 1503, "action_std": [0.5, 0.7], "action_saturation": [0.1, 0.3]}},
     "sources": [{"source": "exploration", "policy": "icm", "episodes": 3}],
     "by_sigma": [],
-    "render": ["fast"],
+    "render": ['{"quality": "fast", "camera": 0}'],
     "versions": ["mujoco 3.15.0"],
     "rejected": [{"file": "bad.npz", "reason": "NaN action"}],
 }
@@ -121,6 +121,7 @@ def test_the_page_is_whole_and_self_contained(report: Path) -> None:
     assert "gsa scores higher than scratch" in text
     assert "printed 0.900, the rows give 0.656" in text
     assert "bad.npz (NaN action)" in text
+    assert "<dd>quality fast, camera 0</dd>" in text and "<dd>mujoco 3.15.0</dd>" in text
 
 
 def test_every_figure_and_table_is_written(report: Path) -> None:
