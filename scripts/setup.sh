@@ -59,8 +59,9 @@ if ! "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11)
     "$python" -m venv "$venv"
 fi
 echo "setup: installing requirements.lock"
-"$venv/bin/python" -m pip install --quiet --requirement requirements.lock
-# No build isolation: setuptools is pinned with everything else, and nothing more is downloaded.
+# The pinned setuptools comes first and builds what has no wheel, so that nothing unpinned is downloaded.
+"$venv/bin/python" -m pip install --quiet "$(grep '^setuptools==' requirements.lock)"
+"$venv/bin/python" -m pip install --quiet --use-pep517 --no-build-isolation --requirement requirements.lock
 "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
 has_gl || install_gl
 "$venv/bin/gsa" --version >/dev/null
