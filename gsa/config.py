@@ -45,7 +45,7 @@ class RenderParams(Section):
 
 
 class CollectDataParams(Section):
-    """Scripted experts with noise: ``episodes`` are per task and sigma; sigma is the std of the Gaussian action noise."""
+    """Scripted experts with noise: ``episodes`` per task and sigma; sigma is the std of the Gaussian action noise."""
 
     tasks: list[str]
     sigmas: list[Annotated[float, Field(ge=0.0, le=10.0)]]
@@ -252,7 +252,8 @@ class Params(Section):
             width = get_task(task).action_dim
             if width > self.world_model.action_dim:
                 raise ValueError(
-                    f"{task} has {width} actions, more than world_model.action_dim = {self.world_model.action_dim}; raise it"
+                    f"{task} has {width} actions, more than world_model.action_dim = {self.world_model.action_dim}; "
+                    "raise it"
                 )
         return self
 

@@ -45,7 +45,7 @@ def test_an_index_survives_the_disk_and_knows_its_model(tmp_path):
     query = np.linspace(-1, 1, 8).astype(np.float32)
     loaded = RetrievalIndex.load(tmp_path, MODEL)
     assert loaded.retrieve(query, 7, 2).episode_id.tolist() == index.retrieve(query, 7, 2).episode_id.tolist()
-    with pytest.raises(ArtifactError, match="another model .* run `gsa build-index` again"):
+    with pytest.raises(ArtifactError, match=r"another model .* run `gsa build-index` again"):
         RetrievalIndex.load(tmp_path, "b" * 64)
 
 
@@ -70,7 +70,7 @@ def test_what_faiss_would_swallow_is_refused():
     index, *_ = make_index()
     with pytest.raises(DataError, match="not finite"):
         index.retrieve(np.full(8, np.nan, np.float32), 3, 2)
-    with pytest.raises(ArtifactError, match="query has width .5,., the index 8"):
+    with pytest.raises(ArtifactError, match=r"query has width \(5,\), the index 8"):
         index.retrieve(np.zeros(5, np.float32), 3, 2)
     with pytest.raises(DataError, match=r"no offline episode has 12 actions \(the index has widths \[2, 3\]\)"):
         index.retrieve(np.zeros(8, np.float32), 3, 12)

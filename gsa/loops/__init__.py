@@ -1,0 +1,1 @@
+"""What the stages run: each loop is one plain function over the library below it."""

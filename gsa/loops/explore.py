@@ -41,7 +41,7 @@ MAX_SATURATION = 0.6
 """Largest accepted share of action entries beyond 0.99 (BASELINES.md section 11.3)."""
 
 ENOUGH_COVERAGE = 0.9
-"""Coverage that is accepted even where random actions have more: they already visit all poses of the cartpole (0.94)."""
+"""Coverage accepted even where random actions have more: they already visit all poses of the cartpole (0.94)."""
 
 Advance = Callable[[int], None]
 """Told the decisions or rendered frames just done."""
@@ -145,7 +145,8 @@ def check_gates(paths: list[StatePath], reference: list[StatePath], domain: str,
     """The measurements that decide whether data is accepted; ``failed`` names the gates that did not pass.
 
     Coverage must exceed that of random actions at equal length or ``ENOUGH_COVERAGE`` (not asked of ``random`` itself),
-    and fewer than 60% of action entries may exceed 0.99 in size. States were checked for NaN on the way, frames for blankness by the camera.
+    and fewer than 60% of action entries may exceed 0.99 in size. States were checked for NaN on the way, frames for
+    blankness by the camera.
     """
     rows, random_rows = (np.concatenate([p.physics for p in group]) for group in (paths, reference))
     actions = np.concatenate([p.action[:-1] for p in paths])
