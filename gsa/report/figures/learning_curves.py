@@ -34,6 +34,7 @@ def draw(summary: Summary) -> Figure:
                 ax.set_axis_off()
             else:
                 draw_panel(ax, summary, task)
+        figure.supxlabel("environment frames", fontsize="medium")
         _legend(figure, summary, "upper left")
     return figure
 
@@ -47,7 +48,9 @@ def draw_sample_efficiency(summary: Summary) -> Figure:
         for method in scores.methods:
             if method in summary.iqm_curves:
                 draw_curve(ax, summary.iqm_curves[method], scores.methods, method)
-        _axes(ax, scores.total_frames, "normalised score (IQM)", 1.0, 0.0)
+        _axes(ax, scores.total_frames, 1.0, 0.0)
+        ax.set_xlabel("environment frames")
+        ax.set_ylabel("normalised score (IQM)")
         _legend(figure, summary)
     return figure
 
@@ -61,19 +64,17 @@ def draw_panel(ax: Axes, summary: Summary, task: str) -> None:
         if curve is not None:
             draw_curve(ax, curve, scores.methods, method)
             lowest = min(lowest, curve.lowest)
-    ax.set_title(task)
-    label = "episode return" if spec.metric == "return" else "success rate, last step"
-    _axes(ax, scores.total_frames, label, spec.score_max, lowest)
+    ax.set_title(f"{task}, {'return' if spec.metric == 'return' else 'success'}")
+    _axes(ax, scores.total_frames, spec.score_max, lowest)
 
 
-def _axes(ax: Axes, total_frames: int, label: str, top: float, lowest: float) -> None:
+def _axes(ax: Axes, total_frames: int, top: float, lowest: float) -> None:
     """The whole range of possible scores, so that panels compare and a small difference looks small."""
     ax.set_xlim(0, total_frames)
     ax.set_ylim(lowest - 0.02 * top, 1.02 * top)
-    ax.set_xlabel("environment frames")
-    ax.set_ylabel(label)
+    ax.set_yticks([0.0, 0.5 * top, top])
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_locator(MaxNLocator(3))
 
 
 def _legend(

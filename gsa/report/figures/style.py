@@ -20,7 +20,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 """Beside the colour, so that no figure depends on it."""
 
-MAX_PIXELS = 3_000_000
+MAX_PIXELS = 2_000_000
 """Size of the largest PNG: 72 panels at full resolution would take seconds to compress."""
 
 INK, MUTED, GRID = "#1f2430", "#667085", "#d9dee7"
