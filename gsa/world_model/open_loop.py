@@ -59,7 +59,7 @@ def evaluate_open_loop(model: WorldModel, store: EpisodeStore, seed: int) -> Ope
 
 def _compare(
     truth: Float[torch.Tensor, "T C Y X"], predicted: Float[torch.Tensor, "T C Y X"]
-) -> UInt8[np.ndarray, "T Y X C"]:
+) -> UInt8[np.ndarray, "T V X C"]:
     """Truth above prediction above their difference (grey is none)."""
     stacked = torch.cat([truth, predicted, (predicted - truth) / 2], 2)
     return unscale_image(stacked).permute(0, 2, 3, 1).numpy()
