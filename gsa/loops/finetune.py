@@ -248,7 +248,8 @@ class Finetuner:
 
 def _score_row(row: dict[str, Any]) -> ScoreRow:
     """Back from JSON, which knows no tuples."""
-    return ScoreRow(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+    lists = {name: tuple(row[name]) for name in ("episode_returns", "successes_final", "successes_any")}
+    return ScoreRow(row["task"], row["method"], row["seed"], row["frames"], **lists)
 
 
 def write_result(result: FinetuneResult, out: Path) -> None:
