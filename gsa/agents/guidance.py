@@ -1,11 +1,10 @@
 """Execution guidance: when the cloned policy acts instead of the RL policy (SPEC.md section 4)."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from gsa.agents.bc import BCPolicy
-from gsa.agents.gsa import AgentPolicy
 from gsa.config import GuidanceParams
 from gsa.episode import Step
 
@@ -35,10 +34,36 @@ def draw_window(prob: float, max_env_steps: int, rng: np.random.Generator) -> Gu
     return GuidanceWindow(int(rng.integers(0, max_env_steps - length + 1)), length)
 
 
+@runtime_checkable
+class Guided(Protocol):
+    """A recurrent policy that can be told which action was really taken (``AgentPolicy``)."""
+
+    def act(self, step: Step) -> np.ndarray:
+        """Update the latent and choose an action."""
+        ...
+
+    def executed(self, action: np.ndarray) -> None:
+        """Another policy's action was taken."""
+        ...
+
+
+@runtime_checkable
+class Guide(Protocol):
+    """A policy that can watch without acting (``BCPolicy``)."""
+
+    def act(self, step: Step) -> np.ndarray:
+        """See the image and choose an action."""
+        ...
+
+    def see(self, step: Step) -> None:
+        """See the image only."""
+        ...
+
+
 class GuidedPolicy:
     """The RL policy, with the cloned policy acting inside a window; the latent is filtered through every step."""
 
-    def __init__(self, policy: AgentPolicy, bc_policy: BCPolicy, window: GuidanceWindow):
+    def __init__(self, policy: Guided, bc_policy: Guide, window: GuidanceWindow):
         self.policy, self.bc_policy, self.window = policy, bc_policy, window
         self.env_step = 0
 

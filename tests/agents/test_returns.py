@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 
@@ -8,7 +10,8 @@ from gsa.agents.returns import lambda_return, trajectory_weight
 def test_lambda_return_by_hand(compiled):
     """gamma 0.5, lambda 0.5, three steps: V_2 = 3 + 0.5 * 4 = 5; V_1 = 2 + 0.5 (0.5 * 30 + 0.5 * 5) = 10.75;
     V_0 = 1 + 0.5 (0.5 * 20 + 0.5 * 10.75) = 8.6875."""
-    function = torch.compile(lambda_return, backend="aot_eager") if compiled else lambda_return
+    # unwrapped: the runtime type check that tests install is not what gets compiled in use
+    function = torch.compile(inspect.unwrap(lambda_return), backend="aot_eager") if compiled else lambda_return
     reward = torch.tensor([[1.0], [2.0], [3.0]])
     value = torch.tensor([[10.0], [20.0], [30.0]])
     found = function(reward, value, torch.full((3, 1), 0.5), torch.tensor([4.0]), 0.5)
