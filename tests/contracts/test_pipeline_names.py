@@ -29,7 +29,7 @@ def test_commands_modules_and_stages_have_the_same_names() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_its_command_and_depends_on_its_code(stage: str) -> None:
     entry = DVC["stages"][stage]
-    assert entry["cmd"].split()[:2] == ["gsa", stage]
+    assert entry["cmd"].split()[:3] == ["exec", "gsa", stage]
     assert f".gsa/code/{stage}.json" in entry["deps"]
     assert f".gsa/code/{stage}.json" in DVC["stages"]["code-stamp"]["outs"]
     assert not {"gsa", "stages", "params.yaml"} & set(entry["deps"])
