@@ -8,6 +8,7 @@ import platform
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 30.0
 """Seconds between a polite signal and giving up on reaching the next checkpoint."""
+
+
+SAME_REQUEST_S = 2.0
+"""Signals this close together are one request: a group is told to end, then each child that its parent is gone."""
 
 
 def die_with_parent() -> None:
@@ -69,12 +74,17 @@ def stop_on_signals(store: CheckpointStore) -> Iterator[None]:
         yield
         return
 
+    asked_at = 0.0
+
     def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked_at
         name = signal.Signals(number).name
+        if store.stop_requested and time.monotonic() - asked_at < SAME_REQUEST_S:
+            return
         if store.stop_requested or not store.in_use:
             raise StoppedError(f"stopped by {name}; the same command " + ("resumes" if store.in_use else "starts over"))
         log.warning("%s: stopping at the next checkpoint, at most %d s", name, STOP_GRACE_S)
-        store.stop_requested = True
+        store.stop_requested, asked_at = True, time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, STOP_GRACE_S)
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)

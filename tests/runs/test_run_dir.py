@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gsa.errors import ArtifactError, LockError, ParamsError, ResourceError, StoppedError
+from gsa.runs import process
 from gsa.runs.fingerprint import read_run, verify
 from gsa.runs.run_dir import open_run
 
@@ -184,6 +185,19 @@ def test_sigterm_stops_at_the_next_checkpoint(tmp_path: Path) -> None:
     with open_run(tmp_path / "out", STAGE, {}, {}) as run:
         latest = run.checkpoints.latest()
         assert latest is not None and latest[0] == 2
+
+
+def test_a_second_signal_stops_at_once_unless_it_is_the_same_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StoppedError, match="stopped by SIGTERM"), open_run(tmp_path / "out", STAGE, {}, {}) as run:
+        run.checkpoints.save(1, {})
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert run.stop_requested
+        monkeypatch.setattr(process, "SAME_REQUEST_S", 0.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the second request was ignored")
 
 
 def test_sigterm_without_checkpoints_stops_at_once(tmp_path: Path) -> None:
