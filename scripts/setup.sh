@@ -61,7 +61,8 @@ fi
 echo "setup: installing requirements.lock"
 # The pinned setuptools comes first and builds what has no wheel, so that nothing unpinned is downloaded.
 "$venv/bin/python" -m pip install --quiet "$(grep '^setuptools==' requirements.lock)"
-"$venv/bin/python" -m pip install --quiet --use-pep517 --no-build-isolation --requirement requirements.lock
+# Modules are compiled when they are first imported: most of what gets installed never is.
+"$venv/bin/python" -m pip install --quiet --no-compile --use-pep517 --no-build-isolation --requirement requirements.lock
 "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
 has_gl || install_gl
 "$venv/bin/gsa" --version >/dev/null
