@@ -99,7 +99,12 @@ class ConvertParams(Section):
 
 
 class WorldModelParams(Section):
-    """RSSM sizes (SPEC.md section 2). ``blocks`` divides ``deter``; ``free_nats`` clips each KL term from below."""
+    """RSSM sizes (SPEC.md section 2) and the two places where the authors' release and DreamerV3 differ.
+
+    ``blocks`` divides ``deter``. ``gate_layout``: flat cuts the GRU's three gates from the whole vector (release),
+    block cuts them inside each block (DreamerV3). ``free_nats`` clips each KL term from below, ``kl_clip`` says what:
+    batch the mean over the batch (release), row each row before the mean (DreamerV3). See docs/world-model.md.
+    """
 
     action_dim: Positive
     deter: Positive
@@ -108,8 +113,10 @@ class WorldModelParams(Section):
     stoch: Positive
     classes: Positive
     channels: Annotated[list[Positive], Field(min_length=4, max_length=4)]
+    gate_layout: Literal["flat", "block"]
     unimix: Fraction
     free_nats: Annotated[float, Field(ge=0.0)]
+    kl_clip: Literal["batch", "row"]
     dyn_scale: Annotated[float, Field(ge=0.0)]
     rep_scale: Annotated[float, Field(ge=0.0)]
 

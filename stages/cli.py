@@ -17,7 +17,7 @@ from stages.pins import check_pins
 STAGES = ("collect-data", "explore-data", "convert", "pretrain", "build-index", "finetune", "report")
 """Commands that are stages of dvc.yaml, in order; each is the function of its name in the module of its name."""
 
-TOOLS = ("code-stamp", "doctor", "tasks", "inspect")
+TOOLS = ("import-model", "code-stamp", "doctor", "tasks", "inspect")
 """Commands beside the pipeline, found the same way."""
 
 NEED_NO_PINS = ("doctor", "tasks", "profile")

@@ -60,13 +60,15 @@ class WorldModel(nn.Module):
     def total_loss(self, losses: dict[str, Float[Tensor, "B T"]]) -> Float[Tensor, ""]:
         """The scalar to minimise: mean over rows, KL terms clipped from below at ``free_nats``, scaled and summed.
 
-        The KL is averaged over the batch, then clipped (as the authors' release). DreamerV3 clips each row first;
-        with one clip for the batch an easy row may offset a hard one.
+        With ``kl_clip`` batch the mean is clipped, so that an easy row may offset a hard one; with row, each row is.
         """
         assert set(losses) == set(self.loss_scales), (losses.keys(), self.loss_scales.keys())
         means = {name: value.mean() for name, value in losses.items()}
         for name in ("dyn", "rep"):
-            means[name] = means[name].clamp(min=self.params.free_nats)
+            if self.params.kl_clip == "batch":
+                means[name] = means[name].clamp(min=self.params.free_nats)
+            else:
+                means[name] = losses[name].clamp(min=self.params.free_nats).mean()
         return torch.stack([means[name] * scale for name, scale in self.loss_scales.items()]).sum()
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ State is explicit: ``deter`` (h) and ``stoch`` (z, flattened one-hots) go in and
 recurrence (action and embedding projections, prior logits of an observed sequence) is computed for all steps at once.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -36,14 +37,13 @@ class BlockGRU(nn.Module):
     """h_t = f(h_{t-1}, z_{t-1}, a_{t-1}).
 
     h, z and a each through Linear-LayerNorm-SiLU; their concatenation, repeated per block and joined with that block's
-    slice of h, through two block-linear layers to reset, candidate and update. The gates are cut from the flat vector,
-    as in the authors' release (DreamerV3 cuts inside each block), so that their checkpoints load.
+    slice of h, through two block-linear layers to reset, candidate and update, cut as ``params.gate_layout`` says.
     """
 
     def __init__(self, params: WorldModelParams):
         super().__init__()
         deter, hidden = params.deter, params.hidden
-        self.blocks = params.blocks
+        self.blocks, self.gate_layout = params.blocks, params.gate_layout
         self.in_deter = normed_linear(deter, hidden)
         self.in_stoch = normed_linear(params.stoch * params.classes, hidden)
         self.in_action = normed_linear(params.action_dim, hidden)
@@ -58,10 +58,16 @@ class BlockGRU(nn.Module):
         per_block = shared.unsqueeze(1).expand(batch, self.blocks, shared.shape[-1])
         own = state.deter.reshape(batch, self.blocks, -1)
         x = F.silu(self.norm(self.mix(torch.cat([own, per_block], -1).reshape(batch, -1))))
-        reset, candidate, update = self.gates(x).chunk(3, -1)
+        reset, candidate, update = self._cut(self.gates(x))
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         update = torch.sigmoid(update - 1)  # biased to keep h at the start of training
         return update * candidate + (1 - update) * state.deter
+
+    def _cut(self, gates: Float[Tensor, "B G"]) -> Sequence[Float[Tensor, "B D"]]:
+        """Three gates for every unit of h: thirds of the whole vector, or thirds of each block's slice of it."""
+        if self.gate_layout == "flat":
+            return gates.chunk(3, -1)
+        return [gate.flatten(1) for gate in gates.unflatten(-1, (self.blocks, 3, -1)).unbind(2)]
 
 
 class RSSM(nn.Module):

@@ -11,7 +11,7 @@ PAPER = dict(action_dim=21, deter=12288, hidden=1536, blocks=8, stoch=32, classe
 
 def world_model_params(**changes) -> WorldModelParams:
     tiny = dict(action_dim=3, deter=16, hidden=8, blocks=2, stoch=3, classes=4, channels=[2, 2, 4, 4])
-    losses = dict(unimix=0.01, free_nats=1.0, dyn_scale=1.0, rep_scale=0.1)
+    losses = dict(gate_layout="flat", unimix=0.01, free_nats=1.0, kl_clip="batch", dyn_scale=1.0, rep_scale=0.1)
     return WorldModelParams(**(tiny | losses | changes))
 
 
