@@ -6,41 +6,16 @@ from the posterior states of both (SPEC.md section 4).
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from gsa.agents.actor_critic import ActorCritic
 from gsa.config import AgentParams, OptimizerParams
 from gsa.episode import Batch, Step, concat_batches
-from gsa.errors import TrainingError
 from gsa.nets.blocks import mlp
 from gsa.nets.distributions import TwoHot
+from gsa.nets.optimizer import Optimizer
 from gsa.world_model.model import WorldModel
 from gsa.world_model.rssm import State
-
-
-class Optimizer:
-    """Adam over one list of parameters, with a norm clip and a stop before a non-finite gradient does harm."""
-
-    def __init__(self, name: str, parameters: list[nn.Parameter], params: OptimizerParams):
-        self.name, self.parameters, self.clip_norm = name, parameters, params.clip_norm
-        self.adam = torch.optim.Adam(
-            parameters, lr=params.lr, eps=params.eps, weight_decay=params.weight_decay, fused=True
-        )
-
-    def step(self, loss: Float[Tensor, ""]) -> float:
-        """Minimise ``loss`` once; returns the gradient's norm before clipping.
-
-        Raises:
-            TrainingError: loss or gradient is not finite; no weight has changed then.
-        """
-        self.adam.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
-        if not torch.isfinite(norm) or not torch.isfinite(loss):
-            raise TrainingError(f"{self.name}: loss {loss.item()}, gradient norm {norm.item()}; no step was taken")
-        self.adam.step()
-        return float(norm)
 
 
 def fine_tuned_parameters(model: WorldModel, fine_tune: str) -> list[nn.Parameter]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsa.agents.gsa import Optimizer
 from gsa.config import Params
 from gsa.errors import DataError, TrainingError
+from gsa.nets.optimizer import Optimizer
 from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import Replay

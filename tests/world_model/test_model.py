@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from gsa.agents.gsa import Optimizer
 from gsa.config import OptimizerParams
 from gsa.errors import TrainingError
+from gsa.nets.optimizer import Optimizer
 from gsa.world_model.model import WorldModel
 from tests.world_model.factories import PAPER, random_batch, world_model_params
 

@@ -1,0 +1,66 @@
+"""Adam over one list of parameters, with a norm clip and a stop before a non-finite gradient does harm."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gsa.config import OptimizerParams
+from gsa.errors import TrainingError
+
+
+class Optimizer:
+    """Adam as ``params`` say. ``sharded`` cuts its moments over the ranks of the process group (ZeRO stage 1).
+
+    ``name`` is what errors call it.
+    """
+
+    def __init__(self, name: str, parameters: list[nn.Parameter], params: OptimizerParams, sharded: bool = False):
+        self.name, self.parameters, self.clip_norm = name, parameters, params.clip_norm
+        self.sharded = sharded
+        settings: dict[str, Any] = {"lr": params.lr, "eps": params.eps, "weight_decay": params.weight_decay}
+        self.adam: Any
+        if sharded:
+            from torch.distributed.optim import ZeroRedundancyOptimizer  # late: it compiles what others never use
+
+            self.adam = ZeroRedundancyOptimizer(parameters, torch.optim.Adam, fused=True, **settings)
+        else:
+            self.adam = torch.optim.Adam(parameters, fused=True, **settings)
+
+    def step(self, loss: Float[Tensor, ""]) -> float:
+        """Minimise ``loss`` once; returns the gradient's norm before clipping.
+
+        Raises:
+            TrainingError: loss or gradient is not finite; no weight has changed then.
+        """
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        # The only wait for the device in an update: nothing may reach the weights before it is known to be finite.
+        found_loss, found_norm = torch.stack([loss.detach(), norm]).tolist()
+        if not math.isfinite(found_loss + found_norm):
+            raise TrainingError(f"{self.name}: loss {found_loss}, gradient norm {found_norm}; no step was taken")
+        self.adam.step()
+        return float(found_norm)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.adam.param_groups[0]["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The moments of all parameters, in the same form whether sharded or not.
+
+        Where sharded, every rank calls this and rank 0 gets the state, the others an empty dict.
+        """
+        if self.sharded:
+            self.adam.consolidate_state_dict(to=0)
+            if torch.distributed.get_rank() > 0:
+                return {}
+        return dict(self.adam.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict`` of rank 0."""
+        self.adam.load_state_dict(state)
