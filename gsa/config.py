@@ -7,7 +7,7 @@ share it, after the package. Defaults live in params.yaml alone, never here.
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -98,33 +98,39 @@ class ConvertParams(Section):
     holdout_fraction: Fraction
 
 
-class WorldModelParams(Section):
-    """RSSM sizes (SPEC.md section 2) and the two places where the authors' release and DreamerV3 differ.
+class SizeParams(Section):
+    """A named size of the world model: widths of the RSSM and of the image networks. ``blocks`` divides ``deter``."""
 
-    ``blocks`` divides ``deter``. ``gate_layout``: flat cuts the GRU's three gates from the whole vector (release),
-    block cuts them inside each block (DreamerV3). ``free_nats`` clips each KL term from below, ``kl_clip`` says what:
-    batch the mean over the batch (release), row each row before the mean (DreamerV3). See docs/world-model.md.
-    """
-
-    action_dim: Positive
     deter: Positive
     hidden: Positive
     blocks: Positive
     stoch: Positive
     classes: Positive
     channels: Annotated[list[Positive], Field(min_length=4, max_length=4)]
+
+    @model_validator(mode="after")
+    def _blocks_divide(self) -> "SizeParams":
+        if self.deter % self.blocks:
+            raise ValueError(f"blocks ({self.blocks}) must divide deter ({self.deter})")
+        return self
+
+
+class WorldModelParams(SizeParams):
+    """The world model (SPEC.md section 2): a size, and the two places where the authors' release and DreamerV3 differ.
+
+    In the file ``size`` names a row of ``sizes``, whose values are meant here; a key of it that stands in the section
+    wins. ``gate_layout``: flat cuts the GRU's three gates from the whole vector (release), block cuts them inside each
+    block (DreamerV3). ``free_nats`` clips each KL term from below, ``kl_clip`` says what: batch the mean over the batch
+    (release), row each row before the mean (DreamerV3). See docs/world-model.md.
+    """
+
+    action_dim: Positive
     gate_layout: Literal["flat", "block"]
     unimix: Fraction
     free_nats: Annotated[float, Field(ge=0.0)]
     kl_clip: Literal["batch", "row"]
     dyn_scale: Annotated[float, Field(ge=0.0)]
     rep_scale: Annotated[float, Field(ge=0.0)]
-
-    @model_validator(mode="after")
-    def _blocks_divide(self) -> "WorldModelParams":
-        if self.deter % self.blocks:
-            raise ValueError(f"blocks ({self.blocks}) must divide deter ({self.deter})")
-        return self
 
 
 class OptimizerParams(Section):
@@ -243,12 +249,27 @@ class Params(Section):
     explore_data: ExploreDataParams
     convert: ConvertParams
     world_model: WorldModelParams
+    sizes: dict[str, SizeParams]
     pretrain: PretrainParams
     agent: AgentParams
     bc: BCParams
     finetune: FinetuneParams
     methods: dict[str, MethodParams]
     report: ReportParams
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_size(cls, tree: Any) -> Any:
+        """Put the values of the named size in the place of its name; what stands beside the name wins."""
+        section, sizes = tree.get("world_model"), tree.get("sizes")
+        if not isinstance(section, dict) or not isinstance(sizes, dict):
+            return tree  # reported as missing or malformed
+        size = section.get("size")
+        if not isinstance(size, str) or not isinstance(sizes.get(size), dict):
+            near = difflib.get_close_matches(str(size), sizes, n=1, cutoff=0.0)
+            raise ValueError(f"world_model.size = {size!r}, expected one of {', '.join(sizes)} (nearest: {near[0]})")
+        values = {key: value for key, value in section.items() if key != "size"}
+        return tree | {"world_model": sizes[size] | values}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
@@ -322,10 +343,8 @@ def _describe(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         model: Any = Params
         for part in error["loc"][:-1]:
-            annotation = (
-                model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else MethodParams
-            )
-            model = annotation
+            fields = getattr(model, "model_fields", None)
+            model = fields[part].annotation if fields else get_args(model)[1]  # a section, or a table of the user's
         names = [f.alias or n for n, f in model.model_fields.items()]
         near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1, cutoff=0.0)
         return f"unknown key {key} = {error['input']!r}, nearest valid key {near[0] if near else names}"

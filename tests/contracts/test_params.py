@@ -4,24 +4,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from gsa.config import Params, load_params, select
 from gsa.errors import ParamsError
+from gsa.world_model.model import WorldModel
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
 
 
 def keys(tree: Any, prefix: str = "") -> set[str]:
-    """Dotted names of all leaves; the user's own names below ``methods`` count as one."""
+    """Dotted names of all leaves; the user's own names below ``methods`` and ``sizes`` count as one."""
     if not isinstance(tree, dict):
         return {prefix}
     return {
         name
         for key, value in tree.items()
-        for name in keys(value, "methods.*" if prefix == "methods" else f"{prefix}.{key}".lstrip("."))
+        for name in keys(value, f"{prefix}.*" if prefix in ("methods", "sizes") else f"{prefix}.{key}".lstrip("."))
     }
 
 
@@ -56,6 +58,27 @@ def test_the_paper_profile_spans_the_papers_tasks_data_and_model() -> None:
     assert len(paper.collect_data.tasks) * len(paper.collect_data.sigmas) * paper.collect_data.episodes == 50_000
     assert len(paper.explore_data.domains) * paper.explore_data.episodes == 10_000
     assert (paper.world_model.deter, paper.world_model.hidden, paper.world_model.action_dim) == (12288, 1536, 21)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("xs", 0.66), ("s", 12.0), ("m", 49.0), ("paper", 281.4)])
+def test_a_size_means_the_same_in_every_profile_and_has_its_parameters(size: str, millions: float) -> None:
+    paper = load_params(ROOT / "profiles/paper.yaml", {"world_model.size": size})
+    assert all(load_params(path).sizes[size] == paper.sizes[size] for path in PROFILES)
+    with torch.device("meta"):
+        model = WorldModel(paper.world_model)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.05)
+
+
+def test_a_size_is_resolved_and_what_stands_beside_its_name_wins() -> None:
+    path = ROOT / "params.yaml"
+    sizes = load_params(path).sizes
+    named = load_params(path, {"world_model.size": "m", "world_model.hidden": 8}).world_model
+    assert named.model_dump(include=set(type(sizes["m"]).model_fields)) == sizes["m"].model_dump() | {"hidden": 8}
+    for wrong in ("papr", ["m"], {}):
+        with pytest.raises(ParamsError, match=r"world_model\.size = .* expected one of xs, s, m, paper"):
+            load_params(path, {"world_model.size": wrong})
+    with pytest.raises(ParamsError, match=r"unknown key sizes\.m\.detr = 8, nearest valid key deter"):
+        load_params(path, {"sizes.m.detr": 8})
 
 
 def test_all_wrong_keys_are_named_at_once_with_the_nearest(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def test_a_stage_runs_its_command_and_depends_on_its_code(stage: str) -> None:
 def test_dvc_tracks_exactly_the_parameters_the_stage_reads(stage: str) -> None:
     reads = set(import_module(f"stages.{stage.replace('-', '_')}").READS)
     tracked = {name.replace("methods.${item.method}", "methods") for name in DVC["stages"][stage].get("params", [])}
+    if "world_model" in reads:
+        reads.add("sizes.${world_model.size}")  # whose values `world_model` means
     if stage == "finetune":
         reads.add("methods")
     if stage == "convert":

@@ -153,7 +153,7 @@ def test_an_index_built_by_another_model(project: Path, invoke: Invoke) -> None:
 def test_a_model_of_another_size(project: Path, invoke: Invoke) -> None:
     converted(invoke, 0, 1)
     assert invoke("pretrain").exit_code == 0
-    change(project, world_model={"deter": 32})
+    change(project, world_model={"size": "s"})
     code, line = complaint(invoke, "build-index")
     assert code == 4 and "models/world_model" in line
 
