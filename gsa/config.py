@@ -143,12 +143,16 @@ class OptimizerParams(Section):
 
 
 class PretrainParams(Section):
-    """``updates`` of ``batch_size`` windows of ``batch_length`` rows; a checkpoint every ``checkpoint_every``."""
+    """``updates`` of ``batch_size`` windows of ``batch_length`` rows; a checkpoint every ``checkpoint_every``.
+
+    ``sampling``: uniform draws every window equally often, balanced every embodiment.
+    """
 
     name: str
     updates: Positive
     batch_size: Positive
     batch_length: Annotated[int, Field(ge=2)]
+    sampling: Literal["uniform", "balanced"]
     optimizer: OptimizerParams
     log_every: Positive
     checkpoint_every: Positive

@@ -86,8 +86,9 @@ class Finetuner:
         self.guidance = params.finetune.guidance_mw if spec.suite == "mw" else params.finetune.guidance_dmc
         torch.manual_seed(seed)
         names = ("env", "behaviour", "bc", "online", "retrieved")
-        seeds = np.random.SeedSequence(seed).spawn(len(names))
-        self.rngs = {name: np.random.default_rng(s) for name, s in zip(names, seeds, strict=True)}
+        streams = dict(zip(names, np.random.SeedSequence(seed).spawn(len(names)), strict=True))
+        self.rngs = {name: np.random.default_rng(streams[name]) for name in ("env", "behaviour", "bc")}
+        self.replay_seeds = {name: int(streams[name].generate_state(1)[0]) for name in ("online", "retrieved")}
         self.env, self.eval_env = make_env(), make_env()
         rows, window = self.env.max_env_steps + 1, params.finetune.batch_length
         if rows < window:
@@ -102,7 +103,7 @@ class Finetuner:
         optimizer, fine_tune = params.finetune.model_optimizer, self.switches.fine_tune
         self.agent = GSAAgent(model, self.env.action_dim, params.agent, optimizer, fine_tune)
         self.online = EpisodeBuffer()
-        self.online_replay = Replay(self.online, params.world_model.action_dim, self.rngs["online"])
+        self.online_replay = Replay(self.online, params.world_model.action_dim, self.replay_seeds["online"])
         self.retrieved_replay: Replay | None = None
         self.bc_net: BCNet | None = None
         self.progress = Progress()
@@ -198,12 +199,13 @@ class Finetuner:
         return GuidedPolicy(policy, bc_policy, window)
 
     def _sample(self) -> tuple[Batch, Batch | None]:
-        """Online windows, and the rehearsal's share of retrieved ones."""
-        size, length = self.section.batch_size, self.section.batch_length
+        """Online windows, and the rehearsal's share of retrieved ones; the number of updates is the replays' cursor."""
+        size, length, number = self.section.batch_size, self.section.batch_length, self.progress.updates
         if self.retrieved_replay is None:
-            return self.online_replay.sample(size, length), None
+            return self.online_replay.batch(number, size, length), None
         share = round(size * self.switches.rehearsal_fraction)
-        return self.online_replay.sample(size - share, length), self.retrieved_replay.sample(share, length)
+        online = self.online_replay.batch(number, size - share, length)
+        return online, self.retrieved_replay.batch(number, share, length)
 
     def _open_retrieved(self) -> list[Episode]:
         """Read the retrieved episodes into memory (12 kB a row) and, for rehearsal, into a replay."""
@@ -213,7 +215,8 @@ class Finetuner:
             buffer = EpisodeBuffer()
             for episode in episodes:
                 buffer.add(episode)
-            self.retrieved_replay = Replay(buffer, self.params.world_model.action_dim, self.rngs["retrieved"])
+            seed = self.replay_seeds["retrieved"]
+            self.retrieved_replay = Replay(buffer, self.params.world_model.action_dim, seed)
         return episodes
 
     def _env_seed(self) -> int:

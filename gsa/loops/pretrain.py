@@ -12,7 +12,7 @@ from gsa.config import Params
 from gsa.errors import DataError, TrainingError
 from gsa.nets.optimizer import Optimizer
 from gsa.runs.checkpoint import CheckpointStore, save_weights
-from gsa.storage.episode_store import EpisodeStore
+from gsa.storage.episode_store import EpisodeStore, EpisodeSubset
 from gsa.storage.replay import Replay
 from gsa.world_model.model import WorldModel
 from gsa.world_model.open_loop import evaluate_open_loop, write_open_loop
@@ -36,7 +36,9 @@ def pretrain(
     """
     section = params.pretrain
     torch.manual_seed(section.seed)
-    replay = Replay(training_episodes(store), params.world_model.action_dim, np.random.default_rng(section.seed))
+    episodes = training_episodes(store)
+    groups = episodes.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None
+    replay = Replay(episodes, params.world_model.action_dim, section.seed, groups)
     model = WorldModel(params.world_model)
     optimizer = Optimizer("world model", list(model.parameters()), section.optimizer)
     rows, done = _resume(checkpoints, model, optimizer, replay)
@@ -60,7 +62,7 @@ def pretrain(
     return {name: float(value) for name, value in rows[-1].items()}
 
 
-def training_episodes(store: EpisodeStore) -> Any:
+def training_episodes(store: EpisodeStore) -> EpisodeSubset:
     """The episodes pre-training may see: all but the held-out split."""
     train = np.flatnonzero((store.episodes["split"] == "train").to_numpy())
     if not len(train):

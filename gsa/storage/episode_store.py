@@ -20,6 +20,7 @@ from gsa.storage.schema import (
     STEPS_SCHEMA,
     content_digest,
 )
+from gsa.storage.source import Pixels
 from gsa.storage.store_manifest import MEND, read_store_manifest
 from gsa.storage.store_writer import group_rows
 
@@ -60,10 +61,10 @@ class EpisodeStore:
         """Rows of each episode."""
         return self._lengths
 
-    def window(self, index: int, start: int, length: int) -> Episode:
+    def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
         """Rows ``start .. start + length`` of an episode, without reward.
 
-        ``image`` is a read-only channels-first view of height-width-channel memory.
+        ``image`` is a channels-first view of height-width-channel memory: of ``into`` where that is given.
 
         Raises:
             DataError: the window leaves the episode.
@@ -76,17 +77,17 @@ class EpisodeStore:
         first, last = start // size, (start + length - 1) // size
         group = int(self._group_start[index])
         table = self._read(self._shard[index], list(range(group + first, group + last + 1)), ["image", "action"])
-        image, action = _images(table.column(0)), _actions(table.column(1), int(self._width[index]))
+        action = _actions(table.column(1), int(self._width[index]))
         held = min((last + 1) * size, rows) - first * size
-        if len(image) != held or action is None:
+        if len(table) != held or action is None:
             where = f"{self.path / self._shard[index]}, row groups {group + first}..{group + last}"
-            raise ArtifactError(f"{where}: {len(image)} rows, expected {held} of one width; {MEND}")
-        cut = slice(start - first * size, start - first * size + length)
+            raise ArtifactError(f"{where}: {len(table)} rows, expected {held} of one width; {MEND}")
+        skip = start - first * size
         step = np.arange(start, start + length)
         is_last = step == rows - 1
         return Episode(
-            image=image[cut].transpose(0, 3, 1, 2),
-            action=action[cut],
+            image=_images(table.column(0).slice(skip, length), into).transpose(0, 3, 1, 2),
+            action=action[skip : skip + length],
             # Only the first and last row can carry a flag, so the table of episodes knows them all (see verify).
             is_first=step == 0,
             is_last=is_last,
@@ -189,6 +190,7 @@ class EpisodeSubset:
             raise DataError(f"{store.path}: episodes {self.indices.tolist()} of a store of {len(store)}")
         if len(np.unique(self.indices)) != len(self.indices):
             raise DataError(f"{store.path}: an episode is selected twice in {self.indices.tolist()}")
+        self._lengths = store.lengths[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -196,29 +198,31 @@ class EpisodeSubset:
     @property
     def lengths(self) -> Int64[np.ndarray, " N"]:
         """Rows of each episode."""
-        return self.store.lengths[self.indices]
+        return self._lengths
 
     @property
     def episodes(self) -> pd.DataFrame:
         """Their rows of the episodes table, in this order."""
         return self.store.episodes.iloc[self.indices].reset_index(drop=True)
 
-    def window(self, index: int, start: int, length: int) -> Episode:
+    def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
         """Rows ``start .. start + length`` of an episode of the subset, as ``EpisodeStore.window``."""
-        return self.store.window(int(self.indices[index]), start, length)
+        return self.store.window(int(self.indices[index]), start, length, into)
 
     def read(self, index: int) -> Episode:
         """A whole episode of the subset."""
         return self.store.read(int(self.indices[index]))
 
 
-def _images(column: pa.ChunkedArray) -> UInt8[np.ndarray, "N Y X C"]:
-    """All rows, as a view of Arrow's memory where it lies in one piece."""
+def _images(column: pa.ChunkedArray, into: Pixels | None) -> Pixels:
+    """All rows, copied into ``into``; without it a read-only view of Arrow's memory where that lies in one piece."""
     parts = []
     for chunk in column.chunks:
         pixels = np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
         parts.append(pixels[chunk.offset : chunk.offset + len(chunk)])
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if into is None and len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts, out=into)
 
 
 def _actions(column: pa.ChunkedArray, width: int) -> np.ndarray | None:

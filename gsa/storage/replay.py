@@ -1,7 +1,7 @@
 """Random windows as training batches, from episodes in memory or on disk."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from gsa.episode import IMAGE_SIZE, Batch, Episode, check_episode
 from gsa.errors import ArtifactError, DataError
-from gsa.storage.source import EpisodeSource
+from gsa.storage.source import EpisodeSource, Pixels
 
 
 class EpisodeBuffer:
@@ -48,13 +48,17 @@ class EpisodeBuffer:
         self._episodes.append(_replace_image(episode, image))
         self._lengths = np.append(self._lengths, len(episode))
 
-    def window(self, index: int, start: int, length: int) -> Episode:
-        """Rows ``start .. start + length`` of an episode, as views."""
+    def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
+        """Rows ``start .. start + length`` of an episode, as views; images in ``into`` where that is given."""
         episode, rows = self._episodes[index], slice(start, start + length)
         if start < 0 or length < 1 or start + length > len(episode):
             raise DataError(f"rows {start}..{start + length} of online episode {index}, which has {len(episode)} rows")
+        image = episode.image[rows]
+        if into is not None:
+            into[:] = image.transpose(0, 2, 3, 1)
+            image = into.transpose(0, 3, 1, 2)
         return Episode(
-            episode.image[rows],
+            image,
             episode.action[rows],
             episode.is_first[rows],
             episode.is_last[rows],
@@ -104,28 +108,55 @@ class EpisodeBuffer:
 
 
 class Replay:
-    """Uniformly random windows of a source as batches.
+    """Random windows of a source as batches: batch n is a function of the seed, n and the source alone.
 
-    Every window of every episode is equally likely, so a longer episode is drawn more often. Episodes shorter than a
-    window take no part and are counted in ``num_excluded``; when none is long enough, ``sample`` raises. The same seed
-    and the same source give the same batches; ``state_dict`` carries the place in that stream.
+    Every window of every episode is equally likely, so a longer episode is drawn more often. With ``groups`` each group
+    is equally likely instead, and within it each window. Episodes shorter than a window take no part and are counted in
+    ``num_excluded``; when none is long enough, drawing raises.
 
     Args:
-        source: episodes; it may grow between calls.
+        source: episodes; without groups it may grow between calls.
         action_dim: width to which actions are zero-padded.
-        rng: a generator, or the seed of a new one.
+        seed: of all draws.
+        groups: a label of each episode, e.g. its embodiment.
     """
 
-    def __init__(self, source: EpisodeSource, action_dim: int, rng: np.random.Generator | int) -> None:
+    def __init__(
+        self, source: EpisodeSource, action_dim: int, seed: int, groups: Sequence[str] | np.ndarray | None = None
+    ) -> None:
         self.source = source
         self.action_dim = action_dim
+        self.seed = seed
+        self.num_drawn = 0
+        """The cursor: batches that ``sample`` has handed out."""
         self.num_excluded = 0
-        self._rng = np.random.default_rng(rng)
+        self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         self._cache_key: tuple[int, int, int] = (-1, -1, -1)
-        self._ends = np.zeros(0, np.int64)
+        self._order = self._begins = self._ends = self._bounds = np.zeros(0, np.int64)
 
     def sample(self, batch_size: int, batch_length: int) -> Batch:
-        """Draw ``batch_size`` windows of ``batch_length`` rows.
+        """The next batch of ``batch_size`` windows of ``batch_length`` rows; see ``batch``."""
+        batch = self.batch(self.num_drawn, batch_size, batch_length)
+        self.num_drawn += 1
+        return batch
+
+    def draw(
+        self, number: int, batch_size: int, batch_length: int
+    ) -> tuple[Int64[np.ndarray, " B"], Int64[np.ndarray, " B"]]:
+        """Episode and first row of each window of batch ``number``, without reading any.
+
+        Raises:
+            DataError: no episodes, or none as long as a window.
+        """
+        self._count_windows(batch_length)
+        rng = np.random.default_rng([self.seed, number])
+        group = rng.integers(0, len(self._bounds) - 1, batch_size)
+        place = rng.integers(self._bounds[group], self._bounds[group + 1])
+        found = np.searchsorted(self._ends, place, side="right")
+        return self._order[found], place - self._begins[found]
+
+    def batch(self, number: int, batch_size: int, batch_length: int) -> Batch:
+        """Batch ``number``, the same whenever and in whichever process it is asked for.
 
         ``image`` is a channels-first view of height-width-channel memory: flattened over B and T it is channels_last,
         which convolutions read without a copy. ``is_first`` is as stored: a window may start in mid-episode.
@@ -133,22 +164,17 @@ class Replay:
         Raises:
             DataError: no episodes, none as long as a window, or actions wider than ``action_dim``.
         """
-        ends = self._window_ends(batch_length)
-        draws = self._rng.integers(0, ends[-1], batch_size)
         image = np.empty((batch_size, batch_length, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         action = np.zeros((batch_size, batch_length, self.action_dim), np.float32)
         mask = np.zeros((batch_size, self.action_dim), np.float32)
         reward = np.zeros((batch_size, batch_length), np.float32)
         has_reward = np.zeros(batch_size, bool)
         flags = np.empty((2, batch_size, batch_length), bool)
-        for row, draw in enumerate(draws):
-            index = int(np.searchsorted(ends, draw, side="right"))
-            start = int(draw - (ends[index - 1] if index else 0))
-            window = self.source.window(index, start, batch_length)
+        for row, (index, start) in enumerate(zip(*self.draw(number, batch_size, batch_length), strict=True)):
+            window = self.source.window(int(index), int(start), batch_length, into=image[row])
             width = window.action.shape[1]
             if width > self.action_dim:
                 raise DataError(f"episode {index}: {width} actions > {self.action_dim}; raise world_model.action_dim")
-            image[row] = window.image.transpose(0, 2, 3, 1)
             action[row, :, :width] = window.action
             mask[row, :width] = 1.0
             flags[0, row], flags[1, row] = window.is_first, window.is_terminal
@@ -164,31 +190,37 @@ class Replay:
             is_terminal=torch.from_numpy(flags[1]),
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where the stream of draws stands, in plain types."""
-        return {"rng": self._rng.bit_generator.state}
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream of batches stands, in plain types."""
+        return {"seed": self.seed, "num_drawn": self.num_drawn}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue a stream of draws."""
-        self._rng.bit_generator.state = state["rng"]
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue a stream of batches."""
+        self.seed, self.num_drawn = state["seed"], state["num_drawn"]
 
-    def _window_ends(self, batch_length: int) -> np.ndarray:
-        """Cumulative number of windows after each episode."""
+    def _count_windows(self, batch_length: int) -> None:
+        """Number the windows, group by group: ``_begins`` and ``_ends`` of each episode, ``_bounds`` of each group."""
         lengths = self.source.lengths
         key = (len(lengths), int(lengths.sum()), batch_length)
-        if key != self._cache_key:
-            windows = np.maximum(lengths - batch_length + 1, 0)
-            self.num_excluded = int((windows == 0).sum())
-            self._ends, self._cache_key = np.cumsum(windows), key
+        if key == self._cache_key:
+            return
         if not len(lengths):
             raise DataError("no episodes to sample from; collect or select some first")
-        if self._ends[-1] == 0:
+        windows = np.maximum(lengths - batch_length + 1, 0)
+        if not windows.any():
             longest = int(np.argmax(lengths))
             raise DataError(
                 f"all {len(lengths)} episodes are shorter than a window of {batch_length} rows (the longest, episode "
                 f"{longest}, has {lengths[longest]}); lower batch_length or collect longer episodes"
             )
-        return self._ends
+        groups = np.zeros(len(lengths), np.int64) if self._groups is None else self._groups
+        self._order = np.argsort(groups, kind="stable")
+        self._ends = np.cumsum(windows[self._order])
+        self._begins = self._ends - windows[self._order]
+        per_group = np.bincount(groups, weights=windows).astype(np.int64)
+        self._bounds = np.concatenate([[0], np.cumsum(per_group[per_group > 0])])
+        self.num_excluded = int((windows == 0).sum())
+        self._cache_key = key
 
 
 def _replace_image(episode: Episode, image: np.ndarray) -> Episode:

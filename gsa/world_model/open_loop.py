@@ -44,7 +44,7 @@ def evaluate_open_loop(model: WorldModel, store: EpisodeStore, seed: int) -> Ope
             if not chosen.any():
                 continue
             source = store.select(np.flatnonzero(chosen.to_numpy()))
-            batch = Replay(source, model.params.action_dim, np.random.default_rng(seed)).sample(NUM_WINDOWS, rows)
+            batch = Replay(source, model.params.action_dim, seed).sample(NUM_WINDOWS, rows)
             truth = scale_image(batch.image)
             predicted = model.open_loop(batch, CONTEXT).clamp(-0.5, 0.5)
             error = (predicted - truth).square().mean((0, 2, 3, 4))

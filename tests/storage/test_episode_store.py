@@ -34,8 +34,11 @@ def test_every_window_holds_its_rows(tmp_path: Path, params: ConvertParams) -> N
     store = EpisodeStore(tmp_path)
     for start in range(10):
         for length in range(1, 11 - start):
-            window = store.window(1, start, length)
+            memory = np.empty((length, 64, 64, 3), np.uint8)
+            window, placed = store.window(1, start, length), store.window(1, start, length, into=memory)
             np.testing.assert_array_equal(window.image, episode.image[start : start + length])
+            np.testing.assert_array_equal(placed.image, window.image)
+            assert np.shares_memory(placed.image, memory)
             np.testing.assert_array_equal(window.action, episode.action[start : start + length])
             np.testing.assert_array_equal(window.is_terminal, episode.is_terminal[start : start + length])
     for start, length in ((0, 11), (-1, 2), (10, 1), (3, 0)):

@@ -1,7 +1,9 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -62,6 +64,23 @@ def test_every_window_is_equally_likely() -> None:
     assert ((seen - 500.0) ** 2 / 500).sum() < 35
 
 
+def test_memory_of_sampling_does_not_grow_with_the_store(tmp_path: Path, params: ConvertParams) -> None:
+    def peak(num_episodes: int) -> int:
+        folder = tmp_path / str(num_episodes)
+        write_store([noise_episode(n, steps=40) for n in range(num_episodes)], folder, params)
+        replay = Replay(EpisodeStore(folder), 2, 0)
+        before = pa.total_allocated_bytes()
+        tracemalloc.start()
+        for _ in range(20):
+            replay.sample(2, 8)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most + pa.total_allocated_bytes() - before
+
+    few, many = peak(2), peak(20)  # 1 and 10 MB of images
+    assert many < 1.5 * few and many < 1_000_000
+
+
 def test_actions_are_padded_and_masked_by_native_width(tmp_path: Path, params: ConvertParams) -> None:
     narrow = [noise_episode(n, width=1, embodiment="narrow") for n in range(2)]
     wide = [noise_episode(n, width=3, embodiment="wide") for n in range(2)]
@@ -92,15 +111,32 @@ def assert_same_batch(one: Batch, other: Batch) -> None:
         assert torch.equal(a, b), name
 
 
-def test_draws_follow_the_seed_and_resume_where_they_stopped() -> None:
+def test_a_batch_is_a_function_of_the_seed_and_its_number() -> None:
     buffer = buffer_of(*(count_episode(seed) for seed in range(5)))
-    one, other = Replay(buffer, 2, 3), Replay(buffer, 2, np.random.default_rng(3))
-    for _ in range(3):
-        assert_same_batch(one.sample(4, 3), other.sample(4, 3))
+    one, other = Replay(buffer, 2, 3), Replay(buffer, 2, 3)
+    stream = [one.sample(4, 3) for _ in range(3)]
+    for number in (2, 0, 1):  # as loader workers would, in any order
+        assert_same_batch(other.batch(number, 4, 3), stream[number])
+    assert not torch.equal(stream[0].image, stream[1].image)
+    assert not torch.equal(Replay(buffer, 2, 4).sample(4, 3).image, stream[0].image)
     resumed = Replay(buffer, 2, 99)
     resumed.load_state_dict(json.loads(json.dumps(one.state_dict())))
     assert_same_batch(resumed.sample(4, 3), one.sample(4, 3))
-    assert not torch.equal(Replay(buffer, 2, 4).sample(4, 3).image, Replay(buffer, 2, 3).sample(4, 3).image)
+
+
+def test_groups_are_drawn_equally_often_and_windows_within_them() -> None:
+    # a: 8 + 3 windows of 4 rows, b: 8 windows, c: none; the groups lie mixed.
+    buffer = buffer_of(count_episode(0, 10), count_episode(1, 2), count_episode(2, 10), count_episode(3, 5))
+    replay = Replay(buffer, 2, 0, ["a", "c", "b", "a"])
+    episode, start = (np.concatenate(rows) for rows in zip(*(replay.draw(n, 100, 4) for n in range(80)), strict=True))
+    counts = np.zeros((4, 8), int)
+    np.add.at(counts, (episode, start), 1)
+    assert replay.num_excluded == 1 and not counts[1].any() and not counts[3, 3:].any()
+    expected = np.array([4000 / 11, 0, 4000 / 8, 4000 / 11])[:, None]
+    seen = counts > 0
+    assert seen.sum() == 19
+    # Chi-squared with 18 degrees of freedom exceeds 50 once in 12000 seeds.
+    assert (((counts - expected) ** 2)[seen] / np.broadcast_to(expected, counts.shape)[seen]).sum() < 50
 
 
 @pytest.mark.parametrize("with_reward", [True, False])
