@@ -1,7 +1,8 @@
-"""``gsa convert``: raw episodes to one reward-free Parquet store with a data card."""
+"""``gsa convert``: raw episodes, or other people's data, to one reward-free Parquet store with a data card."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -9,11 +10,15 @@ from stages.progress import progress
 
 if TYPE_CHECKING:
     from gsa.config import Params
+    from gsa.importers.base import Source
 
 RAW = Path("data/raw")
 
 READS = ("convert", "collect_data.tasks", "collect_data.sigmas", "explore_data.domains")
 """Parameters that decide the output: the layout, and which folders enter it."""
+
+DRAWN_HERE = ("exorl",)
+"""Formats without pictures: they depend on ``render`` too."""
 
 
 def raw_folders(params: "Params", root: Path = RAW) -> list[tuple[Path, str]]:
@@ -34,45 +39,88 @@ def convert(
         list[Path] | None, typer.Option(help="Source folders [default: those the parameters name, in data/raw].")
     ] = None,
     format: Annotated[
-        Literal["gsa", "ncrl"],
-        typer.Option(help="gsa: collected here; ncrl: npz files of the authors' release, without a manifest."),
+        Literal["gsa", "ncrl", "exorl", "minari", "lerobot", "tdmpc2"],
+        typer.Option(help="gsa: collected here; ncrl: the authors' npz; the others: data of those projects."),
     ] = "gsa",
-    embodiment: Annotated[str | None, typer.Option(help="The body that acts (--format ncrl).")] = None,
-    task: Annotated[str | None, typer.Option(help="Task of the episodes (--format ncrl).")] = None,
-    policy: Annotated[str | None, typer.Option(help="What acted (--format ncrl).")] = None,
-    sigma: Annotated[float | None, typer.Option(help="Std of the action noise (--format ncrl).")] = None,
+    embodiment: Annotated[str | None, typer.Option(help="The body that acts (data from elsewhere).")] = None,
+    task: Annotated[str | None, typer.Option(help="Task of the episodes (data from elsewhere).")] = None,
+    policy: Annotated[str | None, typer.Option(help="What acted (data from elsewhere).")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Std of the action noise (data from elsewhere).")] = None,
+    image_key: Annotated[str | None, typer.Option(help="Which camera, where the data has several.")] = None,
+    action_range: Annotated[
+        str | None,
+        typer.Option(help="LOW:HIGH of the data's actions, which become -1 and 1; or LOW:HIGH,... one an entry."),
+    ] = None,
+    every: Annotated[int | None, typer.Option(help="Keep every n-th frame (data from elsewhere).")] = None,
+    merge_actions: Annotated[
+        Literal["first", "last", "mean", "sum"] | None,
+        typer.Option(help="How the actions between two kept frames become one (with --every)."),
+    ] = None,
     reject_bad: Annotated[
         bool, typer.Option(help="Leave bad episodes out and list them, instead of stopping.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("data/offline"),
     params: Annotated[Path, typer.Option(help="Parameter file.")] = Path("params.yaml"),
 ) -> None:
-    """Turn raw episodes into one Parquet store without rewards, with checksums and a data card."""
+    """Turn raw episodes, or other people's data, into one Parquet store without rewards, with checksums and a card."""
     from gsa.config import load_params, select
-    from gsa.errors import DataError, ParamsError
-    from gsa.loops.convert import convert as convert_raw
-    from gsa.loops.convert import open_raw_folder
+    from gsa.errors import DataError
+    from gsa.importers.raw_folder import RawFolder
+    from gsa.loops.convert import convert as convert_sources
     from gsa.runs.run_dir import open_run
 
     tree = load_params(params)
-    facts: dict[str, Any] = {"embodiment": embodiment, "task": task, "policy": policy, "sigma": sigma}
-    if format == "gsa" and (given := [name for name, value in facts.items() if value is not None]):
-        raise ParamsError(f"--{given[0]} belongs to --format ncrl; a collected folder's manifest says it")
+    flags = {
+        **{"embodiment": embodiment, "task": task, "policy": policy, "sigma": sigma, "image_key": image_key},
+        **{"action_range": action_range, "every": every, "merge_actions": merge_actions},
+    }
+    foreign = _foreign(format, flags, input, tree)
     named = [(folder, "gsa collect-data") for folder in input] if input else raw_folders(tree)
     for folder, command in named:
         if not folder.is_dir():
-            raise DataError(f"no raw data at {folder}; run `{command}` first")
+            raise DataError(f"no data at {folder}; " + ("check the path" if foreign else f"run `{command}` first"))
 
     def stamp(now: "Params") -> dict[str, Any]:
-        return {**select(now, READS), "format": format, "facts": facts, "reject_bad": reject_bad}
+        reads = select(now, (*READS, "render") if format in DRAWN_HERE else READS)
+        code = {"importer": foreign.code} if foreign else {}
+        return {**reads, **code, "format": format, "flags": flags, "reject_bad": reject_bad}
 
     inputs = {f"raw {folder}": folder for folder, _ in named}
     with open_run(out, "convert", stamp(tree), inputs, reread=lambda: stamp(load_params(params))) as run:
-        sources = [open_raw_folder(folder, format, facts) for folder, _ in named]
-        with progress(sum(len(source.records) for source in sources), "converting episodes") as advance:
-            card = convert_raw(sources, run.path, tree.convert, reject_bad, advance)
+        sources = [foreign.open(folder) if foreign else RawFolder(folder) for folder, _ in named]
+        with progress(sum(len(source.files) for source in sources), "converting episodes") as advance:
+            card = convert_sources(sources, run.path, tree.convert, reject_bad, advance)
         run.notes.update(episodes=card["episodes"], rows=card["rows"], rejected=len(card["rejected"]))
     typer.echo(
         f"wrote {card['episodes']} episodes ({card['rows']} rows, {card['bytes_per_step']} bytes a row, "
         f"{len(card['rejected'])} rejected) to {out}"
     )
+
+
+class _Foreign(NamedTuple):
+    """How to open a folder of a foreign format, and the digest of the code that does it."""
+
+    open: Callable[[Path], "Source"]
+    code: str
+
+
+def _foreign(format: str, flags: dict[str, Any], folders: list[Path] | None, tree: "Params") -> _Foreign | None:
+    """None for our own format, which takes none of the flags: a manifest says it all."""
+    from gsa.errors import ParamsError
+    from gsa.importers import importer_module, open_source
+    from gsa.importers.base import ImportOptions, parse_action_range
+    from gsa.runs.code_stamp import module_stamp
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    if format == "gsa":
+        for name in given:
+            flag = name.replace("_", "-")
+            raise ParamsError(f"--{flag} belongs to --format ncrl, exorl, minari or lerobot; a manifest says it here")
+        return None
+    module = importer_module(format)
+    if not folders:
+        raise ParamsError(f"--format {format} needs --input, the folder of the data")
+    if "action_range" in given:
+        given["action_range"] = parse_action_range(given["action_range"])
+    options = ImportOptions(**given, render=tree.render)
+    return _Foreign(lambda folder: open_source(format, folder, options), module_stamp(module))

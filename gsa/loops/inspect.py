@@ -1,6 +1,5 @@
 """What a folder holds, in words and pictures: raw or offline data, a model, an index, a run, or a folder of those."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from jaxtyping import UInt8
 
 from gsa.episode import Episode
 from gsa.errors import ArtifactError, DataError
-from gsa.loops.convert import open_raw_folder, read_episode
+from gsa.importers.raw_folder import RawFolder
+from gsa.json_files import read_json
 from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE
 from gsa.runs.fingerprint import read_run
 from gsa.runs.fingerprint import verify as verify_run
@@ -83,10 +83,10 @@ def verify(path: Path) -> list[str]:
         store.verify()
         checked.append(f"{len(store)} episodes agree with their digests")
     if kind == "raw":
-        folder = open_raw_folder(path)
-        for record in folder.records:
-            read_episode(folder, record)
-        checked.append(f"{len(folder.records)} episodes agree with their manifest")
+        folder = RawFolder(path)
+        for index in range(len(folder.files)):
+            folder.read(index)
+        checked.append(f"{len(folder.files)} episodes agree with their manifest")
     if not checked:
         raise ArtifactError(f"{path} has neither manifest nor run.json: nothing says what it should hold")
     return [f"{path}: {'; '.join(checked)}"]
@@ -101,9 +101,9 @@ def first_images(path: Path, limit: int = 100) -> UInt8[np.ndarray, "N Y X C"]:
     if kind_of(path) == "offline":
         store = EpisodeStore(path)
         return store.first_images(_spread(len(store), limit)).transpose(0, 2, 3, 1)
-    folder = open_raw_folder(path)
-    chosen = [folder.records[index] for index in _spread(len(folder.records), limit)]
-    return np.stack([read_episode(folder, record).image[0].transpose(1, 2, 0) for record in chosen])
+    folder = RawFolder(path)
+    chosen = _spread(len(folder.files), limit)
+    return np.stack([folder.read(index).image[0].transpose(1, 2, 0) for index in chosen])
 
 
 def one_episode(path: Path, index: int) -> Episode:
@@ -116,9 +116,9 @@ def one_episode(path: Path, index: int) -> Episode:
         store = EpisodeStore(path)
         _check_index(path, index, len(store))
         return store.read(index)
-    folder = open_raw_folder(path)
-    _check_index(path, index, len(folder.records))
-    return read_episode(folder, folder.records[index])
+    folder = RawFolder(path)
+    _check_index(path, index, len(folder.files))
+    return folder.read(index)
 
 
 def contact_sheet(images: UInt8[np.ndarray, "N Y X C"], columns: int = 10) -> UInt8[np.ndarray, "Y2 X2 C"]:
@@ -156,7 +156,7 @@ def _describe_store(path: Path) -> list[str]:
 
 
 def _describe_raw(path: Path) -> list[str]:
-    folder = open_raw_folder(path)
+    folder = RawFolder(path)
     rows, size = (sum(record[key] for record in folder.records) for key in ("rows", "bytes"))
     facts = ", ".join(f"{key} {folder.facts[key]}" for key in ("task", "policy", "sigma") if folder.facts.get(key))
     what = f"raw episodes of {folder.facts['embodiment']} ({facts})"
@@ -218,12 +218,4 @@ def _spread(count: int, limit: int) -> Sequence[int]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        body = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} is missing or damaged ({error}); run the stage that makes {path.parent}"
-        ) from error
-    if not isinstance(body, dict):
-        raise ArtifactError(f"{path} holds {type(body).__name__}, expected an object; make {path.parent} again")
-    return body
+    return read_json(path, ArtifactError, f"run the stage that makes {path.parent} again")

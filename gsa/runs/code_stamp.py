@@ -39,8 +39,17 @@ def code_stamp(stage: str, root: Path = SOURCE_ROOT) -> str:
     Raises:
         ParamsError: there is no such stage module.
     """
+    return _digest(stage_modules(stage, root), root)
+
+
+def module_stamp(module: str, root: Path = SOURCE_ROOT) -> str:
+    """sha256 over one of our modules and those it imports: for what a stage imports only when asked for it."""
+    return _digest(_reached([module], root), root)
+
+
+def _digest(modules: list[str], root: Path) -> str:
     digest = hashlib.sha256()
-    for module in stage_modules(stage, root):
+    for module in modules:
         digest.update(f"{module}\n{_canonical(module, root)}\n".encode())
         # What a package fills in is as much its code as what fills it in.
         for template in sorted(root.joinpath(*module.split("."), "templates").glob("*")):
@@ -53,8 +62,11 @@ def stage_modules(stage: str, root: Path = SOURCE_ROOT) -> list[str]:
     start = f"stages.{stage.replace('-', '_')}"
     if _module_file(start, root) is None:
         raise ParamsError(f"no stage {stage!r}: {root / start.replace('.', '/')}.py does not exist")
+    return _reached(["stages", start], root)
+
+
+def _reached(queue: list[str], root: Path) -> list[str]:
     seen: set[str] = set()
-    queue = ["stages", start]
     while queue:
         module = queue.pop()
         if module in seen or module in NOT_STAMPED:

@@ -26,6 +26,9 @@ from gsa.storage.store_writer import group_rows
 
 MAX_OPEN_SHARDS = 16
 
+ACTION_LIMIT = 1.0 + 1e-6
+"""What ``check_episode`` allows an action's entries."""
+
 
 class EpisodeStore:
     """The episodes of ``data/offline``, by position in ``episodes`` (sorted by embodiment).
@@ -79,9 +82,12 @@ class EpisodeStore:
         table = self._read(self._shard[index], list(range(group + first, group + last + 1)), ["image", "action"])
         action = _actions(table.column(1), int(self._width[index]))
         held = min((last + 1) * size, rows) - first * size
-        if len(table) != held or action is None:
+        if len(table) != held or action is None or not np.abs(action).max() <= ACTION_LIMIT:  # not <=: NaN too
             where = f"{self.path / self._shard[index]}, row groups {group + first}..{group + last}"
-            raise ArtifactError(f"{where}: {len(table)} rows, expected {held} of one width; {MEND}")
+            if len(table) != held or action is None:
+                raise ArtifactError(f"{where}: {len(table)} rows, expected {held} of one action width; {MEND}")
+            row = first * size + int(np.argmin((np.abs(action) <= ACTION_LIMIT).all(1)))
+            raise ArtifactError(f"{where}: action at row {row} is not within [-1, 1]; {MEND}")
         skip = start - first * size
         step = np.arange(start, start + length)
         is_last = step == rows - 1
@@ -147,10 +153,31 @@ class EpisodeStore:
         facts = self.manifest["files"].get(EPISODES)
         if facts is None or sha256_file(file) != facts["sha256"]:
             raise ArtifactError(f"{file} is damaged (sha256 differs from {MANIFEST}); {MEND}")
-        table = pq.read_table(file, page_checksum_verification=True)
-        if not table.schema.equals(EPISODES_SCHEMA):
-            raise ArtifactError(f"{file} has columns {table.column_names}, expected {EPISODES_SCHEMA.names}; {MEND}")
-        return table.to_pandas()
+        try:
+            table = pq.read_table(file, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise ArtifactError(f"{file} is no Parquet table ({error}); {MEND}") from error
+        _check_schema(file, table.schema, EPISODES_SCHEMA)
+        episodes = table.to_pandas()
+        self._check_episodes(file, episodes)
+        return episodes
+
+    def _check_episodes(self, file: Path, table: pd.DataFrame) -> None:
+        """Refuse rows that point nowhere or say something impossible, whoever wrote them."""
+        count = table["row_group_count"]
+        problems = {
+            "episode_id": table["episode_id"].duplicated(),
+            "length": table["length"] < 2,
+            "action_dim": table["action_dim"] < 1,
+            "row_group_start": table["row_group_start"] < 0,
+            "row_group_count": (count < 1) | (count > table["length"]),
+            "shard": ~table["shard"].isin(self.manifest["files"]),
+        }
+        for column, bad in problems.items():
+            if bad.any():
+                row = int(np.argmax(bad))
+                what = f"{column} of row {row} is {table[column].iloc[row]}"
+                raise ArtifactError(f"{file}: {what}, which is impossible or there before; {MEND}")
 
     def _read(self, name: str, groups: list[int], columns: list[str]) -> pa.Table:
         try:
@@ -169,8 +196,7 @@ class EpisodeStore:
         if facts is None or footer_digest(file) != facts["footer_sha256"]:
             raise ArtifactError(f"{file} is damaged (its footer differs from {MANIFEST}); {MEND}")
         shard = pq.ParquetFile(file, memory_map=True, pre_buffer=False, page_checksum_verification=True)
-        if not shard.schema_arrow.equals(STEPS_SCHEMA):
-            raise ArtifactError(f"{file} has columns {shard.schema_arrow.names}, expected {STEPS_SCHEMA.names}; {MEND}")
+        _check_schema(file, shard.schema_arrow, STEPS_SCHEMA)
         self._open[name] = shard
         if len(self._open) > MAX_OPEN_SHARDS:
             self._open.popitem(last=False)[1].close()
@@ -212,6 +238,15 @@ class EpisodeSubset:
     def read(self, index: int) -> Episode:
         """A whole episode of the subset."""
         return self.store.read(int(self.indices[index]))
+
+
+def _check_schema(file: Path, found: pa.Schema, expected: pa.Schema) -> None:
+    if found.names != expected.names:
+        raise ArtifactError(f"{file} has columns {found.names}, expected {expected.names}; {MEND}")
+    for field in expected:
+        if not found.field(field.name).equals(field):
+            has = found.field(field.name)
+            raise ArtifactError(f"{file}: column {field.name} is {has.type}, expected {field.type}; {MEND}")
 
 
 def _images(column: pa.ChunkedArray, into: Pixels | None) -> Pixels:

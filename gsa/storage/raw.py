@@ -5,23 +5,28 @@ project stores the action chosen after seeing it (the last row is zeros). The sh
 """
 
 import io
-import json
 import re
-import zipfile
-import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float32, UInt8
 
 from gsa.episode import Episode, check_episode
 from gsa.errors import DataError
+from gsa.json_files import read_sealed, sealed_json
 from gsa.storage.files import sha256_file, write_atomic
+from gsa.storage.npz import load_npz
 
 MANIFEST = "manifest.json"
-NAME = re.compile(r"(?P<time>[^-]+)-(?P<id>[^-]+)-(?P<index>\d+)-(?P<length>\d+)\.npz")
-MAX_EPISODE_BYTES = 2**31
-"""Largest uncompressed file that is read: a guard against files that claim terabytes."""
+NAME = re.compile(r"(?P<time>[^-/\\]+)-(?P<id>[^-/\\]+)-(?P<index>\d+)-(?P<length>\d+)\.npz")
+"""File name of an episode, which is never a path: a manifest cannot point outside its folder."""
+
+NAME_READS = "<timestamp>-<id>-<index>-<length>.npz"
+
+KEYS = ("observation", "action", "discount", "reward", "success")
+"""Arrays of an episode; the last two may be absent, others are not looked at."""
 
 
 def write_raw_episode(folder: Path, index: int, episode: Episode) -> Path:
@@ -56,6 +61,20 @@ def write_raw_episode(folder: Path, index: int, episode: Episode) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class RawArrays:
+    """An episode of the authors' layout with frames of any size, its actions moved to the row they were chosen in.
+
+    ``action`` has one row less than ``image``: nothing is chosen after the last image.
+    """
+
+    image: UInt8[np.ndarray, "N 3 Y X"]
+    action: Float32[np.ndarray, "M A"]
+    is_terminal: Bool[np.ndarray, " N"]
+    reward: Float32[np.ndarray, " N"] | None
+    success: Bool[np.ndarray, " N"] | None
+
+
 def read_raw_episode(path: Path) -> Episode:
     """Read one episode of the authors' layout; ``info`` holds the file's name.
 
@@ -65,41 +84,69 @@ def read_raw_episode(path: Path) -> Episode:
         DataError: missing, truncated or damaged file, missing key, wrong type or shape, pickled objects, non-finite
             values, an action outside [-1, 1], a discount of 0 before the last row.
     """
-    arrays = _load_arrays(path)
-    for key in ("observation", "action", "discount"):
-        if key not in arrays:
-            raise DataError(f"{path}: no array {key!r}, found {sorted(arrays)}; not an episode of the authors' layout")
-    image, led_here = arrays["observation"], arrays["action"]
-    rows = len(image) if image.ndim else 0
-    if image.ndim != 4 or image.dtype != np.uint8:
-        raise DataError(f"{path}: observation is {image.dtype} {image.shape}, expected uint8 (rows, 3, 64, 64)")
-    if led_here.ndim != 2 or len(led_here) != rows or not np.issubdtype(led_here.dtype, np.floating):
-        raise DataError(
-            f"{path}: action is {led_here.dtype} {led_here.shape}, expected float32 ({rows}, width) as observation"
-        )
-    if rows and led_here[0].any():
-        raise DataError(
-            f"{path}: action at row 0 is {led_here[0].tolist()}, expected zeros (row t leads to observation t); "
-            "shift the actions by one row"
-        )
-    action = np.zeros_like(led_here, dtype=np.float32)
-    action[:-1] = led_here[1:]
-    discount = _column(path, arrays, "discount", rows)
-    terminal = discount == 0.0
+    arrays = read_raw_arrays(path)
+    rows = len(arrays.image)
     row = np.arange(rows)
     episode = Episode(
-        image=image,
-        action=action,
+        image=arrays.image,
+        action=np.concatenate([arrays.action, np.zeros_like(arrays.action, shape=(1, arrays.action.shape[1]))]),
         is_first=row == 0,
         is_last=row == rows - 1,
-        is_terminal=terminal,
-        reward=_column(path, arrays, "reward", rows) if "reward" in arrays else None,
-        success=_column(path, arrays, "success", rows).astype(bool) if "success" in arrays else None,
+        is_terminal=arrays.is_terminal,
+        reward=arrays.reward,
+        success=arrays.success,
         info={"file": path.name},
     )
     check_episode(episode, str(path))
     check_markers(episode, str(path))
     return episode
+
+
+def read_raw_arrays(path: Path) -> RawArrays:
+    """Read the arrays of one episode.
+
+    Raises:
+        DataError: missing, truncated or damaged file, missing key, wrong type or shape, pickled objects, non-finite
+            reward, success or discount.
+    """
+    arrays = load_npz(path, KEYS)
+    for key in KEYS[:3]:
+        if key not in arrays:
+            raise DataError(f"{path}: no array {key!r}, found {sorted(arrays)}; not an episode of the authors' layout")
+    image, action = arrays["observation"], arrays["action"]
+    if image.ndim != 4 or image.dtype != np.uint8 or image.shape[1] != 3:
+        raise DataError(
+            f"{path}: observation is {image.dtype} {image.shape}, expected uint8 (rows, 3, 64, 64) channels first; "
+            "transpose or convert it"
+        )
+    rows = len(image)
+    discount = _column(path, arrays, "discount", rows)
+    return RawArrays(
+        image=image,
+        action=chosen_actions(path, action, rows),
+        is_terminal=discount == 0.0,
+        reward=_column(path, arrays, "reward", rows) if "reward" in arrays else None,
+        success=_column(path, arrays, "success", rows).astype(bool) if "success" in arrays else None,
+    )
+
+
+def chosen_actions(path: Path, led_here: np.ndarray, rows: int) -> Float32[np.ndarray, "M A"]:
+    """Actions of the rows they were chosen in, from those stored with the observation they led to.
+
+    Raises:
+        DataError: not ``(rows, width)`` floats, or a first row that is not the zeros of a reset.
+    """
+    if led_here.ndim != 2 or len(led_here) != rows or led_here.dtype.kind != "f" or rows < 2:
+        raise DataError(
+            f"{path}: action is {led_here.dtype} {led_here.shape}, expected float32 ({rows}, width) as observation, "
+            "at least 2 rows; the file is inconsistent"
+        )
+    if led_here[0].any():
+        raise DataError(
+            f"{path}: action at row 0 is {led_here[0].tolist()}, expected zeros (row t leads to observation t); "
+            "shift the actions by one row"
+        )
+    return led_here[1:].astype(np.float32)
 
 
 def check_markers(episode: Episode, where: str) -> None:
@@ -137,12 +184,12 @@ def write_manifest(folder: Path, source: dict[str, Any], episodes: list[dict[str
         path = folder / str(record["file"])
         match = NAME.fullmatch(path.name)
         if not path.is_file() or match is None:
-            raise DataError(f"{path}: no such episode file; names read <timestamp>-<id>-<index>-<length>.npz")
+            raise DataError(f"{path}: no such episode file; names read {NAME_READS}")
         rows = int(match["length"]) + 1
         records.append({**record, "sha256": sha256_file(path), "bytes": path.stat().st_size, "rows": rows})
     body = {"format": "gsa-raw", "version": 1, "source": source, "episodes": records}
     path = folder / MANIFEST
-    write_atomic(path, (json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_atomic(path, sealed_json(body).encode())
     return path
 
 
@@ -155,17 +202,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(f"no manifest at {path}; run `gsa collect-data` first")
-    try:
-        body = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); collect this source again") from error
-    if not isinstance(body, dict) or body.get("format") != "gsa-raw":
+    body = read_sealed(path, DataError, "collect this source again")
+    if body.get("format") != "gsa-raw":
         raise DataError(f"{path} is no manifest of raw episodes; expected format 'gsa-raw'")
     _require(body.get("source"), ("name", "embodiment"), f"{path}: source")
     if not isinstance(body.get("episodes"), list) or not body["episodes"]:
         raise DataError(f"{path}: no episodes; collect this source again")
+    seen: set[str] = set()
     for number, record in enumerate(body["episodes"]):
         _require(record, ("file", "sha256", "bytes", "rows"), f"{path}: episode {number}")
+        name = str(record["file"])
+        if NAME.fullmatch(name) is None:
+            raise DataError(f"{path}: episode {number} is the file {name!r}; expected {NAME_READS}, and no path")
+        if name in seen:
+            raise DataError(f"{path}: episode {number} is {name}, listed before; collect this source again")
+        seen.add(name)
     return body
 
 
@@ -173,25 +224,6 @@ def _require(mapping: Any, keys: tuple[str, ...], where: str) -> None:
     missing = [key for key in keys if not isinstance(mapping, dict) or key not in mapping]
     if missing:
         raise DataError(f"{where}: missing {', '.join(missing)}")
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz, checksummed by the zip's CRC, sizes checked before anything is allocated."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-        if claimed > MAX_EPISODE_BYTES:
-            raise DataError(f"{path}: claims {claimed} bytes, more than {MAX_EPISODE_BYTES}; not one episode")
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; run `gsa collect-data` first") from error
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError) as error:
-        raise DataError(
-            f"{path}: not a readable npz ({' '.join(str(error).split())}); fetch or collect it again"
-        ) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: damaged or truncated ({error}); fetch or collect it again") from error
 
 
 def _column(path: Path, arrays: dict[str, np.ndarray], key: str, rows: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from gsa.episode import IMAGE_SIZE, Episode
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FORMAT = "gsa-offline"
 IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 
@@ -64,6 +64,7 @@ EPISODES_SCHEMA = pa.schema(
         _column("sigma", pa.float64(), "std of the Gaussian noise on the policy's action", nullable=True),
         _column("seed", pa.int64(), "seed of the episode", nullable=True),
         _column("render", pa.string(), "image settings as JSON"),
+        _column("origin", pa.string(), "how foreign frames, rates and actions became ours, as JSON; {} for our own"),
         _column("versions", pa.string(), "library versions as JSON"),
         _column("shard", pa.string(), "file of its steps"),
         _column("row_group_start", pa.int32(), "first row group in the shard"),

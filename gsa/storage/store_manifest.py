@@ -1,13 +1,16 @@
 """Reading the manifest of an offline store: which files it has and what they must weigh."""
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
 from gsa.errors import ArtifactError, DataError
-from gsa.storage.schema import FORMAT, MANIFEST, SCHEMA_VERSION
+from gsa.json_files import read_sealed
+from gsa.storage.schema import EPISODES, FORMAT, MANIFEST, OUTCOMES, SCHEMA_VERSION, SHARDS
 
 MEND = "run `gsa convert` again"
+
+_SHARD = re.compile(rf"{SHARDS}/[A-Za-z0-9][A-Za-z0-9_.-]*-\d{{5}}\.parquet")
 
 
 def read_store_manifest(path: Path) -> dict[str, Any]:
@@ -20,15 +23,19 @@ def read_store_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     if not file.is_file():
         raise DataError(f"no offline data at {path}; run `gsa convert` first")
-    try:
-        manifest = json.loads(file.read_text())
-        files = {name: f["bytes"] for name, f in manifest["files"].items() if f["sha256"] and f["footer_sha256"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{file} is damaged ({error!r}); {MEND}") from error
-    if manifest.get("format") != FORMAT or manifest.get("version") != SCHEMA_VERSION or not files:
+    manifest = read_sealed(file, ArtifactError, MEND)
+    if manifest.get("format") != FORMAT or manifest.get("version") != SCHEMA_VERSION:
         found = f"{manifest.get('format')} version {manifest.get('version')}"
         raise ArtifactError(f"{file} says {found}, expected {FORMAT} version {SCHEMA_VERSION}; {MEND}")
+    try:
+        files = {name: f["bytes"] for name, f in manifest["files"].items() if f["sha256"] and f["footer_sha256"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{file} is damaged ({error!r}); {MEND}") from error
+    for name in sorted({EPISODES, OUTCOMES} - set(files)):
+        raise ArtifactError(f"{file} does not list {name}; {MEND}")
     for name, size in files.items():
+        if name not in (EPISODES, OUTCOMES) and _SHARD.fullmatch(name) is None:
+            raise ArtifactError(f"{file} lists {name!r}, which is no file of a store; {MEND}")
         member = path / name
         if not member.is_file():
             raise ArtifactError(f"{member} is missing; {MEND}")

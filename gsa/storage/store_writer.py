@@ -1,6 +1,7 @@
 """Episodes to an offline store: Parquet shards by embodiment, the episodes table, outcomes and a manifest."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from gsa.config import ConvertParams
 from gsa.episode import Episode, check_episode
 from gsa.errors import DataError, ResourceError
+from gsa.json_files import sealed_json
 from gsa.storage.files import AtomicFile, footer_digest, sha256_file, write_atomic
 from gsa.storage.raw import check_markers
 from gsa.storage.schema import (
@@ -34,6 +36,9 @@ from gsa.storage.schema import (
 
 _REQUIRED_INFO = ("source", "file", "embodiment")
 
+_EMBODIMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""What a body may be called: shards are files of that name, and a name is no path."""
+
 
 def write_store(
     episodes: Iterable[Episode], out_dir: Path, params: ConvertParams, rejected: Sequence[dict[str, str]] = ()
@@ -42,8 +47,8 @@ def write_store(
 
     Memory is bounded by one episode and one open shard an embodiment. Same episodes in the same order, same bytes; the
     order between embodiments does not matter. ``episode.info`` must hold ``source``, ``file`` and ``embodiment`` and
-    may hold ``task``, ``policy``, ``sigma``, ``seed``, ``render`` and ``versions``. Rewards and success go, summed, to
-    the outcomes table and nowhere else.
+    may hold ``task``, ``policy``, ``sigma``, ``seed``, ``render``, ``origin`` and ``versions``. Rewards and success go,
+    summed, to the outcomes table and nowhere else.
 
     Args:
         episodes: at least one.
@@ -83,7 +88,7 @@ def write_store(
         raise
     manifest = _write_tables(out_dir, writers, list(facts.values()), outcomes, params)
     manifest["rejected"] = list(rejected)
-    write_atomic(out_dir / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(out_dir / MANIFEST, sealed_json(manifest).encode())
     return manifest
 
 
@@ -162,6 +167,9 @@ def _where(episode: Episode) -> str:
     for key in _REQUIRED_INFO:
         if not isinstance(episode.info.get(key), str):
             raise DataError(f"{episode!r}: info has no text {key!r}; the source must say what each episode is")
+    embodiment = str(episode.info["embodiment"])
+    if _EMBODIMENT.fullmatch(embodiment) is None:
+        raise DataError(f"embodiment {embodiment!r} cannot name a file; use letters, digits, '_', '-' and '.'")
     return f"{episode.info['source']}/{episode.info['file']}"
 
 
@@ -175,6 +183,7 @@ def _facts(episode: Episode) -> dict[str, Any]:
         **{key: info[key] for key in _REQUIRED_INFO},
         **{key: info.get(key) for key in ("task", "policy", "sigma", "seed")},
         "render": json.dumps(info.get("render", {}), sort_keys=True),
+        "origin": json.dumps(info.get("origin", {}), sort_keys=True),
         "versions": json.dumps(info.get("versions", {}), sort_keys=True),
     }
 

@@ -8,7 +8,8 @@ import pytest
 from gsa.config import ConvertParams
 from gsa.episode import Episode
 from gsa.errors import DataError
-from gsa.loops.convert import convert, open_raw_folder
+from gsa.importers.raw_folder import RawFolder
+from gsa.loops.convert import convert
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import write_manifest, write_raw_episode
 from tests.storage.conftest import assert_same_steps, count_episode, noise_episode
@@ -24,7 +25,7 @@ def collect(folder: Path, episodes: list[Episode], **facts: Any) -> Path:
 
 
 def convert_folders(out: Path, *folders: Path, **options: Any) -> dict[str, Any]:
-    return convert([open_raw_folder(folder) for folder in folders], out, PARAMS, **options)
+    return convert([RawFolder(folder) for folder in folders], out, PARAMS, **options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -124,7 +125,7 @@ def test_files_missing_or_unlisted_are_named(tmp_path: Path, quiet: Path, loud: 
     stray = quiet / "19700101T000000-0-000099-5.npz"
     stray.write_bytes(b"")
     with pytest.raises(DataError, match=r"000099-5\.npz is not in manifest"):
-        open_raw_folder(quiet)
+        RawFolder(quiet)
     gone = sorted(loud.glob("*.npz"))[0]
     gone.unlink()
     with pytest.raises(DataError, match=f"{gone.name} is listed but missing"):
@@ -140,18 +141,3 @@ def test_sources_that_do_not_fit_together_are_refused(tmp_path: Path, quiet: Pat
     shipped = collect(tmp_path / "shipped", [count_episode()], render={"quality": "shipped"})
     with pytest.raises(DataError, match=r"different image settings.*fast.*shipped"):
         convert_folders(tmp_path / "out", fast, shipped)
-
-
-def test_the_authors_files_are_read_without_a_manifest(tmp_path: Path) -> None:
-    folder = tmp_path / "walker"
-    for index, episode in enumerate([noise_episode(0), noise_episode(1)]):
-        path = write_raw_episode(folder, index, episode)
-        path.rename(folder / path.name.replace("19700101T000000-0", "20240520T101112-3f2a"))
-    card = convert([open_raw_folder(folder, "ncrl", {"embodiment": "walker", "sigma": 0.3})], tmp_path / "out", PARAMS)
-    assert (card["episodes"], card["by_sigma"][0]["sigma"]) == (2, 0.3)
-    assert_same_steps(EpisodeStore(tmp_path / "out").read(1), noise_episode(1))
-    with pytest.raises(DataError, match="--embodiment"):
-        open_raw_folder(folder, "ncrl")
-    (folder / "notes.npz").write_bytes(b"")
-    with pytest.raises(DataError, match=r"notes\.npz"):
-        open_raw_folder(folder, "ncrl", {"embodiment": "walker"})

@@ -70,4 +70,43 @@ def test_foreign_flags_and_folders(project: Path, invoke) -> None:
     assert invoke("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "walker").exit_code == 0
     assert EpisodeStore(Path("data/offline")).episodes["embodiment"].tolist() == ["walker"]
     refused = invoke("convert", "--input", "theirs", "--embodiment", "walker")
-    assert refused.exit_code == 2 and "--format ncrl" in refused.output
+    assert refused.exit_code == 2 and "--embodiment belongs to --format ncrl" in refused.output
+
+
+def test_every_format_is_a_choice_and_a_refused_one_says_why(project: Path, invoke) -> None:
+    from typing import get_args, get_type_hints
+
+    from gsa.importers import IMPORTERS, REFUSED
+    from gsa.importers.base import Merge
+    from stages.convert import convert
+
+    hints = get_type_hints(convert)
+    assert set(get_args(hints["format"])) == {"gsa", *IMPORTERS, *REFUSED}
+    assert set(get_args(get_args(hints["merge_actions"])[0])) == set(get_args(Merge))
+    Path("theirs").mkdir()
+    refused = invoke("convert", "--format", "tdmpc2", "--input", "theirs")
+    assert refused.exit_code == 2 and "without the simulator's state" in refused.output
+    assert invoke("convert", "--format", "lerobot").exit_code == 2
+
+
+def test_flags_map_what_lies_outside_and_run_json_says_so(project: Path, invoke) -> None:
+    import json
+
+    import numpy as np
+
+    Path("theirs").mkdir()
+    action = np.array([[0.0], [40.0], [80.0], [90.0]], np.float32)
+    pixels = np.zeros((4, 3, 100, 100), np.uint8)
+    np.savez("theirs/t-x-0-3.npz", observation=pixels, action=action, discount=np.ones((4, 1), np.float32))
+    call = ("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "arm")
+    without = invoke(*call)
+    assert without.exit_code == 3
+    assert "t-x-0-3.npz: action at row 0, entry 0 is 40, outside [-1.0, 1.0]; pass --action-range" in without.output
+    assert invoke(*call, "--action-range", "-100:100", "--every", "2").exit_code == 2
+    flags = ("--action-range", "-100:100", "--every", "3", "--merge-actions", "last")
+    assert invoke(*call, *flags).exit_code == 0
+    episode = EpisodeStore(Path("data/offline")).read(0)
+    np.testing.assert_allclose(episode.action[:, 0], [0.9, 0.0])
+    assert '"every": 3' in str(episode.info["origin"])
+    record = json.loads(Path("data/offline/run.json").read_text())["params"]
+    assert record["flags"]["action_range"] == "-100:100" and len(record["importer"]) == 64

@@ -8,6 +8,7 @@ import pytest
 
 from gsa.config import ConvertParams
 from gsa.errors import ArtifactError, DataError
+from gsa.json_files import sealed_json
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import MANIFEST, STEPS_SCHEMA
 from gsa.storage.store_writer import write_store
@@ -235,7 +236,8 @@ def test_missing_things_name_the_command_that_makes_them(sound_store: Path, tmp_
 def test_a_store_of_another_version_is_refused(sound_store: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(sound_store, tmp_path / "copy")
     manifest = json.loads((copy / MANIFEST).read_text())
-    (copy / MANIFEST).write_text(json.dumps({**manifest, "version": 99}))
+    del manifest["seal"]
+    (copy / MANIFEST).write_text(sealed_json({**manifest, "version": 99}))
     with pytest.raises(ArtifactError, match="version 99, expected"):
         EpisodeStore(copy)
 

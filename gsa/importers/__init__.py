@@ -1,0 +1,46 @@
+"""Episodes from elsewhere: one module a format, each with ``open_source(path, options) -> Source``.
+
+``Source`` and what the user must say about foreign data are in ``base``; ``mapping`` turns foreign frames, rates and
+actions into ours. A module is imported when its format is asked for.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+from gsa.errors import ParamsError
+from gsa.importers.base import ImportOptions, Source
+
+# Module names, not dotted paths: the code stamp of `gsa convert` then covers what the pipeline runs and not every
+# importer; a foreign conversion is stamped with its own importer's code as well.
+IMPORTERS: dict[str, str] = {"ncrl": "npz_release", "exorl": "exorl", "minari": "minari", "lerobot": "lerobot"}
+"""``--format`` to the module that reads it."""
+
+REFUSED: dict[str, str] = {
+    "tdmpc2": "TD-MPC2's released sets (mt30, mt80) hold states without the simulator's state, so no picture can be "
+    "rendered from them; collect with `gsa collect-data`, or render while acting and bring npz files (--format ncrl)",
+}
+"""Formats that cannot be converted, and why."""
+
+
+def importer_module(data_format: str) -> str:
+    """Full name of the module that reads a format.
+
+    Raises:
+        ParamsError: an unknown format, or one that cannot be converted, with the reason.
+    """
+    if data_format in REFUSED:
+        raise ParamsError(f"--format {data_format}: {REFUSED[data_format]}")
+    if data_format not in IMPORTERS:
+        raise ParamsError(f"unknown format {data_format!r}; one of gsa, {', '.join([*IMPORTERS, *REFUSED])}")
+    return f"{__name__}.{IMPORTERS[data_format]}"
+
+
+def open_source(data_format: str, path: Path, options: ImportOptions) -> Source:
+    """What lies at ``path``, listed but not read.
+
+    Raises:
+        ParamsError: no such format, or a flag that it needs is missing or does not fit.
+        DataError: not that format, or damaged; the message names file, row and column where it can.
+    """
+    source: Source = import_module(importer_module(data_format)).open_source(path, options)
+    return source

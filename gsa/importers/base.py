@@ -1,0 +1,106 @@
+"""What an importer is, and what only the user can say about foreign data."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+from gsa.config import RenderParams
+from gsa.episode import Episode
+from gsa.errors import DataError, ParamsError
+
+Merge = Literal["first", "last", "mean", "sum"]
+"""How the actions of several foreign steps become one of ours."""
+
+
+@runtime_checkable  # beartype, in the tests, asks isinstance
+class Source(Protocol):
+    """Episodes of one provenance: ``facts`` of all of them and a name in ``files`` for each.
+
+    ``facts`` holds ``name`` (unique among sources) and ``embodiment``, and where known ``task``, ``policy``, ``sigma``,
+    ``render`` and ``versions``. An episode is read when asked for, so one that is bad costs no other.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    files: list[str]
+
+    def read(self, index: int) -> Episode:
+        """Episode ``index`` with its provenance in ``info``.
+
+        Raises:
+            DataError: damaged, or not what our layout can express; the message names file, row and column.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """Flags of ``gsa convert`` for foreign data.
+
+    Attributes:
+        embodiment, task, policy, sigma: provenance that the data does not state.
+        image_key: which camera, where there are several.
+        action_range: (low, high) in the data's units that become -1 and 1, one pair for all entries of an action or one
+            for each; None where actions lie in [-1, 1] already.
+        every: keep every n-th frame.
+        merge_actions: how the ``every`` actions between two kept frames become one.
+        render: picture settings, for formats whose pictures are drawn here.
+    """
+
+    embodiment: str | None = None
+    task: str | None = None
+    policy: str | None = None
+    sigma: float | None = None
+    image_key: str | None = None
+    action_range: tuple[tuple[float, float], ...] | None = None
+    every: int = 1
+    merge_actions: Merge | None = None
+    render: RenderParams | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ParamsError(f"--every {self.every}: expected 1 or more")
+        if self.every > 1 and self.merge_actions is None:
+            choices = ", ".join(get_args(Merge))
+            raise ParamsError(
+                f"--every {self.every} makes one action of {self.every}: say how with --merge-actions ({choices})"
+            )
+
+    def facts(self, name: str, **known: Any) -> dict[str, Any]:
+        """The provenance of a source called ``name``; a flag beats what the importer knows.
+
+        Raises:
+            ParamsError: nobody says which body acts.
+        """
+        given = {key: getattr(self, key) for key in ("embodiment", "task", "policy", "sigma")}
+        facts = {"name": name, **known, **{key: value for key, value in given.items() if value is not None}}
+        if not facts.get("embodiment"):
+            raise ParamsError(f"{name}: nothing says which body acts; pass --embodiment")
+        return facts
+
+
+def parse_action_range(text: str) -> tuple[tuple[float, float], ...]:
+    """``-1.5:1.5`` or, one pair an entry of the action, ``-1.5:1.5,0:100``.
+
+    Raises:
+        ParamsError: not pairs of finite numbers with low < high.
+    """
+    number = r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*"
+    pairs = [re.fullmatch(f"{number}:{number}", part) for part in text.split(",")]
+    found = tuple((float(pair[1]), float(pair[2])) for pair in pairs if pair)
+    if len(found) != len(pairs) or any(not (low < high < float("inf")) for low, high in found):
+        raise ParamsError(f"--action-range {text!r}: expected LOW:HIGH, or LOW:HIGH,LOW:HIGH,... with LOW < HIGH")
+    return found
+
+
+def member(folder: Path, relative: str) -> Path:
+    """A file that a data set names, inside its folder.
+
+    Raises:
+        DataError: the name leaves the folder.
+    """
+    parts = Path(relative).parts
+    if not relative or Path(relative).is_absolute() or ".." in parts or "\0" in relative:
+        raise DataError(f"{folder}: the data names the file {relative!r}, which leaves its folder; do not trust it")
+    return folder / relative
