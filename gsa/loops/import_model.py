@@ -83,6 +83,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return flat
 
 
+def release_name(ours: str) -> str:
+    """The name of one of our weights in the release, ``<part>.<name>``."""
+    for prefix, theirs in RELEASE_NAMES.items():
+        if ours.startswith(prefix):
+            return theirs + ours.removeprefix(prefix).replace("norm.", "_norm.")
+    raise AssertionError(f"no name of the release for {ours}")
+
+
 def renamed(found: Mapping[str, Tensor], ours: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Their weights under our names as float32, checked one by one in our order.
 
@@ -90,7 +98,7 @@ def renamed(found: Mapping[str, Tensor], ours: Mapping[str, Tensor], path: Path)
         ArtifactError: the first weight that is missing, of another shape, not finite, or left over.
     """
     state = {}
-    theirs = {name: _release_name(name) for name in ours}
+    theirs = {name: release_name(name) for name in ours}
     for name, expected in ours.items():
         value = found.get(theirs[name])
         if not isinstance(value, Tensor) or value.shape != expected.shape:
@@ -109,13 +117,6 @@ def renamed(found: Mapping[str, Tensor], ours: Mapping[str, Tensor], path: Path)
             "checkpoint of this world model"
         )
     return state
-
-
-def _release_name(ours: str) -> str:
-    for prefix, theirs in RELEASE_NAMES.items():
-        if ours.startswith(prefix):
-            return theirs + ours.removeprefix(prefix).replace("norm.", "_norm.")
-    raise AssertionError(f"no name of the release for {ours}")
 
 
 def _keys(tree: Any) -> str:
