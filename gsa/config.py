@@ -45,13 +45,17 @@ class RenderParams(Section):
 
 
 class CollectDataParams(Section):
-    """Scripted experts with noise: ``episodes`` per task and sigma; sigma is the std of the Gaussian action noise."""
+    """Scripted experts with noise: ``episodes`` per task and sigma; sigma is the std of the Gaussian action noise.
+
+    ``workers`` processes act, 0 is one a core; the data does not depend on it.
+    """
 
     tasks: list[str]
     sigmas: list[Annotated[float, Field(ge=0.0, le=10.0)]]
     policy: Literal["expert", "random", "ou"]
     episodes: Positive
     seed: Seed
+    workers: Annotated[int, Field(ge=0)]
 
     _tasks = field_validator("tasks")(_check_tasks)
 
@@ -62,6 +66,7 @@ class ExploreDataParams(Section):
     ``train_env_steps`` decisions are run without rendering; ``episodes`` of them, evenly spread over training, are
     replayed with rendering and kept. ``method`` is the intrinsic reward (``random`` and ``ou`` learn nothing).
     ``failed_gate``: what happens to data that covers too little or saturates; refuse is an error, keep records it.
+    ``workers`` processes render, 0 is one a core.
     """
 
     domains: list[str]
@@ -78,6 +83,7 @@ class ExploreDataParams(Section):
     episodes: Positive
     failed_gate: Literal["refuse", "keep"]
     seed: Seed
+    workers: Annotated[int, Field(ge=0)]
 
     @field_validator("domains")
     @classmethod

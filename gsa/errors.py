@@ -35,6 +35,10 @@ class ResourceError(GSAError):
     exit_code = 5
 
 
+class BrokenWorkerError(ResourceError):
+    """A process can no longer be trusted, for example because its frames are black; another one may do better."""
+
+
 class LockError(GSAError):
     """Another live process is writing the same output."""
 

@@ -22,14 +22,14 @@ def collect_data(
     ] = None,
     policy: Annotated[str | None, typer.Option(help="expert, random or ou.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Episodes a task and sigma.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core without it. Same data.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes; 0 is one a core. The same data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder of one task and sigma; needs both flags.")] = None,
     params: Annotated[Path, typer.Option(help="Parameter file.")] = Path("params.yaml"),
 ) -> None:
     """Let noisy experts act in the simulators and store raw episodes, by default in data/raw/TASK_sigma-SIGMA."""
     from gsa.config import load_params
     from gsa.errors import ParamsError
-    from gsa.loops.collect import CollectJob, default_workers
+    from gsa.loops.collect import CollectJob
     from gsa.sources import check_policy
     from gsa.tasks import get_task
 
@@ -38,6 +38,7 @@ def collect_data(
         f"{SECTION}.sigmas": None if sigma is None else [sigma],
         f"{SECTION}.policy": policy,
         f"{SECTION}.episodes": episodes,
+        f"{SECTION}.workers": workers,
     }
     load = partial(load_params, params, flags)
     chosen = load()
@@ -49,14 +50,15 @@ def collect_data(
     for name in section.tasks:
         for noise in section.sigmas:
             job = CollectJob(name, section.policy, noise, section.seed, chosen.render)
-            _collect_into(out or Path("data/raw") / job.name, job, chosen, load, workers or default_workers())
+            _collect_into(out or Path("data/raw") / job.name, job, chosen, load)
 
 
-def _collect_into(folder: Path, job: "CollectJob", chosen: "Params", load: "partial[Params]", workers: int) -> None:
+def _collect_into(folder: Path, job: "CollectJob", chosen: "Params", load: "partial[Params]") -> None:
     """One output folder; leaves the sections of ``chosen`` but for ``READS`` aside."""
     from gsa.config import select
     from gsa.loops.collect import collect
     from gsa.runs.run_dir import open_run
+    from gsa.runs.workers import default_workers
     from gsa.tasks import get_task
     from stages.progress import progress
 
@@ -78,7 +80,7 @@ def _collect_into(folder: Path, job: "CollectJob", chosen: "Params", load: "part
             run.path,
             work=run.checkpoints.folder / "episodes",
             stamp=run.fingerprint,
-            workers=workers,
+            workers=chosen.collect_data.workers or default_workers(),
             advance=advance,
             saved=lambda done: run.checkpoints.save(done, {"episodes": done}),
         )

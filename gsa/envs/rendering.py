@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gsa.episode import IMAGE_SIZE
-from gsa.errors import ParamsError, ResourceError
+from gsa.errors import BrokenWorkerError, ParamsError, ResourceError
 
 PROBE_SECONDS = 60
 """How long a back-end may take to make its first context: 0.3 s of work, but 20 s were too few on an overloaded CPU."""
@@ -165,7 +165,7 @@ class SceneCamera:
         """The picture of the simulator's present state.
 
         Raises:
-            ResourceError: the picture has one colour only, which the driver gives when its context is broken.
+            BrokenWorkerError: the picture has one colour only, which the driver gives when its context is broken.
         """
         if self._camera is None:
             from dm_control.mujoco.engine import Camera
@@ -174,7 +174,7 @@ class SceneCamera:
             _close_at_exit(self)
         pixels = self._camera.render()
         if pixels.min() == pixels.max():
-            raise ResourceError(
+            raise BrokenWorkerError(
                 f"{self._where}: the frame is blank (every pixel {pixels.flat[0]}) with MUJOCO_GL="
                 f"{os.environ.get('MUJOCO_GL')}; choose another render.backend"
             )

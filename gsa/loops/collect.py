@@ -6,16 +6,12 @@ Episode n depends on the job and n alone: not on the number of workers, nor on w
 import importlib.metadata
 import json
 import logging
-import multiprocessing
-import os
 import shutil
-import signal
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +21,9 @@ from gsa.config import RenderParams
 from gsa.envs import choose_backend, make_env
 from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
-from gsa.episode import Episode
-from gsa.errors import DataError, ResourceError
-from gsa.runs.process import die_with_parent
+from gsa.episode import Episode, Step
+from gsa.errors import BrokenWorkerError, DataError
+from gsa.runs.workers import Beat, run_workers
 from gsa.sources import POLICIES, check_policy
 from gsa.storage.files import sha256_file, write_atomic
 from gsa.storage.raw import write_manifest, write_raw_episode
@@ -40,6 +36,9 @@ MAX_ATTEMPTS = 3
 
 MAX_DROPPED_SHARE = 0.05
 """More diverged episodes than this share (and than one) mean that something is wrong; then nothing is published."""
+
+MakeTask = Callable[[str, RenderParams], Env]
+"""``gsa.envs.make_env`` or, in tests, what stands for it; picklable."""
 
 VERSIONS = ("dm_control", "metaworld", "mujoco", "numpy")
 
@@ -77,9 +76,10 @@ def collect(
     folder: Path,
     work: Path,
     stamp: str = "",
-    workers: int = 1,
+    workers: int | None = None,
     advance: Callable[[int], None] = lambda env_steps: None,
     saved: Callable[[int], None] = lambda episodes: None,
+    make: MakeTask = make_env,
 ) -> CollectFacts:
     """Write ``episodes`` raw episodes and their manifest into ``folder``.
 
@@ -90,13 +90,15 @@ def collect(
         work: Where finished episodes wait, each beside a record of its checksum and settings. What an interrupted run
             left there is kept where the checksum holds and job, versions and ``stamp`` are the same.
         stamp: Stands for whatever else decides the content (code).
-        workers: Processes; 1 collects in this one.
+        workers: Processes, one environment each; one that dies, hangs or draws nothing is replaced. None collects in
+            this process, which nobody watches (tests, debugging).
         advance: Told the decisions of each episode as it becomes available.
         saved: Told how many episodes are safe in ``work``.
+        make: Makes the environments, in the processes that use them.
 
     Raises:
         ParamsError: unknown task, or no expert for it.
-        ResourceError: no OpenGL back-end, disk full, or a worker died.
+        ResourceError: no OpenGL back-end, disk full, or an episode that no worker survives.
         DataError: too many simulations diverged, or a policy acts outside its type.
     """
     spec = get_task(job.task)
@@ -110,7 +112,7 @@ def collect(
         log.info("%s: keeping %d of %d episodes from an interrupted run", job.name, kept, episodes)
         advance(kept * spec.max_env_steps)
     todo = [n for n in range(episodes) if n not in records]
-    for record in _collect_all(job, todo, work, settings, min(workers, max(len(todo), 1))):
+    for record in _collect_all(job, todo, work, settings, workers, make):
         records[record["index"]] = record
         advance(record["env_steps"])
         saved(len(records))
@@ -152,48 +154,47 @@ def collect_episode(env: Env, job: CollectJob, index: int) -> tuple[Episode, int
 
 
 def _collect_all(
-    job: CollectJob, todo: list[int], work: Path, settings: dict[str, Any], workers: int
+    job: CollectJob, todo: list[int], work: Path, settings: dict[str, Any], workers: int | None, make: MakeTask
 ) -> Iterator[dict[str, Any]]:
     """Records of the episodes in ``todo``, as they are finished and safe in ``work``."""
-    if workers <= 1:
-        if todo:
-            with closing(make_env(job.task, job.render)) as env:
-                for index in todo:
-                    yield _collect_one(env, job, index, work, settings)
-        return
-    # spawn: a forked process hangs where its parent has used torch or OpenGL (M15 of RELIABILITY.md).
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job, work, settings))
-    try:
-        for future in as_completed([pool.submit(_work, index) for index in todo]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise ResourceError(
-            f"{job.name}: a collecting process died (killed, or out of memory); the same command resumes"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    if workers:
+        start = partial(_start_worker, job, work, settings, make)
+        yield from run_workers(start, todo, lambda index: f"{job.name}, episode {index}", workers)
+    elif todo:
+        with closing(make(job.task, job.render)) as env:
+            for index in todo:
+                yield _collect_one(env, job, work, settings, index)
 
 
-_worker: dict[str, Any] = {}
-"""What a worker process was started with; empty in every other process."""
+def _start_worker(
+    job: CollectJob, work: Path, settings: dict[str, Any], make: MakeTask, beat: Beat
+) -> Callable[[int], dict[str, Any]]:
+    return partial(_collect_one, _Watched(make(job.task, job.render), beat), job, work, settings)
 
 
-def _start_worker(job: CollectJob, work: Path, settings: dict[str, Any]) -> None:
-    die_with_parent()
-    parent = multiprocessing.parent_process()
-    if parent is None or not parent.is_alive():
-        os._exit(1)  # killed while this process was importing: no signal will come any more
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    _worker.update(env=make_env(job.task, job.render), job=job, work=work, settings=settings)
+class _Watched:
+    """An environment that gives a sign of life with every step."""
+
+    def __init__(self, env: Env, beat: Beat):
+        self.name, self.action_dim, self.max_env_steps = env.name, env.action_dim, env.max_env_steps
+        self._env, self._beat = env, beat
+
+    def reset(self, seed: int | None = None) -> Step:
+        self._beat()
+        return self._env.reset(seed)
+
+    def step(self, action: np.ndarray) -> Step:
+        self._beat()
+        return self._env.step(action)
+
+    def close(self) -> None:
+        self._env.close()
 
 
-def _work(index: int) -> dict[str, Any]:
-    return _collect_one(_worker["env"], _worker["job"], index, _worker["work"], _worker["settings"])
-
-
-def _collect_one(env: Env, job: CollectJob, index: int, work: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _collect_one(env: Env, job: CollectJob, work: Path, settings: dict[str, Any], index: int) -> dict[str, Any]:
     episode, attempt = collect_episode(env, job, index)
+    if (episode.image == episode.image[0]).all():
+        raise BrokenWorkerError(f"all {len(episode)} frames are the same; choose another render.backend")
     path = write_raw_episode(work, index, episode)
     assert episode.reward is not None and episode.success is not None
     record = {
@@ -257,10 +258,3 @@ def _plain_job(job: CollectJob) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in VERSIONS}
-
-
-def default_workers() -> int:
-    """One process a core of this process's share: OMP_NUM_THREADS where that says less than every usable core."""
-    cores = len(os.sched_getaffinity(0))
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores, int(threads))) if threads.isdigit() else cores

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,8 +19,10 @@ from jaxtyping import Float32, Float64, UInt8
 
 from gsa.config import ExploreDataParams
 from gsa.envs.base import Env
+from gsa.envs.rendering import BLACK_FRAME
 from gsa.episode import Episode, check_action
 from gsa.errors import DataError, ParamsError
+from gsa.runs.workers import Beat, run_workers
 from gsa.sources.coverage import pose_coverage
 from gsa.sources.curiosity import INTRINSIC_REWARDS
 from gsa.sources.exploration import Explorer, RandomExplorer, make_explorer
@@ -164,11 +167,15 @@ def check_gates(paths: list[StatePath], reference: list[StatePath], domain: str,
     return facts
 
 
-def render_path(env: Body, path: StatePath, domain: str) -> Episode:
-    """The episode in pixels, without reward."""
+def render_path(env: Body, path: StatePath, domain: str, beat: Beat = lambda: None) -> Episode:
+    """The episode in pixels, without reward; ``beat`` is called before every frame."""
     rows = np.arange(len(path.action))
+    frames = []
+    for state in path.physics:
+        beat()
+        frames.append(env.render_state(state))
     return Episode(
-        image=np.stack([env.render_state(state) for state in path.physics]),
+        image=np.stack(frames),
         action=path.action,
         is_first=rows == 0,
         is_last=rows == rows[-1],
@@ -184,14 +191,18 @@ def explore_domain(
     render: dict[str, Any],
     folder: Path,
     advance: Advance = lambda done: None,
+    workers: int | None = None,
+    make_body: Callable[[], Body] | None = None,
 ) -> dict[str, Any]:
     """Explore, check, render and write raw episodes with their manifest into ``folder``; returns the measurements.
 
-    ``render`` says how images were made and goes into the manifest. Equal domain and params give equal bytes.
+    ``render`` says how images were made and goes into the manifest. Equal domain and params give equal bytes. With
+    ``workers`` as many processes render, each with a body that ``make_body`` (picklable) makes; else ``env`` does.
 
     Raises:
         DataError: a quality gate failed and ``params.failed_gate`` is refuse; the simulation diverged.
         ParamsError, TrainingError: as ``explore``.
+        ResourceError: an episode that no worker survives.
     """
     paths = explore(env, domain, params, advance)
     gates = check_gates(paths, random_reference(env, domain, params), domain, params.method)
@@ -202,14 +213,15 @@ def explore_domain(
             f"{domain} explored by {params.method}: {'; '.join(gates['failed'])}; raise explore_data.train_env_steps, "
             "take another explore_data.method, or set explore_data.failed_gate to keep"
         )
-    records, first_frames = [], []
-    for number, path in enumerate(paths):
-        episode = render_path(env, path, domain)
-        file = write_raw_episode(folder, number, episode)
-        records.append({"file": file.name, "seed": path.seed, "first_env_step": path.first_env_step})
-        first_frames.append(episode.image[0])
-        advance(len(episode))
-    gates["first_frame_distance"] = _mean_distance(np.stack(first_frames))
+    files, first_frames = [""] * len(paths), np.zeros((len(paths), *BLACK_FRAME.shape), np.uint8)
+    for number, file, first_frame in _draw_all(paths, domain, folder, env, workers, make_body):
+        files[number], first_frames[number] = file, first_frame
+        advance(len(paths[number].action))
+    records = [
+        {"file": file, "seed": path.seed, "first_env_step": path.first_env_step}
+        for file, path in zip(files, paths, strict=True)
+    ]
+    gates["first_frame_distance"] = _mean_distance(first_frames)
     source = {
         "name": f"explore-{domain}",
         "embodiment": domain,
@@ -219,13 +231,45 @@ def explore_domain(
         "sigma": params.action_std if params.method in INTRINSIC_REWARDS else None,
         "seed": params.seed,
         "reward": "absent: the explorer's loop never reads it",
-        "params": params.model_dump(exclude={"domains"}),
+        "params": params.model_dump(exclude={"domains", "workers"}),
         "gates": gates,
         "render": render,
         "versions": {name: importlib.metadata.version(name) for name in ("dm_control", "mujoco", "numpy", "torch")},
     }
     write_manifest(folder, source, records)
     return gates
+
+
+Drawn = tuple[int, str, UInt8[np.ndarray, "3 64 64"]]
+"""Number, file and first frame of a written episode."""
+
+
+def _draw_all(
+    paths: list[StatePath],
+    domain: str,
+    folder: Path,
+    env: Body,
+    workers: int | None,
+    make_body: Callable[[], Body] | None,
+) -> Iterator[Drawn]:
+    items = list(enumerate(paths))
+    if workers is None or make_body is None:
+        yield from (_draw(env, domain, folder, lambda: None, item) for item in items)
+        return
+    start = partial(_start_drawing, make_body, domain, folder)
+    yield from run_workers(start, items, lambda item: f"{domain}, episode {item[0]}", workers)
+
+
+def _start_drawing(
+    make_body: Callable[[], Body], domain: str, folder: Path, beat: Beat
+) -> Callable[[tuple[int, StatePath]], Drawn]:
+    return partial(_draw, make_body(), domain, folder, beat)
+
+
+def _draw(env: Body, domain: str, folder: Path, beat: Beat, item: tuple[int, StatePath]) -> Drawn:
+    number, path = item
+    episode = render_path(env, path, domain, beat)
+    return number, write_raw_episode(folder, number, episode).name, episode.image[0]
 
 
 @contextmanager

@@ -179,3 +179,11 @@ def test_walker_explores_the_same_whatever_its_task_pays_and_pictures_are_live_o
     short = StatePath(stand[1].seed, 0, stand[1].physics[:21], stand[1].action[:21])
     assert np.array_equal(render_path(live, short, "walker").image, np.stack(images))
     live.close()
+
+
+def test_who_renders_changes_no_byte(tmp_path: Path) -> None:
+    write_point(tmp_path / "here", episodes=3)
+    params = explore_params(failed_gate="keep", episodes=3)
+    spawned = tmp_path / "spawned"
+    explore_domain(PointBody(), "cartpole", params, {"quality": "none"}, spawned, workers=2, make_body=PointBody)
+    assert contents(tmp_path / "here") == contents(spawned)

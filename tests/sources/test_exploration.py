@@ -37,6 +37,7 @@ def explore_params(**changes: Any) -> ExploreDataParams:
         "episodes": 2,
         "failed_gate": "refuse",
         "seed": 0,
+        "workers": 0,
     }
     return ExploreDataParams(**{**values, **changes})
 
