@@ -152,6 +152,9 @@ class PretrainParams(Section):
     """``updates`` of ``batch_size`` windows of ``batch_length`` rows; a checkpoint every ``checkpoint_every``.
 
     ``sampling``: uniform draws every window equally often, balanced every embodiment.
+    ``device``: auto takes the GPU where there is one. ``precision``: bfloat16 is autocast, weights stay float32.
+    ``loader_workers`` processes read ahead; how many changes no batch. ``sharded_optimizer``: several processes each
+    keep a part of Adam's moments.
     """
 
     name: str
@@ -162,6 +165,11 @@ class PretrainParams(Section):
     optimizer: OptimizerParams
     log_every: Positive
     checkpoint_every: Positive
+    loader_workers: Annotated[int, Field(ge=0, le=64)]
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
+    sharded_optimizer: bool
     seed: Seed
 
 

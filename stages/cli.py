@@ -73,3 +73,6 @@ def _register() -> None:
 
 
 _register()
+
+if __name__ == "__main__":  # `torchrun -m stages.cli pretrain`
+    app()

@@ -1,65 +1,67 @@
 """Pre-train one world model on everything offline (SPEC.md section 2): no reward, no simulator."""
 
-import json
+import logging
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from gsa.config import Params
-from gsa.errors import DataError, TrainingError
+from gsa.episode import Batch
+from gsa.errors import DataError, StoppedError, TrainingError
+from gsa.loops.ranks import ALONE, Ranks
 from gsa.nets.optimizer import Optimizer
 from gsa.runs.checkpoint import CheckpointStore, save_weights
+from gsa.runs.fingerprint import fingerprint
+from gsa.runs.training_log import AXIS, Row, Stopwatch, TrainingLog
 from gsa.storage.episode_store import EpisodeStore, EpisodeSubset
+from gsa.storage.numbered import NumberedBatches, read_ahead
 from gsa.storage.replay import Replay
 from gsa.world_model.model import WorldModel
 from gsa.world_model.open_loop import evaluate_open_loop, write_open_loop
+
+log = logging.getLogger(__name__)
 
 Advance = Callable[[int], None]
 
 
 def pretrain(
-    store: EpisodeStore, params: Params, out: Path, checkpoints: CheckpointStore, advance: Advance = lambda n: None
-) -> dict[str, float]:
+    store: EpisodeStore,
+    params: Params,
+    out: Path,
+    checkpoints: CheckpointStore,
+    advance: Advance = lambda n: None,
+    ranks: Ranks = ALONE,
+) -> Row:
     """Train ``params.pretrain.updates`` updates on the store's train split and write the model to ``out``.
 
     Writes ``weights.safetensors``, ``meta.json``, ``losses.jsonl`` (a row each ``log_every`` updates, means over
-    them), ``open_loop.json`` (held-out prediction error per embodiment and horizon) with a picture and a video.
-    Resumes from ``checkpoints``: weights, optimizer, both random states, the sampler's cursor, the log so far.
-    Owns the process's torch generator. Returns the last row of losses.
+    them), ``log/`` (the same with rates and memory, for DVC and TensorBoard), and what ``write_open_loop`` does.
+    Resumes from ``checkpoints``. Owns the process's torch generator. Returns the last row of losses.
 
     Raises:
         DataError: no episodes to train on, or none as long as a window.
-        TrainingError: a loss or gradient is not finite; names the update.
+        TrainingError: a loss or gradient is not finite for the second time; names the update and its episodes.
+        ResourceError: a loading process or another rank is lost.
     """
-    section = params.pretrain
-    torch.manual_seed(section.seed)
-    episodes = training_episodes(store)
-    groups = episodes.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None
-    replay = Replay(episodes, params.world_model.action_dim, section.seed, groups)
-    model = WorldModel(params.world_model)
-    optimizer = Optimizer("world model", list(model.parameters()), section.optimizer)
-    rows, done = _resume(checkpoints, model, optimizer, replay)
-    advance(done)
-    recent: list[dict[str, float]] = []
-    for update in range(done, section.updates):
-        try:
-            recent.append(pretrain_update(model, optimizer, replay, params))
-        except TrainingError as error:
-            raise TrainingError(f"pre-training update {update}: {error}; lower pretrain.optimizer.lr") from error
-        advance(1)
-        if (update + 1) % section.log_every == 0 or update + 1 == section.updates:
-            rows.append({"update": update + 1} | {k: float(np.mean([r[k] for r in recent])) for k in recent[0]})
-            recent = []
-        at_log = not recent
-        if at_log and ((update + 1) % section.checkpoint_every == 0 or checkpoints.stop_requested):
-            checkpoints.save(update + 1, _training_state(model, optimizer, replay, rows))
-    (out / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    write_open_loop(out, evaluate_open_loop(model, store, section.seed))
+    trainer = Trainer(store, params, ranks)
+    with TrainingLog(out) as losses:
+        trainer.run(checkpoints, losses, advance)
+    model = trainer.model
+    write_open_loop(out, evaluate_open_loop(model, store, params.pretrain.seed))
     save_weights(out, model.state_dict(), {"world_model": params.world_model.model_dump()})
-    return {name: float(value) for name, value in rows[-1].items()}
+    return losses.rows[-1][0]
+
+
+def follow(store: EpisodeStore, params: Params, ranks: Ranks) -> None:
+    """Train beside rank 0, which runs ``pretrain``."""
+    Trainer(store, params, ranks).run(None, None)
 
 
 def training_episodes(store: EpisodeStore) -> EpisodeSubset:
@@ -70,35 +72,152 @@ def training_episodes(store: EpisodeStore) -> EpisodeSubset:
     return store.select(train)
 
 
-def pretrain_update(model: WorldModel, optimizer: Optimizer, replay: Replay, params: Params) -> dict[str, float]:
-    """One update on one batch; returns loss terms per row, entropies and the gradient norm."""
-    batch = replay.sample(params.pretrain.batch_size, params.pretrain.batch_length)
-    out = model.loss(batch)
-    total = model.total_loss(out.losses)
-    norm = optimizer.step(total)
-    values = {name: float(value.detach().mean()) for name, value in (out.losses | out.metrics).items()}
-    return {"total": float(total.detach())} | values | {"grad_norm": norm}
+class Objective(nn.Module):
+    """The scalar to minimise and the values to log, in one forward pass that data parallelism can wrap."""
+
+    names = ("total", "image", "dyn", "rep", "post_entropy", "prior_entropy")
+
+    def __init__(self, model: WorldModel, ranks: Ranks, precision: str):
+        super().__init__()
+        self.model, self.ranks, self.autocast = model, ranks, precision == "bfloat16"
+
+    def forward(
+        self, batch: Batch, noise: Float[Tensor, "B T S K"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " names"]]:
+        """The loss of the whole batch (all ranks' rows) and this rank's means of ``names``."""
+        with torch.autocast(batch.action.device.type, torch.bfloat16, enabled=self.autocast):
+            out = self.model.loss(batch, noise)
+        total = self.model.total_loss(out.losses, self.ranks.mean_over_batch)
+        values = {"total": total} | out.losses | out.metrics
+        return total, torch.stack([values[name].detach().mean() for name in self.names])
 
 
-def _training_state(model: WorldModel, optimizer: Optimizer, replay: Replay, rows: list[dict]) -> dict[str, Any]:
-    return {
-        "model": model.state_dict(),
-        "optimizer": optimizer.adam.state_dict(),
-        "torch_rng": torch.get_rng_state(),
-        "replay": replay.state_dict(),
-        "rows": rows,
-    }
+class Trainer:
+    """A model in training, and how to go on from a checkpoint.
 
+    Windows and latent noise of an update depend on the seed and on ``cursor`` alone (the number of its batch), and
+    nothing else is random once the weights are: the cursor is the random state. It runs ahead of ``update`` where a
+    batch was given up.
+    """
 
-def _resume(
-    checkpoints: CheckpointStore, model: WorldModel, optimizer: Optimizer, replay: Replay
-) -> tuple[list[dict], int]:
-    latest = checkpoints.latest()
-    if latest is None:
-        return [], 0
-    done, state = latest
-    model.load_state_dict(state["model"])
-    optimizer.adam.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["torch_rng"])
-    replay.load_state_dict(state["replay"])
-    return state["rows"], done
+    def __init__(self, store: EpisodeStore, params: Params, ranks: Ranks = ALONE):
+        self.section, self.ranks = params.pretrain, ranks
+        section = self.section
+        same = fingerprint([params.world_model, section.model_dump(exclude={"device"}), store.manifest])
+        ranks.check_same("the offline data or a parameter of pre-training", same)
+        torch.manual_seed(section.seed)
+        self.model = WorldModel(params.world_model).to(ranks.device)
+        self.source = training_episodes(store)
+        rows = ranks.rows(section.batch_size)
+        groups = self.source.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None
+        replay = Replay(self.source, params.world_model.action_dim, section.seed, groups)
+        self.batches = NumberedBatches(replay, section.batch_size, section.batch_length, rows)
+        self.batches.draw(0)  # no data is said before anything is built on it
+        objective = Objective(self.model, ranks, section.precision)
+        if section.compile:
+            objective.compile()
+        alone = ranks.size == 1
+        self.objective = objective if alone else DistributedDataParallel(objective, gradient_as_bucket_view=True)
+        sharded = section.sharded_optimizer and not alone
+        self.optimizer = Optimizer("world model", list(self.model.parameters()), section.optimizer, sharded)
+        self.update, self.cursor, self.rolled_back = 0, 0, False
+        self.sums = torch.zeros(len(Objective.names) + 1, dtype=torch.float64, device=ranks.device)
+
+    def run(
+        self, checkpoints: CheckpointStore | None, losses: TrainingLog | None, advance: Advance = lambda n: None
+    ) -> None:
+        """Resume, then train to the last update. Rank 0 has checkpoints and a log, the others have neither."""
+        section = self.section
+        self._load_latest(checkpoints, losses)
+        advance(self.update)
+        watch = Stopwatch()
+        while self.update < section.updates:
+            last = self.cursor + section.updates - self.update
+            with closing(read_ahead(self.batches, self.cursor, last, section.loader_workers)) as batches:
+                try:
+                    for batch in watch.waiting(batches):
+                        self.learn(batch)
+                        advance(1)
+                        self._log_and_save(checkpoints, losses, watch)
+                except TrainingError as error:
+                    self._roll_back(error, checkpoints, losses)
+
+    def learn(self, batch: Batch) -> None:
+        """One update.
+
+        Raises:
+            TrainingError: loss or gradient is not finite; nothing has changed then.
+        """
+        total, values = self.objective(batch.to(self.ranks.device), self._noise())
+        norm = self.optimizer.step(total)
+        self.sums[:-1] += values
+        self.sums[-1] += norm
+        self.update += 1
+        self.cursor += 1
+
+    def state(self, losses: TrainingLog | None) -> dict[str, Any]:
+        """Everything a resumed run needs beside its parameters; all ranks call it, rank 0's answer counts."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "cursor": self.cursor,
+            "rolled_back": self.rolled_back,
+            "sums": self.ranks.mean(self.sums),
+            "rows": losses.rows if losses else [],
+        }
+
+    def _load_latest(self, checkpoints: CheckpointStore | None, losses: TrainingLog | None) -> bool:
+        latest = self.ranks.from_main(lambda: checkpoints.latest() if checkpoints else None)
+        if latest is None:
+            return False
+        self.update, state = latest
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.cursor, self.rolled_back = state["cursor"], state["rolled_back"]
+        self.sums = state["sums"].to(self.ranks.device)
+        if losses:
+            losses.resume(state["rows"])
+        return True
+
+    def _noise(self) -> Float[Tensor, "B T S K"]:
+        """Exponentials for the latent samples: drawn for the whole batch, so that ranks share one stream."""
+        seed = np.random.SeedSequence([self.section.seed, self.cursor, 1]).generate_state(1, np.uint64)
+        generator = torch.Generator(self.ranks.device).manual_seed(int(seed[0] >> 1))
+        params, section = self.model.params, self.section
+        shape = (section.batch_size, section.batch_length, params.stoch, params.classes)
+        noise = torch.empty(shape, device=self.ranks.device).exponential_(generator=generator)
+        return noise[self.batches.rows]
+
+    def _log_and_save(self, checkpoints: CheckpointStore | None, losses: TrainingLog | None, watch: Stopwatch) -> None:
+        section, at_end = self.section, self.update == self.section.updates
+        to_log = self.update % section.log_every == 0 or at_end
+        if to_log:
+            count = (self.update - 1) % section.log_every + 1
+            means = (self.ranks.mean(self.sums) / count).tolist()
+            self.sums.zero_()
+            row = {AXIS: self.update, **dict(zip((*Objective.names, "grad_norm"), means, strict=True))}
+            if losses:
+                losses.add(row | {"lr": self.optimizer.lr}, watch.read(count, self.ranks.device))
+        stop = checkpoints is not None and checkpoints.stop_requested
+        if self.ranks.size > 1:  # whether to stop is asked of the others, so not at every update
+            stop = to_log and self.ranks.any(stop)
+        if stop or self.update % section.checkpoint_every == 0:
+            state = self.state(losses)
+            if checkpoints:
+                checkpoints.save(self.update, state, background=True)
+            elif stop:
+                raise StoppedError(f"rank {self.ranks.rank} stopped with rank 0 after update {self.update}")
+
+    def _roll_back(self, error: TrainingError, checkpoints: CheckpointStore | None, losses: TrainingLog | None) -> None:
+        """Go back to the newest checkpoint, once, and on from there with the batches after the one that failed."""
+        ids = self.source.episodes["episode_id"].to_numpy()
+        windows = zip(*self.batches.draw(self.cursor), strict=True)
+        named = ", ".join(f"{ids[episode]} from row {start}" for episode, start in windows)
+        what = f"pre-training update {self.update}: {error}; its batch holds the episodes {named}"
+        hint = "look at them with `gsa inspect`, or lower pretrain.optimizer.lr"
+        failed, again = self.cursor, self.rolled_back
+        if again or not self._load_latest(checkpoints, losses):
+            why = "for the second time" if again else "and there is no checkpoint to go back to"
+            raise TrainingError(f"{what}; {why}; {hint}") from error
+        self.rolled_back, self.cursor = True, failed + 1
+        log.warning("%s; going on from the checkpoint after update %d without it, this once", what, self.update)

@@ -9,7 +9,11 @@ from torch import Tensor
 
 
 def unimix_log_prob(logits: Float[Tensor, "*N K"], unimix: float) -> Float[Tensor, "*N K"]:
-    """Log-probabilities of a categorical mixed with ``unimix`` uniform, so that no class is ever impossible."""
+    """Log-probabilities of a categorical mixed with ``unimix`` uniform, so that no class is ever impossible.
+
+    At least float32: bfloat16 logits of an autocast have too few digits for a KL near zero.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if unimix == 0.0:
         return F.log_softmax(logits, -1)
     return torch.log((1 - unimix) * F.softmax(logits, -1) + unimix / logits.shape[-1])

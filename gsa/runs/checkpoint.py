@@ -11,6 +11,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from gsa.runs.fingerprint import file_sha256, plain
 
 log = logging.getLogger(__name__)
 
-KEEP = 2
-"""Checkpoints kept; the older one is the way out when the newer is damaged."""
+KEEP = 3
+"""Checkpoints kept; the older ones are the way out when a newer one is damaged."""
 
 WEIGHTS_FILE = "weights.safetensors"
 META_FILE = "meta.json"
@@ -30,6 +31,7 @@ class CheckpointStore:
     """Numbered checkpoints of one run in one folder, valid for one fingerprint.
 
     ``stop_requested`` is set by a signal; the save after it raises StoppedError, so that work ends where it is kept.
+    A save may go on in the background; ``wait`` ends it, and with it the folder is quiet.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -37,20 +39,44 @@ class CheckpointStore:
         self.fingerprint = fingerprint
         self.stop_requested = False
         self.in_use = False
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
         self._discard_foreign()
 
-    def save(self, step: int, state: Mapping[str, Any]) -> None:
+    def save(self, step: int, state: Mapping[str, Any], background: bool = False) -> None:
         """Keep ``state`` as the progress after ``step``; it is complete on disk before older ones are removed.
+
+        With ``background`` the state is copied, and written while the caller goes on; the next save waits for it.
 
         Raises:
             TypeError: the state holds something that ``weights_only`` loading would refuse.
-            ResourceError: the disk is full.
+            ResourceError: the disk is full, now or while the last save went on in the background.
             StoppedError: a signal asked for an end; the state is saved.
         """
-        import torch  # late: the command line and the report run without it
-
         self.in_use = True
         _check_plain(state, "state")
+        self.wait()
+        if background:
+            self._pending = self._writer.submit(self._write, step, _copy(state))
+        else:
+            self._write(step, state)
+        if self.stop_requested:
+            self.wait()
+            raise StoppedError(f"stopped by a signal after step {step}; the same command resumes there")
+
+    def wait(self) -> None:
+        """Return when nothing is being written any more.
+
+        Raises:
+            ResourceError: the disk is full.
+        """
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _write(self, step: int, state: Mapping[str, Any]) -> None:
+        import torch  # late: the command line and the report run without it
+
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:010d}.pt"
         write_atomically(path, lambda tmp: torch.save(dict(state), tmp))
@@ -59,8 +85,6 @@ class CheckpointStore:
         for old in self._entries()[KEEP:]:
             old.unlink()
             old.with_suffix(".pt").unlink(missing_ok=True)
-        if self.stop_requested:
-            raise StoppedError(f"stopped by a signal after step {step}; the same command resumes there")
 
     def latest(self) -> tuple[int, dict[str, Any]] | None:
         """The newest undamaged checkpoint as ``(step, state)``, None when there is none to resume from.
@@ -69,6 +93,7 @@ class CheckpointStore:
             ArtifactError: checkpoints exist and every one of them is damaged.
         """
         self.in_use = True
+        self.wait()
         entries = self._entries()
         for entry in entries:
             try:
@@ -84,6 +109,7 @@ class CheckpointStore:
 
     def clear(self) -> None:
         """Remove everything; the run has finished."""
+        self.wait()
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
@@ -110,6 +136,8 @@ class CheckpointStore:
 
     def _discard_foreign(self) -> None:
         """Start over when parameters, inputs or code are not those the checkpoints were made with."""
+        for stump in self.folder.glob("*.tmp.*"):  # of a process that was killed; ours holds the lock
+            stump.unlink()
         for entry in self._entries():
             try:
                 made_with = json.loads(entry.read_text())["fingerprint"]
@@ -221,6 +249,19 @@ def raise_if_disk_full(error: Exception, path: Path) -> None:
     if full or "unexpected pos" in str(error):
         free_mb = shutil.disk_usage(path.parent).free / 1e6
         raise ResourceError(f"no space left writing {path}, {free_mb:.0f} MB free; free some and rerun") from error
+
+
+def _copy(value: Any) -> Any:
+    """A copy on the CPU that later updates leave alone."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return type(value)(_copy(item) for item in value)
+    return value
 
 
 def _check_plain(value: Any, where: str) -> None:

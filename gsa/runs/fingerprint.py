@@ -18,6 +18,9 @@ from gsa.errors import ArtifactError
 RUN_FILE = "run.json"
 """Name of the file in which every output folder describes itself."""
 
+LOG_DIR = "log"
+"""Part of an output that says how its making went (rates, times): checked like the rest, no part of its identity."""
+
 
 def plain(value: Any) -> Any:
     """``value`` as JSON types: pydantic models become dicts, paths text, tuples lists."""
@@ -48,6 +51,11 @@ def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     return {p.relative_to(folder).as_posix(): {"sha256": file_sha256(p), "bytes": p.stat().st_size} for p in files}
 
 
+def identity(outputs: Mapping[str, Any]) -> str:
+    """The digest of an output folder whose files ``hash_files`` has listed: equal for equal content, however made."""
+    return fingerprint({name: facts for name, facts in outputs.items() if not name.startswith(f"{LOG_DIR}/")})
+
+
 def read_run(folder: Path) -> dict[str, Any] | None:
     """The run.json of an output folder, or None when no stage made it.
 
@@ -59,10 +67,10 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text())
-        outputs, digest = record["outputs"], record["digest"]
+        outputs, digest = dict(record["outputs"]), record["digest"]
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is damaged ({error!r}); run the stage that makes {folder} again") from error
-    if digest != fingerprint(outputs):
+    if digest != identity(outputs):
         raise ArtifactError(f"{path} is damaged: its digest does not fit its list of outputs; make {folder} again")
     return dict(record)
 

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from gsa.errors import ArtifactError, ParamsError
 from gsa.runs.checkpoint import CheckpointStore, raise_if_disk_full
 from gsa.runs.code_stamp import code_stamp
-from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, plain, stat_path
+from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, identity, plain, stat_path
 from gsa.runs.process import die_with_parent, hold_lock, stop_on_signals
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ def open_run(
         stack.enter_context(hold_lock(checkpoint_dir.with_name(f".{checkpoint_dir.name}.lock"), checkpoint_dir))
         _sweep(out_dir)
         store = CheckpointStore(checkpoint_dir, mark)
+        stack.callback(store.wait)  # before the locks are released
         stack.enter_context(stop_on_signals(store))
         tmp = out_dir.with_name(f"{out_dir.name}.tmp.{os.getpid()}")
         tmp.mkdir()
@@ -214,7 +215,7 @@ def _git_revision() -> str | None:
 def _publish(tmp: Path, out_dir: Path, record: dict[str, Any]) -> None:
     """Write run.json, flush everything to disk and move the folder into place."""
     outputs = hash_files(tmp)
-    record |= {"outputs": outputs, "digest": fingerprint(outputs)}
+    record |= {"outputs": outputs, "digest": identity(outputs)}
     (tmp / RUN_FILE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     for path in [*tmp.rglob("*"), tmp]:
         _fsync(path)

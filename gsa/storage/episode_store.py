@@ -35,7 +35,7 @@ class EpisodeStore:
 
     Opening checks the manifest, the size of every file and the digest of the episodes table; opening a shard checks its
     footer and reading checks every page, so damage is an error, never data. ``verify`` reads everything. The outcomes
-    table is not opened. One store belongs to one process (open it after a fork).
+    table is not opened. One store belongs to one process; pickled, it is opened anew.
 
     Raises:
         DataError: nothing at ``path``.
@@ -55,6 +55,10 @@ class EpisodeStore:
         self._width = self.episodes["action_dim"].to_numpy()
         self._terminal = self.episodes["is_terminal"].to_numpy()
         self._lengths = self.episodes["length"].to_numpy(np.int64)
+
+    def __reduce__(self) -> tuple[type["EpisodeStore"], tuple[Path]]:
+        """Another process opens the files itself."""
+        return EpisodeStore, (self.path,)
 
     def __len__(self) -> int:
         return len(self._lengths)

@@ -155,8 +155,8 @@ class Replay:
         found = np.searchsorted(self._ends, place, side="right")
         return self._order[found], place - self._begins[found]
 
-    def batch(self, number: int, batch_size: int, batch_length: int) -> Batch:
-        """Batch ``number``, the same whenever and in whichever process it is asked for.
+    def batch(self, number: int, batch_size: int, batch_length: int, rows: slice = slice(None)) -> Batch:
+        """Batch ``number``, the same whenever and in whichever process it is asked for, or some ``rows`` of it.
 
         ``image`` is a channels-first view of height-width-channel memory: flattened over B and T it is channels_last,
         which convolutions read without a copy. ``is_first`` is as stored: a window may start in mid-episode.
@@ -164,13 +164,15 @@ class Replay:
         Raises:
             DataError: no episodes, none as long as a window, or actions wider than ``action_dim``.
         """
+        episodes, starts = (drawn[rows] for drawn in self.draw(number, batch_size, batch_length))
+        batch_size = len(episodes)
         image = np.empty((batch_size, batch_length, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         action = np.zeros((batch_size, batch_length, self.action_dim), np.float32)
         mask = np.zeros((batch_size, self.action_dim), np.float32)
         reward = np.zeros((batch_size, batch_length), np.float32)
         has_reward = np.zeros(batch_size, bool)
         flags = np.empty((2, batch_size, batch_length), bool)
-        for row, (index, start) in enumerate(zip(*self.draw(number, batch_size, batch_length), strict=True)):
+        for row, (index, start) in enumerate(zip(episodes, starts, strict=True)):
             window = self.source.window(int(index), int(start), batch_length, into=image[row])
             width = window.action.shape[1]
             if width > self.action_dim:

@@ -1,5 +1,6 @@
 """The world model: encoder, RSSM, decoder, and its loss (Eq. 1). It has no reward and no continue head."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -36,13 +37,14 @@ class WorldModel(nn.Module):
         """e(o) of raw images: retrieval keys, and the posterior's input."""
         return self.encoder(scale_image(image))
 
-    def loss(self, batch: Batch) -> ModelOutput:
+    def loss(self, batch: Batch, noise: Float[Tensor, "B T S K"] | None = None) -> ModelOutput:
         """Eq. 1 per row: squared error summed over pixels, and the two KL terms before free nats.
 
         Reduce with ``total_loss``. Padded action dimensions are zero in the batch, so their weights see no data.
+        ``noise``: see ``RSSM.observe``.
         """
         image = scale_image(batch.image)
-        post, post_logit = self.rssm.observe(self.encoder(image), prev_action(batch.action), batch.is_first)
+        post, post_logit = self.rssm.observe(self.encoder(image), prev_action(batch.action), batch.is_first, noise)
         recon = self.decoder(post.deter, post.stoch)
         log_q = self.rssm.log_prob(post_logit)
         log_p = self.rssm.log_prob(self.rssm.prior_logits(post.deter))
@@ -57,18 +59,21 @@ class WorldModel(nn.Module):
         }
         return ModelOutput(losses, post, metrics)
 
-    def total_loss(self, losses: dict[str, Float[Tensor, "B T"]]) -> Float[Tensor, ""]:
+    def total_loss(
+        self, losses: dict[str, Float[Tensor, "B T"]], mean: Callable[[Tensor], Tensor] = torch.mean
+    ) -> Float[Tensor, ""]:
         """The scalar to minimise: mean over rows, KL terms clipped from below at ``free_nats``, scaled and summed.
 
         With ``kl_clip`` batch the mean is clipped, so that an easy row may offset a hard one; with row, each row is.
+        ``mean`` takes the mean over the batch; where several ranks share one, over all of its rows.
         """
         assert set(losses) == set(self.loss_scales), (losses.keys(), self.loss_scales.keys())
-        means = {name: value.mean() for name, value in losses.items()}
+        means = {name: mean(value) for name, value in losses.items()}
         for name in ("dyn", "rep"):
             if self.params.kl_clip == "batch":
                 means[name] = means[name].clamp(min=self.params.free_nats)
             else:
-                means[name] = losses[name].clamp(min=self.params.free_nats).mean()
+                means[name] = mean(losses[name].clamp(min=self.params.free_nats))
         return torch.stack([means[name] * scale for name, scale in self.loss_scales.items()]).sum()
 
     @torch.no_grad()

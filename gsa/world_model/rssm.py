@@ -97,9 +97,9 @@ class RSSM(nn.Module):
         shaped = logits.reshape(*logits.shape[:-1], self.params.stoch, self.params.classes)
         return unimix_log_prob(shaped, self.params.unimix)
 
-    def sample(self, logits: Float[Tensor, "B Z"]) -> Float[Tensor, "B Z"]:
-        """Straight-through one-hot sample, flattened."""
-        return sample_straight_through(self.log_prob(logits)).flatten(-2)
+    def sample(self, logits: Float[Tensor, "B Z"], noise: Float[Tensor, "B S K"] | None = None) -> Float[Tensor, "B Z"]:
+        """Straight-through one-hot sample, flattened; ``noise`` as ``sample_straight_through`` takes it."""
+        return sample_straight_through(self.log_prob(logits), noise).flatten(-2)
 
     def prior_logits(self, deter: Float[Tensor, "*N D"]) -> Float[Tensor, "*N Z"]:
         """Logits of p(z | h)."""
@@ -136,8 +136,12 @@ class RSSM(nn.Module):
         embed: Float[Tensor, "B T E"],
         prev_action: Float[Tensor, "B T A"],
         is_first: Bool[Tensor, "B T"],
+        noise: Float[Tensor, "B T S K"] | None = None,
     ) -> tuple[State, Float[Tensor, "B T Z"]]:
-        """Posterior states of a window and their logits; state and action are zeroed at row 0 and at ``is_first``."""
+        """Posterior states of a window and their logits; state and action are zeroed at row 0 and at ``is_first``.
+
+        ``noise`` are standard exponentials for the samples of z, drawn from torch's generator when None.
+        """
         first = is_first.clone()
         first[:, 0] = True
         keep = (~first).to(embed.dtype).unsqueeze(-1)  # (B, T, 1)
@@ -145,10 +149,13 @@ class RSSM(nn.Module):
         embed_in = self.embed_in(embed).unbind(1)
         state = self.initial(embed.shape[0])
         deters, stochs, logits = [], [], []
-        for step_action, step_embed, step_keep in zip(action_in, embed_in, keep.unbind(1), strict=True):
+        steps = [None] * embed.shape[1] if noise is None else noise.unbind(1)
+        for step_action, step_embed, step_keep, step_noise in zip(
+            action_in, embed_in, keep.unbind(1), steps, strict=True
+        ):
             deter = self.gru(State(state.deter * step_keep, state.stoch * step_keep), step_action)
             logit = self.post_logits(deter, step_embed)
-            state = State(deter, self.sample(logit))
+            state = State(deter, self.sample(logit, step_noise))
             deters.append(deter)
             stochs.append(state.stoch)
             logits.append(logit)

@@ -1,103 +1,155 @@
-"""Pre-training on a small store: it learns, resumes exactly, keeps the held-out split out."""
+"""Pre-training on a small store: it resumes exactly, stops before it does harm, keeps the held-out split out."""
 
 import json
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from gsa.config import Params, load_params
-from gsa.errors import DataError, StoppedError
+from gsa.episode import Batch
+from gsa.errors import DataError, StoppedError, TrainingError
 from gsa.loops.build_index import load_world_model
-from gsa.loops.pretrain import pretrain, training_episodes
+from gsa.loops.pretrain import Trainer, pretrain, training_episodes
 from gsa.runs.checkpoint import CheckpointStore
+from gsa.runs.training_log import TrainingLog
 from gsa.storage.episode_store import EpisodeStore
-from gsa.storage.store_writer import write_store
-from tests.conftest import ROOT
-from tests.storage.conftest import noise_episode
-
-
-def params(**changes) -> Params:
-    tiny = {
-        "convert.holdout_fraction": 0.25,
-        "world_model.deter": 8,
-        "world_model.hidden": 8,
-        "world_model.blocks": 2,
-        "world_model.stoch": 2,
-        "world_model.classes": 4,
-        "world_model.channels": [2, 2, 2, 4],
-        "pretrain.updates": 6,
-        "pretrain.batch_size": 2,
-        "pretrain.batch_length": 4,
-        "pretrain.log_every": 2,
-        "pretrain.checkpoint_every": 2,
-    }
-    return load_params(ROOT / "params.yaml", tiny | changes)
+from gsa.storage.numbered import NumberedBatches
+from tests.loops.factories import UPDATES, outcome, params, small_store, train, train_and_die
 
 
 @pytest.fixture
-def store(tmp_path) -> EpisodeStore:
-    episodes = [noise_episode(s, steps=30, width=1 + s % 2, embodiment=f"body{s % 2}") for s in range(8)]
-    write_store(episodes, tmp_path / "offline", params().convert)
-    return EpisodeStore(tmp_path / "offline")
+def store(tmp_path: Path) -> EpisodeStore:
+    return small_store(tmp_path / "offline")
 
 
-class StopAfter(CheckpointStore):
-    """Raises as a signal would, right after the save of step ``at``."""
+def spoil(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
+    """NaN in the actions of these batches."""
+    read = NumberedBatches.read
 
-    at = 0
+    def spoilt(self: NumberedBatches, number: int) -> Batch:
+        batch = read(self, number)
+        return batch._replace(action=batch.action * float("nan")) if number in numbers else batch
 
-    def save(self, step, state):
+    monkeypatch.setattr(NumberedBatches, "read", spoilt)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_at_any_update_it_resumes_bit_for_bit(tmp_path: Path, store: EpisodeStore, workers: int) -> None:
+    """1: before any checkpoint; 4: while one is being written; 7: resumed from one that was itself resumed."""
+    weights, rows, _ = train(store, tmp_path / "whole")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.loops.factories"])
+    for at in (1, 4, 7, UPDATES + 1):
+        process = context.Process(target=train_and_die, args=(store.path, tmp_path / "cut", at, workers))
+        process.start()
+        process.join(120)
+        assert process.exitcode == (0 if at > UPDATES else -signal.SIGKILL)
+    assert (tmp_path / "cut" / "weights").read_bytes() == weights
+    assert json.loads((tmp_path / "cut" / "rows").read_text()) == rows
+
+
+PARTS = ("model", "optimizer", "cursor", "rolled_back", "sums", "rows")
+
+
+@pytest.fixture
+def rolled_back(
+    tmp_path: Path, store: EpisodeStore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[EpisodeStore, CheckpointStore]]:
+    """A run that gave up its batch 3, stopped after update 4, and whose batch 8 will fail as well."""
+    spoil(monkeypatch, 3, 8)
+    checkpoints = CheckpointStore(tmp_path / "checkpoints", "f")
+    trainer = Trainer(store, params())
+    with TrainingLog(tmp_path) as losses, pytest.raises(StoppedError):
+        trainer.run(StopAt(tmp_path / "checkpoints", "f", 4), losses)
+    yield store, checkpoints
+
+
+class StopAt(CheckpointStore):
+    """A signal arrives just before the save of step ``at``."""
+
+    def __init__(self, folder: Path, mark: str, at: int):
+        super().__init__(folder, mark)
+        self.at = at
+
+    def save(self, step: int, state: Any, background: bool = False) -> None:
         self.stop_requested = step == self.at
-        super().save(step, state)
+        super().save(step, state, background)
 
 
-@pytest.mark.parametrize("at", [2, 4])
-def test_a_stopped_run_resumes_exactly(tmp_path, store, at):
-    outs = [tmp_path / "whole", tmp_path / "resumed"]
-    for out in outs:
-        out.mkdir()
-    pretrain(store, params(), outs[0], CheckpointStore(tmp_path / "a", "f"))
-    stopping = StopAfter(tmp_path / "b", "f")
-    stopping.at = at
-    with pytest.raises(StoppedError):
-        pretrain(store, params(), outs[1], stopping)
-    advanced: list[int] = []
-    pretrain(store, params(), outs[1], CheckpointStore(tmp_path / "b", "f"), advanced.append)
-    assert advanced == [at] + [1] * (6 - at)
-    for name in ("losses.jsonl", "weights.safetensors", "open_loop.json"):
-        assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
+def end_of(store: EpisodeStore, checkpoints: CheckpointStore, folder: Path) -> tuple[Any, ...]:
+    trainer, error = Trainer(store, params()), None
+    with TrainingLog(folder) as losses:
+        try:
+            trainer.run(checkpoints, losses)
+        except TrainingError as raised:
+            error = str(raised)
+    return error, *outcome(trainer, losses)
 
 
-@pytest.mark.parametrize("part", ["model", "optimizer", "torch_rng", "replay"])
-def test_every_part_of_a_checkpoint_matters(tmp_path, store, part):
-    """Without any one of them the resumed weights differ, so none can be forgotten unseen."""
-    first, second = tmp_path / "a", tmp_path / "b"
-    for out in (first, second):
-        out.mkdir()
-    pretrain(store, params(), first, CheckpointStore(tmp_path / "ca", "f"))
-    stopping = StopAfter(tmp_path / "cb", "f")
-    stopping.at = 4
-    with pytest.raises(StoppedError):
-        pretrain(store, params(), second, stopping)
-    checkpoints = CheckpointStore(tmp_path / "cb", "f")
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_of_a_checkpoint_matters(
+    tmp_path: Path, rolled_back: tuple[EpisodeStore, CheckpointStore], part: str
+) -> None:
+    """With any one of them taken from another run's checkpoint the end is another, so none can be forgotten unseen."""
+    store, checkpoints = rolled_back
     step, state = checkpoints.latest()
-    fresh = StopAfter(tmp_path / "cc", "f")
-    fresh.at = 2
-    with pytest.raises(StoppedError):
-        pretrain(store, params(**{"pretrain.seed": 1}), second, fresh)
-    state[part] = CheckpointStore(tmp_path / "cc", "f").latest()[1][part]
-    checkpoints.save(step, state)
-    pretrain(store, params(), second, CheckpointStore(tmp_path / "cb", "f"))
-    assert (first / "weights.safetensors").read_bytes() != (second / "weights.safetensors").read_bytes()
+    assert set(state) == set(PARTS)
+    other = Trainer(store, params(seed=1))
+    with TrainingLog(tmp_path) as losses, pytest.raises(StoppedError):
+        other.run(StopAt(tmp_path / "other", "f", 2), losses)
+    expected = end_of(store, checkpoints, tmp_path)
+    checkpoints.clear()
+    checkpoints.save(step, state | {part: CheckpointStore(tmp_path / "other", "f").latest()[1][part]})
+    assert end_of(store, checkpoints, tmp_path) != expected
 
 
-def test_it_writes_what_later_stages_read(tmp_path, store):
+def test_nothing_is_drawn_from_hidden_generators(store: EpisodeStore) -> None:
+    """What a checkpoint does not hold must not matter: torch's and NumPy's global states stay as they are."""
+    import numpy as np
+
+    trainer = Trainer(store, params())
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    trainer.run(None, None)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+
+
+def test_a_non_finite_batch_is_named_and_given_up_once(
+    tmp_path: Path, store: EpisodeStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(monkeypatch, 5)
+    _, rows, cursor = train(store, tmp_path)
+    assert cursor == 10  # back from update 5 to 4, and on with batch 6
+    assert [row["update"] for row in rows] == [3, 6, 8] and all(row["total"] < 1e9 for row in rows)
+    trainer = Trainer(store, params())
+    ids = trainer.source.episodes["episode_id"][trainer.batches.draw(5)[0]].tolist()
+    assert "update 5: world model: loss nan, gradient norm nan; no step was taken; its batch holds" in caplog.text
+    assert f"holds the episodes {ids[0]} from row" in caplog.text
+    assert f", {ids[1]} from row" in caplog.text
+
+
+def test_a_second_one_or_one_without_a_checkpoint_is_the_end(
+    tmp_path: Path, store: EpisodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, 3, 4)
+    with pytest.raises(TrainingError, match=r"update 2: .* for the second time; look at them"):
+        train(store, tmp_path / "a")
+    spoil(monkeypatch, 1)
+    with pytest.raises(TrainingError, match=r"update 1: .* there is no checkpoint to go back to; look at them"):
+        train(store, tmp_path / "b")
+
+
+def test_it_writes_what_later_stages_read(tmp_path: Path, store: EpisodeStore) -> None:
     out = tmp_path / "model"
     out.mkdir()
     last = pretrain(store, params(), out, CheckpointStore(tmp_path / "c", "f"))
     rows = [json.loads(line) for line in (out / "losses.jsonl").read_text().splitlines()]
-    assert [row["update"] for row in rows] == [2, 4, 6]
-    assert rows[-1] == last
+    assert [row["update"] for row in rows] == [3, 6, 8]
+    assert rows[-1] == last and last["lr"] == params().pretrain.optimizer.lr
     model, _ = load_world_model(out, params().world_model)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     errors = json.loads((out / "open_loop.json").read_text())["embodiments"]
@@ -105,16 +157,22 @@ def test_it_writes_what_later_stages_read(tmp_path, store):
     assert (out / "open_loop_body0.png").stat().st_size > 0
 
 
-def test_held_out_episodes_are_not_trained_on(store):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_learns_in_either_precision(tmp_path: Path, store: EpisodeStore, precision: str) -> None:
+    lr = {"lr": 1e-2, "eps": 1e-5, "weight_decay": 0.0, "clip_norm": 100.0}
+    _, rows, _ = train(store, tmp_path, precision=precision, updates=30, log_every=5, optimizer=lr)
+    assert rows[-1]["image"] < 0.95 * rows[0]["image"]
+
+
+def test_held_out_episodes_are_not_trained_on(store: EpisodeStore) -> None:
     source = training_episodes(store)
     assert set(source.episodes["split"]) == {"train"}
     assert len(source) == int((store.episodes["split"] == "train").sum()) < len(store)
 
 
-def test_nothing_to_train_on_is_named(tmp_path, store):
+def test_nothing_to_train_on_is_named(store: EpisodeStore) -> None:
+    with pytest.raises(DataError, match="shorter than a window of 64 rows"):
+        Trainer(store, params(batch_length=64))
     store.episodes["split"] = "holdout"
     with pytest.raises(DataError, match="no training episodes"):
         training_episodes(store)
-    with pytest.raises(DataError, match="shorter than a window of 64 rows"):
-        fresh = EpisodeStore(store.path)
-        pretrain(fresh, params(**{"pretrain.batch_length": 64}), tmp_path, CheckpointStore(tmp_path / "c", "f"))

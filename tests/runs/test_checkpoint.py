@@ -1,7 +1,10 @@
 """A checkpoint that exists is complete; a damaged one is named and never used."""
 
+import errno
 import logging
+import threading
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -42,12 +45,42 @@ def test_round_trip_with_optimizer_and_generator_state(tmp_path: Path) -> None:
     assert torch.equal(loaded["optimizer"]["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
 
 
-def test_two_newest_are_kept(tmp_path: Path) -> None:
+def test_three_newest_are_kept_and_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, "f")
-    for step in (2, 10, 1000):
-        store.save(step, {"step": step})
-    assert [p.name for p in sorted(tmp_path.glob("*.pt"))] == ["step-0000000010.pt", "step-0000001000.pt"]
+    (tmp_path / "step-0000000001.pt.tmp.99").write_text("half")
+    for step in (2, 9, 10, 1000):
+        CheckpointStore(tmp_path, "f").save(step, {"step": step})
+    names = [f"step-{step:010d}.{kind}" for step in (9, 10, 1000) for kind in ("json", "pt")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
     assert store.latest() == (1000, {"step": 1000})
+
+
+def test_a_save_in_the_background_keeps_what_was_there_when_it_began(tmp_path: Path) -> None:
+    store, weights = CheckpointStore(tmp_path, "f"), torch.zeros(3)
+    released = threading.Event()
+    store._writer.submit(released.wait)  # the writer is busy
+    store.save(1, {"w": weights, "rows": [(1, 2.0)]}, background=True)
+    assert not list(tmp_path.iterdir())
+    weights += 1
+    released.set()
+    store.save(2, {"w": weights}, background=True)  # waits for the one before
+    assert store.latest() == (2, {"w": ANY})  # waits as well
+    flip_a_bit(newest(tmp_path))
+    step, state = store.latest()
+    assert step == 1 and state["w"].tolist() == [0, 0, 0] and state["rows"] == [(1, 2.0)]
+
+
+def test_a_full_disk_in_the_background_is_said_at_the_next_occasion(tmp_path: Path, monkeypatch) -> None:
+    store = CheckpointStore(tmp_path, "f")
+    monkeypatch.setattr(torch, "save", lambda *args: raise_no_space())
+    store.save(1, {}, background=True)
+    with pytest.raises(ResourceError, match="no space left writing"):
+        store.wait()
+    store.wait()
+
+
+def raise_no_space() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_damaged_newest_is_named_and_stepped_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

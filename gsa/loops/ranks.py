@@ -1,0 +1,124 @@
+"""Several processes that train one model: who this one is, which rows it takes, and how the others are asked.
+
+``torchrun`` starts them and says so in the environment; without it there is one rank and nothing is asked of anybody.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+from gsa.errors import DataError, ParamsError, ResourceError
+
+TIMEOUT = timedelta(minutes=5)
+"""A rank that is silent for so long is taken to hang; one that died is noticed at once."""
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one; with several ranks each takes its own.
+
+    Raises:
+        ResourceError: ``cuda`` is asked for and there is none, or fewer than ranks.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local >= found:
+        raise ResourceError(f"GPU {local} is asked for, {found} found; set the device to cpu or start fewer processes")
+    return torch.device("cuda", local)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """``rank`` of ``size`` processes, which trains on ``device``. Rank 0 alone writes files."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def rows(self, batch_size: int) -> slice:
+        """This rank's rows of a batch.
+
+        Raises:
+            ParamsError: the ranks cannot share the batch evenly.
+        """
+        if batch_size % self.size:
+            raise ParamsError(f"a batch of {batch_size} rows cannot be split over {self.size} processes; change either")
+        part = batch_size // self.size
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def mean(self, values: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+        """The mean over ranks, without gradient."""
+        if self.size == 1:
+            return values.detach()
+        total = values.detach().clone()
+        dist.all_reduce(total)
+        return total / self.size
+
+    def mean_over_batch(self, values: Float[Tensor, "*N"]) -> Float[Tensor, ""]:
+        """The mean over the rows of all ranks; its gradient is that of this rank's mean, for ranks to average."""
+        own = values.mean()
+        return own if self.size == 1 else own + (self.mean(own) - own).detach()
+
+    def any(self, flag: bool) -> bool:
+        """Whether it holds on any rank."""
+        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def from_main(self, make: Callable[[], Any]) -> Any:
+        """What ``make`` returns on rank 0, the only one to call it; plain values and CPU tensors."""
+        box = [make() if self.rank == 0 else None]
+        if self.size > 1:
+            dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def check_same(self, what: str, value: str) -> None:
+        """Refuse to go on where ranks differ.
+
+        Raises:
+            DataError: they do; names what and where.
+        """
+        if self.size == 1:
+            return
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        for rank, other in enumerate(found):
+            if other != found[0]:
+                raise DataError(f"{what} differs between processes: {found[0]} on rank 0, {other} on rank {rank}")
+
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+"""One process on the CPU."""
+
+
+@contextmanager
+def join_ranks(device: str) -> Iterator[Ranks]:
+    """Take part in the process group that ``torchrun`` describes; alone without it.
+
+    Raises:
+        ResourceError: no such device, or another process of the group died or hangs.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = choose_device(device)
+    if size == 1:
+        yield Ranks(0, 1, chosen)
+        return
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    try:
+        # Objects and flags of the CPU go through gloo, gradients of a GPU through nccl.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
+        yield Ranks(rank, size, chosen)
+        dist.destroy_process_group()
+    except RuntimeError as error:
+        # A peer's death surfaces as whatever the transport says ("Connection closed by peer"), wherever we are.
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        why = str(error).strip().splitlines()[0]
+        raise ResourceError(f"rank {rank} of {size} lost the others ({why}); look for the first error above") from error

@@ -1,0 +1,161 @@
+"""Batches read ahead by worker processes.
+
+A batch is a function of its number (``Replay.batch``), so which worker reads it, how many there are and when one dies
+changes nothing but time, and the place in the stream is one integer.
+"""
+
+import logging
+import signal
+from collections.abc import Generator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+import numpy as np
+import torch
+import torch.multiprocessing
+from jaxtyping import Int64
+
+from gsa.episode import Batch
+from gsa.errors import GSAError, ResourceError
+from gsa.storage.replay import Replay
+
+log = logging.getLogger(__name__)
+
+AHEAD = 2
+"""Batches each worker has been asked for and that wait to be used."""
+
+PATIENCE_S = 120.0
+"""A worker that is silent for so long is taken to hang."""
+
+START_S = 300.0
+"""The same for its first batch, before which it starts and imports."""
+
+
+class NumberedBatches:
+    """The batches of a replay, all of one shape; ``rows`` is the part of each that ``read`` returns.
+
+    Each of several ranks reads its own rows.
+    """
+
+    def __init__(self, replay: Replay, batch_size: int, batch_length: int, rows: slice = slice(None)) -> None:
+        self.replay, self.batch_size, self.batch_length, self.rows = replay, batch_size, batch_length, rows
+
+    def draw(self, number: int) -> tuple[Int64[np.ndarray, " B"], Int64[np.ndarray, " B"]]:
+        """As ``Replay.draw``: all windows of batch ``number``, not only those in ``rows``."""
+        return self.replay.draw(number, self.batch_size, self.batch_length)
+
+    def read(self, number: int) -> Batch:
+        """As ``Replay.batch``: the chosen rows of batch ``number``."""
+        return self.replay.batch(number, self.batch_size, self.batch_length, self.rows)
+
+
+def read_ahead(
+    batches: NumberedBatches, first: int, stop: int, workers: int, patience_s: float = PATIENCE_S
+) -> Generator[Batch, None, None]:
+    """Batches ``first`` to ``stop - 1`` in order, read by ``workers`` processes, by this one where 0.
+
+    A batch may be overwritten once the next one is asked for. When a worker dies or hangs, all are replaced, from the
+    batch that is due. Close the iterator to end them.
+
+    Raises:
+        ResourceError: the same batch was lost twice.
+        DataError, ArtifactError: as ``NumberedBatches.read``, from whichever process.
+    """
+    if workers == 0:
+        yield from map(batches.read, range(first, stop))
+        return
+    lost_at = -1
+    while first < stop:
+        pool = _Workers(batches, first, stop, workers, patience_s)
+        try:
+            for number in range(first, stop):
+                yield pool.receive(number)
+                first = number + 1
+        except _WorkerLostError as error:
+            if lost_at == first:
+                raise ResourceError(f"batch {first}: {error}, twice; run it with loader_workers 0") from error
+            log.warning("batch %d: %s; starting %d new ones there", first, error, workers)
+            lost_at = first
+        finally:
+            pool.close()
+
+
+class _WorkerLostError(Exception):
+    """A worker died or hangs."""
+
+
+class _Workers:
+    """Processes that read batches ``first`` to ``stop - 1``, dealt out in turn, into shared memory made here once.
+
+    Only numbers travel through the pipes: a process that stops anywhere can be missed, never waited for.
+    """
+
+    def __init__(self, batches: NumberedBatches, first: int, stop: int, count: int, patience_s: float) -> None:
+        self.first, self.stop, self.count, self.patience_s = first, stop, count, patience_s
+        like = batches.read(first)  # what cannot be read at all is said before any process is started
+        self.places = [Batch(*(torch.empty_like(x).share_memory_() for x in like)) for _ in range(AHEAD * count)]
+        # A process forked from one that has used torch hangs; these are forked from one that has only imported it.
+        context = torch.multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__, "gsa.storage.episode_store"])
+        self.pipes: list[Connection] = []
+        self.processes = []
+        for worker in range(count):
+            here, there = context.Pipe()
+            process = context.Process(target=_work, args=(there, batches, self.places[worker::count]), daemon=True)
+            process.start()
+            there.close()
+            self.pipes.append(here)
+            self.processes.append(process)
+        for number in range(first, first + len(self.places)):
+            self._ask(number)
+
+    def receive(self, number: int) -> Batch:
+        """Batch ``number``; call with every number in turn. The batch before is overwritten."""
+        if number > self.first:
+            self._ask(number - 1 + len(self.places))
+        turn = number - self.first
+        pipe, pid = self.pipes[turn % self.count], self.processes[turn % self.count].pid
+        patience_s = self.patience_s if turn >= self.count else START_S
+        if not pipe.poll(patience_s):
+            raise _WorkerLostError(f"loading process {pid} has not answered for {patience_s:g} s")
+        try:
+            problem = pipe.recv()
+        except (EOFError, OSError) as error:
+            raise _WorkerLostError(f"loading process {pid} died (killed, or out of memory)") from error
+        if problem is not None:
+            raise problem
+        return self.places[turn % len(self.places)]
+
+    def close(self) -> None:
+        """End them; none of them holds anything to lose."""
+        for process in self.processes:
+            process.kill()
+        for process, pipe in zip(self.processes, self.pipes, strict=True):
+            process.join()
+            process.close()
+            pipe.close()
+
+    def _ask(self, number: int) -> None:
+        turn = number - self.first
+        if number < self.stop:
+            with suppress(OSError):  # it is gone: receiving will say so
+                self.pipes[turn % self.count].send((number, turn // self.count % AHEAD))
+
+
+def _work(pipe: Connection, batches: NumberedBatches, places: list[Batch]) -> None:
+    """A worker: reads what it is asked for until its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    torch.set_num_threads(1)
+    while True:
+        try:
+            number, place = pipe.recv()
+        except (EOFError, OSError):
+            return
+        problem = None
+        try:
+            for shared, read in zip(places[place], batches.read(number), strict=True):
+                shared.copy_(read)
+        except GSAError as error:
+            problem = error
+        with suppress(OSError):  # the parent is gone: the next line of work will not come
+            pipe.send(problem)
