@@ -44,6 +44,16 @@ class RenderParams(Section):
     backend: Literal["auto", "egl", "osmesa"]
 
 
+class TDMPC2Params(Section):
+    """TD-MPC2 agents (``policy: tdmpc2``): the folder of their published files, how they act, and the share of
+    noiseless episodes one must solve before it may. ``auto`` plans with MPPI only where no policy prior is good enough.
+    """
+
+    folder: str
+    mode: Literal["auto", "prior", "mppi"]
+    min_success: Fraction
+
+
 class CollectDataParams(Section):
     """Scripted experts with noise: ``episodes`` per task and sigma; sigma is the std of the Gaussian action noise.
 
@@ -52,7 +62,8 @@ class CollectDataParams(Section):
 
     tasks: list[str]
     sigmas: list[Annotated[float, Field(ge=0.0, le=10.0)]]
-    policy: Literal["expert", "random", "ou"]
+    policy: Literal["expert", "tdmpc2", "random", "ou"]
+    tdmpc2: TDMPC2Params
     episodes: Positive
     seed: Seed
     workers: Annotated[int, Field(ge=0)]

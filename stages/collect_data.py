@@ -1,5 +1,6 @@
 """``gsa collect-data``: raw episodes of scripted experts with noise, one folder a task and noise level."""
 
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from gsa.loops.collect import CollectJob
 
 SECTION = "collect_data"
-READS = ["render", f"{SECTION}.policy", f"{SECTION}.episodes", f"{SECTION}.seed"]
+READS = ["render", *(f"{SECTION}.{key}" for key in ("policy", "tdmpc2", "episodes", "seed"))]
 """What one folder depends on besides its task and sigma, so a new task or sigma collects only itself."""
 
 
@@ -20,7 +21,7 @@ def collect_data(
     sigma: Annotated[
         float | None, typer.Option(help="One std of the action noise; all of params.yaml without.")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="expert, random or ou.")] = None,
+    policy: Annotated[str | None, typer.Option(help="expert, tdmpc2, random or ou.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Episodes a task and sigma.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; 0 is one a core. The same data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder of one task and sigma; needs both flags.")] = None,
@@ -56,31 +57,43 @@ def collect_data(
 def _collect_into(folder: Path, job: "CollectJob", chosen: "Params", load: "partial[Params]") -> None:
     """One output folder; leaves the sections of ``chosen`` but for ``READS`` aside."""
     from gsa.config import select
+    from gsa.envs import make_env
     from gsa.loops.collect import collect
+    from gsa.loops.gate_agents import choose_agent
     from gsa.runs.run_dir import open_run
     from gsa.runs.workers import default_workers
+    from gsa.sources.tdmpc2 import agent_paths
     from gsa.tasks import get_task
     from stages.progress import progress
 
-    episodes = chosen.collect_data.episodes
+    section, spec = chosen.collect_data, get_task(job.task)
+    episodes, workers = section.episodes, section.workers or default_workers()
+    agents = (
+        {} if job.policy != "tdmpc2" else {path.name: path for path in agent_paths(Path(section.tdmpc2.folder), spec)}
+    )
     with (
         open_run(
             folder,
             stage="collect-data",
             item=job.name,
             params=select(chosen, READS),
-            inputs={},
+            inputs=agents,
             reread=lambda: select(load(), READS),
         ) as run,
-        progress(episodes * get_task(job.task).max_env_steps, f"collect {job.name}") as advance,
+        progress(episodes * spec.max_env_steps, f"collect {job.name}") as advance,
     ):
+        if agents:
+            make = partial(make_env, job.task, chosen.render, pixels=False)
+            gate = choose_agent(spec, section.tdmpc2, make, workers)
+            job = replace(job, agent=gate.agent)
+            run.notes.update(agent=asdict(gate))
         facts = collect(
             job,
             episodes,
             run.path,
             work=run.checkpoints.folder / "episodes",
             stamp=run.fingerprint,
-            workers=chosen.collect_data.workers or default_workers(),
+            workers=workers,
             advance=advance,
             saved=lambda done: run.checkpoints.save(done, {"episodes": done}),
         )

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from gsa.config import RenderParams
 from gsa.envs import choose_backend, make_env
 from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
-from gsa.episode import Episode, Step
+from gsa.episode import Episode
 from gsa.errors import BrokenWorkerError, DataError
+from gsa.loops.watched import WatchedEnv
 from gsa.runs.workers import Beat, run_workers
-from gsa.sources import POLICIES, check_policy
+from gsa.sources import POLICIES, AgentFile, check_policy
 from gsa.storage.files import sha256_file, write_atomic
 from gsa.storage.raw import write_manifest, write_raw_episode
 from gsa.tasks import get_task
@@ -52,6 +54,7 @@ class CollectJob:
     sigma: float
     seed: int
     render: RenderParams
+    agent: AgentFile | None = None
 
     @property
     def name(self) -> str:
@@ -141,7 +144,7 @@ def collect_episode(env: Env, job: CollectJob, index: int) -> tuple[Episode, int
         words = [zlib.crc32(f"{job.task} {job.policy} {job.sigma}".encode()), index, attempt]
         env_stream, policy_stream = np.random.SeedSequence([job.seed, *words]).spawn(2)
         env_seed = int(env_stream.generate_state(1)[0])
-        policy = POLICIES[job.policy](spec, job.sigma, np.random.default_rng(policy_stream))
+        policy = POLICIES[job.policy](spec, job.sigma, np.random.default_rng(policy_stream), job.agent)
         try:
             episode = rollout(env, policy, env_seed)
         except DataError as error:
@@ -169,26 +172,8 @@ def _collect_all(
 def _start_worker(
     job: CollectJob, work: Path, settings: dict[str, Any], make: MakeTask, beat: Beat
 ) -> Callable[[int], dict[str, Any]]:
-    return partial(_collect_one, _Watched(make(job.task, job.render), beat), job, work, settings)
-
-
-class _Watched:
-    """An environment that gives a sign of life with every step."""
-
-    def __init__(self, env: Env, beat: Beat):
-        self.name, self.action_dim, self.max_env_steps = env.name, env.action_dim, env.max_env_steps
-        self._env, self._beat = env, beat
-
-    def reset(self, seed: int | None = None) -> Step:
-        self._beat()
-        return self._env.reset(seed)
-
-    def step(self, action: np.ndarray) -> Step:
-        self._beat()
-        return self._env.step(action)
-
-    def close(self) -> None:
-        self._env.close()
+    torch.set_num_threads(1)  # a process an environment, never more threads than cores
+    return partial(_collect_one, WatchedEnv(make(job.task, job.render), beat), job, work, settings)
 
 
 def _collect_one(env: Env, job: CollectJob, work: Path, settings: dict[str, Any], index: int) -> dict[str, Any]:
@@ -247,6 +232,9 @@ def _publish(job: CollectJob, records: list[dict[str, Any]], work: Path, folder:
         "render": {**job.render.model_dump(), "camera": spec.camera},
         "versions": _versions(),
     }
+    if job.agent is not None:
+        file = Path(job.agent.path).name
+        source["agent"] = {"file": file, "sha256": job.agent.sha256, "mode": job.agent.mode}
     # Return and success stay out of the manifest: they would tell the task's reward to whatever reads it.
     kept = ("file", "seed", "attempt")
     write_manifest(folder, source, [{key: record[key] for key in kept} for record in records])

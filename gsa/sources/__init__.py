@@ -1,6 +1,7 @@
 """Who acts in the offline data: ``POLICIES`` of ``gsa collect-data`` here, reward-free explorers in ``exploration``."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,29 +9,49 @@ from gsa.envs.base import Policy
 from gsa.errors import ParamsError
 from gsa.tasks import TaskSpec
 
-MakePolicy = Callable[[TaskSpec, float, np.random.Generator], Policy]
-"""Takes the task, sigma and the generator all of the policy's draws come from; one policy serves one episode."""
+
+@dataclass(frozen=True)
+class AgentFile:
+    """A trained agent's checkpoint, what identifies it, and how it acts: ``prior`` or ``mppi``."""
+
+    path: str
+    sha256: str
+    mode: str
 
 
-def _expert(spec: TaskSpec, sigma: float, rng: np.random.Generator) -> Policy:
-    from gsa.sources.noisy_expert import NoisyExpert
+MakePolicy = Callable[[TaskSpec, float, np.random.Generator, AgentFile | None], Policy]
+"""Takes the task, sigma, the generator all of the policy's draws come from, and the trained agent that ``tdmpc2`` acts
+with (None for the others); one policy serves one episode."""
 
-    return NoisyExpert(spec, sigma, rng)
+
+def _expert(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
+    from gsa.sources.noise import Noisy
+    from gsa.sources.scripted import ScriptedExpert
+
+    return Noisy(ScriptedExpert(spec), sigma, rng)
 
 
-def _random(spec: TaskSpec, sigma: float, rng: np.random.Generator) -> Policy:
+def _tdmpc2(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
+    from gsa.sources.noise import Noisy
+    from gsa.sources.tdmpc2 import open_agent
+
+    assert agent is not None, "gsa.loops.gate_agents chooses one"
+    return Noisy(open_agent(agent, int(rng.integers(2**63))), sigma, rng)
+
+
+def _random(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
     from gsa.sources.random import UniformPolicy
 
     return UniformPolicy(spec, sigma, rng)
 
 
-def _ou(spec: TaskSpec, sigma: float, rng: np.random.Generator) -> Policy:
+def _ou(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
     from gsa.sources.random import OUPolicy
 
     return OUPolicy(spec, sigma, rng)
 
 
-POLICIES: dict[str, MakePolicy] = {"expert": _expert, "random": _random, "ou": _ou}
+POLICIES: dict[str, MakePolicy] = {"expert": _expert, "tdmpc2": _tdmpc2, "random": _random, "ou": _ou}
 """``collect_data.policy`` to a factory."""
 
 
@@ -38,11 +59,12 @@ def check_policy(policy: str, spec: TaskSpec) -> None:
     """Refuse a policy that cannot act in a task, without loading a simulator.
 
     Raises:
-        ParamsError: unknown policy, or the task has no scripted expert.
+        ParamsError: unknown policy, or the task has no scripted expert or trained agent.
     """
     if policy not in POLICIES:
         raise ParamsError(f"unknown policy {policy!r}; one of {', '.join(POLICIES)}")
-    if policy == "expert" and spec.suite != "mw":
+    missing = {"expert": "scripted expert", "tdmpc2": "TD-MPC2 agent that this project reads"}.get(policy)
+    if missing and spec.suite != "mw":
         raise ParamsError(
-            f"no scripted expert for {spec.name}, only for mw- tasks; use --policy random or ou, or gsa explore-data"
+            f"no {missing} for {spec.name}, only for mw- tasks; use --policy random or ou, or gsa explore-data"
         )

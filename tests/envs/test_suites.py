@@ -222,7 +222,7 @@ def test_meta_world_goals_change_from_episode_to_episode_and_success_is_the_last
     env = make("mw-drawer-close", pixels=False)
     goals = {tuple(env.reset(seed).state[-3:]) for seed in range(4)}
     assert len(goals) == 4
-    expert = POLICIES["expert"](get_task("mw-drawer-close"), 0.0, np.random.default_rng(0))
+    expert = POLICIES["expert"](get_task("mw-drawer-close"), 0.0, np.random.default_rng(0), None)
     episode = rollout(env, expert, seed=0)
     assert not episode.success[0] and episode.success[-1]
 

@@ -21,14 +21,14 @@ def act(policy, num, state=None):
 
 @pytest.mark.parametrize("name", ["random", "ou"])
 def test_blind_policies_are_bounded_wide_and_seeded(name):
-    actions = act(POLICIES[name](WALKER, 0.5, np.random.default_rng(1)), 400)
+    actions = act(POLICIES[name](WALKER, 0.5, np.random.default_rng(1), None), 400)
     assert actions.shape == (400, 6) and actions.dtype == np.float32
     assert np.abs(actions).max() <= 1.0 and np.abs(actions.mean()) < 0.1
-    assert np.array_equal(actions, act(POLICIES[name](WALKER, 0.5, np.random.default_rng(1)), 400))
+    assert np.array_equal(actions, act(POLICIES[name](WALKER, 0.5, np.random.default_rng(1), None), 400))
 
 
 def test_ou_noise_is_correlated_in_time_and_restarts_with_the_episode():
-    policy = POLICIES["ou"](WALKER, 0.1, np.random.default_rng(0))
+    policy = POLICIES["ou"](WALKER, 0.1, np.random.default_rng(0), None)
     actions = act(policy, 4000)
     correlation = np.corrcoef(actions[:-1].ravel(), actions[1:].ravel())[0, 1]
     assert correlation == pytest.approx(1 - OU_DECAY, abs=0.02)
@@ -41,28 +41,28 @@ def test_ou_noise_is_correlated_in_time_and_restarts_with_the_episode():
 def test_every_meta_world_task_has_an_expert():
     for spec in TASKS.values():
         if spec.suite == "mw":
-            POLICIES["expert"](spec, 0.0, np.random.default_rng(0))
+            POLICIES["expert"](spec, 0.0, np.random.default_rng(0), None)
 
 
 @pytest.mark.sim
 def test_expert_noise_is_added_to_the_clipped_action_and_clipped_again():
     state = np.zeros(39)
     state[:3], state[-3:] = (0.0, 0.6, 0.2), (0.0, 0.9, 0.2)  # the goal is 0.3 m ahead: the expert asks for 3 in y
-    quiet = act(POLICIES["expert"](REACH, 0.0, np.random.default_rng(0)), 1, state)[0]
+    quiet = act(POLICIES["expert"](REACH, 0.0, np.random.default_rng(0), None), 1, state)[0]
     assert quiet.tolist() == [0.0, 1.0, 0.0, 0.0]
-    noisy = act(POLICIES["expert"](REACH, 0.5, np.random.default_rng(0)), 3000, state)
+    noisy = act(POLICIES["expert"](REACH, 0.5, np.random.default_rng(0), None), 3000, state)
     assert noisy.dtype == np.float32 and np.abs(noisy).max() == 1.0
     assert (noisy[:, 1] == 1.0).mean() == pytest.approx(0.5, abs=0.04)  # half of the draws point outwards
     inside = noisy[np.abs(noisy[:, 0]) < 1.0, 0]
     assert inside.std() == pytest.approx(0.44, abs=0.02)  # N(0, 0.5) cut at two sigma
     with pytest.raises(DataError, match=r"needs Step\.state"):
-        act(POLICIES["expert"](REACH, 0.5, np.random.default_rng(0)), 1)
+        act(POLICIES["expert"](REACH, 0.5, np.random.default_rng(0), None), 1)
 
 
 def test_policies_that_cannot_act_are_refused_with_what_to_do():
     with pytest.raises(ParamsError, match=r"no scripted expert for dmc-walker-walk.*gsa explore-data"):
         check_policy("expert", WALKER)
-    with pytest.raises(ParamsError, match="unknown policy 'experts'; one of expert, random, ou"):
+    with pytest.raises(ParamsError, match="unknown policy 'experts'; one of expert, tdmpc2, random, ou"):
         check_policy("experts", REACH)
     check_policy("ou", WALKER)
     check_policy("expert", REACH)
