@@ -1,6 +1,6 @@
 """What each size of the world model costs: parameters, operations, memory and updates a second, as a Markdown table.
 
-    python -m benchmarks.sizes [--size xs s m paper] [--device cpu] [--precision float32] [--threads 1] [--repeats 3]
+    python -m benchmarks.sizes [--size xs s m paper] [--device cpu] [--precision float32] [--compile] [--threads 1]
 
 An update is one of pre-training on 16 windows of 64 rows, the paper's batch, at the paper's action width of 21.
 Operations are those of its matrix products and convolutions, counted on a plain implementation without allocating
@@ -21,6 +21,8 @@ from benchmarks.plain_agent import pretraining_flops
 from benchmarks.world_model import training_clock
 from gsa.config import Params, load_params
 from gsa.episode import Batch
+from gsa.loops.pretrain import Objective
+from gsa.loops.ranks import ALONE
 from gsa.nets.optimizer import Optimizer
 from gsa.world_model.model import WorldModel
 
@@ -33,6 +35,7 @@ class Settings(NamedTuple):
 
     device: str
     precision: str
+    compile: bool
     threads: int
     repeats: int
 
@@ -58,24 +61,27 @@ def random_batch(action_dim: int) -> Batch:
 
 
 def measure(params: Params, settings: Settings) -> Measured:
-    """Build the model, update it ``repeats`` times after one to warm up."""
+    """Build the model, update it ``repeats`` times as ``gsa pretrain`` does, after two updates to warm up."""
     torch.set_num_threads(settings.threads)
     device = torch.device(settings.device)
     model = WorldModel(params.world_model).to(device)
     optimizer = Optimizer("world model", list(model.parameters()), params.pretrain.optimizer)
+    objective = Objective(model, ALONE, settings.precision)
+    if settings.compile:
+        objective.compile()
     batch = random_batch(params.world_model.action_dim).to(device)
+    noise = torch.empty(*BATCH, params.world_model.stoch, params.world_model.classes, device=device)
     clock, seconds = training_clock(device.type), []
-    for _ in range(settings.repeats + 1):
+    for _ in range(settings.repeats + 2):
         start = clock()
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            loss = model.total_loss(model.loss(batch).losses)
-        optimizer.step(loss)  # reads the gradient's norm: waits for the device
+        total, _ = objective(batch, noise.exponential_())
+        optimizer.step(total)  # reads the gradient's norm: waits for the device
         seconds.append(clock() - start)
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Measured(peak / 1e9, min(seconds[1:]))
+    return Measured(peak / 1e9, min(seconds[2:]))
 
 
 def row(size: str, settings: Settings) -> str:
@@ -98,6 +104,7 @@ def main() -> None:
     parser.add_argument("--size", nargs="+", default=list(load_params(PAPER).sizes))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = vars(parser.parse_args())
@@ -109,7 +116,8 @@ def main() -> None:
     for size in sizes:
         print(row(size, settings), flush=True)
     where = torch.cuda.get_device_name() if settings.device == "cuda" else f"CPU, {settings.threads} threads"
-    print(f"\n{where}, {settings.precision}, batches of {BATCH[0]} x {BATCH[1]} rows")
+    compiled = ", compiled" if settings.compile else ""
+    print(f"\n{where}, {settings.precision}{compiled}, batches of {BATCH[0]} x {BATCH[1]} rows")
 
 
 if __name__ == "__main__":
