@@ -117,8 +117,8 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         yield Ranks(rank, size, chosen)
         dist.destroy_process_group()
     except RuntimeError as error:
-        # A peer's death surfaces as whatever the transport says ("Connection closed by peer"), wherever we are.
-        if isinstance(error, torch.OutOfMemoryError):
+        # A peer's death surfaces wherever we are, as whatever the transport says; gloo has no error type of its own.
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
-        why = str(error).strip().splitlines()[0]
+        why = str(error).strip().splitlines()[0].split("] ", 1)[-1].partition(". ")[0]
         raise ResourceError(f"rank {rank} of {size} lost the others ({why}); look for the first error above") from error

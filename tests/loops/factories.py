@@ -8,7 +8,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from gsa.config import Params, load_params
+from gsa.config import Params, WorldModelParams, load_params
 from gsa.loops.pretrain import Trainer
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.runs.training_log import TrainingLog
@@ -21,6 +21,7 @@ UPDATES = 8
 
 
 def params(**changes: Any) -> Params:
+    """A tiny model trained briefly; keys of ``pretrain`` or ``world_model`` to change."""
     tiny = {
         "convert.holdout_fraction": 0.25,
         "world_model.deter": 8,
@@ -36,11 +37,12 @@ def params(**changes: Any) -> Params:
         "pretrain.checkpoint_every": 2,
         "pretrain.device": "cpu",
     }
-    return load_params(ROOT / "params.yaml", tiny | {f"pretrain.{k}": v for k, v in changes.items()})
+    sections = {key: "world_model" if key in WorldModelParams.model_fields else "pretrain" for key in changes}
+    return load_params(ROOT / "params.yaml", tiny | {f"{sections[key]}.{key}": v for key, v in changes.items()})
 
 
-def small_store(path: Path) -> EpisodeStore:
-    episodes = [noise_episode(s, steps=30, width=1 + s % 2, embodiment=f"body{s % 2}") for s in range(8)]
+def small_store(path: Path, seed: int = 0) -> EpisodeStore:
+    episodes = [noise_episode(s + seed, steps=30, width=1 + s % 2, embodiment=f"body{s % 2}") for s in range(8)]
     write_store(episodes, path, params().convert)
     return EpisodeStore(path)
 
