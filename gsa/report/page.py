@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 
 from gsa.report.artefacts import Media, Model
 from gsa.report.figures.losses import AXIS, draw_losses
-from gsa.report.figures.style import COLOURS, inline_svg
+from gsa.report.figures.style import COLOURS, inline_svg, styled
 from gsa.report.panels import draw_panel_svg
 from gsa.report.provenance import Provenance
 from gsa.report.published import BUDGET, COUNTERPARTS, LABELS, Column, Published
 from gsa.report.summary import HEADLINE, Summary, span
 from gsa.report.tables.table import Cell, Head, Table, text
+from gsa.runs.predictions import KINDS, draw_errors, error_rows
 
 TITLES = {
     "aggregates": "Aggregate scores of each method with intervals",
@@ -70,6 +71,7 @@ def render_page(
         losses=_svg(draw_losses(model.losses), "losses", "Pre-training losses") if model and model.losses else None,
         updates=int(model.losses[-1].get(AXIS, 0)) if model and model.losses else None,
         open_loop=_open_loop(model) if model and model.open_loop else None,
+        prediction_error=_draw_errors(model) if model and model.open_loop.get("embodiments") else None,
         card=sources.card,
         card_tables=card_tables(sources.card) if sources.card else [],
     )
@@ -130,13 +132,18 @@ def card_tables(card: Mapping[str, Any]) -> list[Table]:
 
 
 def _open_loop(model: Model) -> Table:
-    """Held-out prediction error at the end of the horizon, beside that of repeating the last seen image."""
-    rows: list[tuple[Cell, ...]] = []
-    for name, item in model.open_loop.get("embodiments", {}).items():
-        error, copied = float(item["error"][-1]), float(item["copy_error"][-1])
-        rows.append((name, error, copied, error / copied if copied else None))
-    heads = ("embodiment", "model", "repeating the last image", "ratio")
-    return _plain_table("open_loop", "Mean squared error of the last predicted frame", heads, rows, digits=4)
+    """Held-out errors by embodiment and horizon, beside their yardsticks."""
+    rows: list[tuple[Cell, ...]] = [
+        (embodiment, horizon, *errors) for embodiment, horizon, errors in error_rows(model.open_loop)
+    ]
+    heads = ("embodiment", "rows ahead", *KINDS.values())
+    return _plain_table("open_loop", "Mean squared error on held-out episodes", heads, rows, digits=4)
+
+
+def _draw_errors(model: Model) -> Markup:
+    with styled():
+        figure = draw_errors(model.open_loop)
+    return _svg(figure, "prediction_error", "Held-out prediction error over the horizon, by embodiment")
 
 
 def _settings(line: str) -> str:

@@ -15,6 +15,7 @@ from gsa.errors import DataError, StoppedError, TrainingError
 from gsa.loops.build_index import load_world_model
 from gsa.loops.pretrain import Trainer, pretrain, training_episodes
 from gsa.runs.checkpoint import CheckpointStore
+from gsa.runs.predictions import KINDS
 from gsa.runs.training_log import TrainingLog
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.numbered import NumberedBatches
@@ -154,6 +155,12 @@ def test_it_writes_what_later_stages_read(tmp_path: Path, store: EpisodeStore) -
     assert all(torch.isfinite(p).all() for p in model.parameters())
     errors = json.loads((out / "open_loop.json").read_text())["embodiments"]
     assert set(errors) == {"body0", "body1"}
+    assert set(errors["body0"]) == set(KINDS) and {len(values) for values in errors["body0"].values()} == {25}
+    header, *table = (out / "prediction_error.csv").read_text().splitlines()
+    assert header.split(",") == ["embodiment", "horizon", *KINDS]
+    assert [line.split(",")[:2] for line in table] == [[b, h] for b in errors for h in ("1", "5", "10", "20")]
+    assert float(table[1].split(",")[2]) == errors["body0"]["error"][5 + 5 - 1]
+    assert (out / "prediction_error.png").stat().st_size > 0
     assert (out / "open_loop_body0.png").stat().st_size > 0
 
 

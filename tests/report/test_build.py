@@ -81,8 +81,8 @@ def furnish(runs: Path) -> None:
     (base / "model").mkdir()
     losses = [{"update": u, "image": 100.0 / u, "dyn": 1.0} for u in (20, 40)]
     (base / "model" / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
-    errors = {"walker": {"error": [0.01, 0.02], "copy_error": [0.01, 0.08]}}
-    (base / "model" / "open_loop.json").write_text(json.dumps({"embodiments": errors}))
+    errors = {"walker": {"error": [0.01, 0.02], "shuffled_error": [0.01, 0.0345], "copy_error": [0.01, 0.08]}}
+    (base / "model" / "open_loop.json").write_text(json.dumps({"context": 1, "embodiments": errors}))
     (base / "model" / "open_loop_walker.png").write_bytes(b"picture")
     for run in runs.iterdir():
         (run / "eval.mp4").write_bytes(b"small video")
@@ -121,6 +121,7 @@ def test_the_page_is_whole_and_self_contained(report: Path) -> None:
     assert "gsa scores higher than scratch" in text
     assert "printed 0.900, the rows give 0.656" in text
     assert "bad.npz (NaN action)" in text
+    assert "0.0345" in text and "prediction, actions of other windows" in text and "prediction_error-" in text
     assert "<dd>quality fast, camera 0</dd>" in text and "<dd>mujoco 3.15.0</dd>" in text
 
 

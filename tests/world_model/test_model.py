@@ -5,6 +5,7 @@ from gsa.config import OptimizerParams
 from gsa.errors import TrainingError
 from gsa.nets.optimizer import Optimizer
 from gsa.world_model.model import WorldModel
+from gsa.world_model.open_loop import with_actions_of_others
 from tests.world_model.factories import PAPER, random_batch, world_model_params
 
 
@@ -96,3 +97,10 @@ def test_open_loop_reconstructs_context_and_predicts_the_rest():
     changed.image[:, 2:] = 0  # images after the context must not be read
     torch.manual_seed(0)
     torch.testing.assert_close(model.open_loop(changed, context=2), first)
+
+
+def test_actions_of_others_leave_the_context_alone():
+    batch = random_batch(rows=6)
+    swapped = with_actions_of_others(batch, context=3)
+    assert torch.equal(swapped.action[:, :2], batch.action[:, :2])  # row 2's action leads to row 3, the first predicted
+    assert torch.equal(swapped.action[0, 2:], batch.action[1, 2:]) and torch.equal(swapped.image, batch.image)
