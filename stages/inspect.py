@@ -14,7 +14,8 @@ def inspect(
     episode: Annotated[int, typer.Option(min=0, help="Which episode the video shows.")] = 0,
 ) -> None:
     """Say what a folder holds and what made it."""
-    from gsa.loops.inspect import contact_sheet, describe, first_images, one_episode
+    from gsa.loops.data_card import contact_sheet
+    from gsa.loops.inspect import describe, first_images, one_episode
     from gsa.loops.inspect import verify as verify_folder
 
     for line in describe(path):

@@ -34,9 +34,9 @@ def report(
     tree = load_params(params, overrides)
     scores = load_scores(runs, tree)
     model = model or Path("models") / tree.pretrain.name
-    card, page_params = offline / "card.json", select(tree, READS)
+    card, sheet, page_params = offline / "card.json", offline / "first_images.png", select(tree, READS)
     inputs = {"runs": runs, "reference": reference}
-    inputs |= {name: path for name, path in {"card": card, "model": model}.items() if path.exists()}
+    inputs |= {name: path for name, path in {"card": card, "sheet": sheet, "model": model}.items() if path.exists()}
     with open_run(
         out,
         stage="report",

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 from dm_control import suite
-from dm_control.rl.control import PhysicsError
+from dm_control.rl.control import Environment, PhysicsError
+from dm_control.suite.wrappers import action_scale
 from jaxtyping import Float64, UInt8
 
 from gsa.envs.dmc_tasks import CUSTOM_TASKS
@@ -29,7 +30,8 @@ class DMCEnv:
         self._pixels = pixels
         make = CUSTOM_TASKS.get((spec.domain, spec.task))
         suite_task = spec.task.replace("-", "_")
-        self._env = make() if make else suite.load(spec.domain, suite_task, task_kwargs={"random": 0})
+        env = make() if make else suite.load(spec.domain, suite_task, task_kwargs={"random": 0})
+        self._env = _with_unit_actions(env)
         apply_quality(self._env.physics.model.ptr, quality)
         self._camera = SceneCamera(self._env.physics, spec.camera, spec.name)
         self._replay: Any = None
@@ -106,3 +108,14 @@ class DMCEnv:
         return Step(
             image, float(reward), flags.pop("is_first", False), flags.pop("is_last", False), **flags, state=state
         )
+
+
+def _with_unit_actions(env: Environment) -> Any:
+    """The environment with [-1, 1] spread over its motors' ranges: the quadruped's are -0.8 to 0.8 and -1 to 1.1.
+
+    DrQ-v2, TD-MPC2 and ExORL do the same. Without it part of the range would be clamped and part out of reach.
+    """
+    spec = env.action_spec()
+    if (spec.minimum == -1.0).all() and (spec.maximum == 1.0).all():
+        return env  # scaling by 1 would still round
+    return action_scale.Wrapper(env, minimum=-1.0, maximum=1.0)

@@ -9,7 +9,7 @@ from gsa.config import ConvertParams
 from gsa.episode import Episode
 from gsa.errors import DataError
 from gsa.importers.base import Source
-from gsa.loops.data_card import CARD_JSON, CARD_MD, DataCard
+from gsa.loops.data_card import CARD_JSON, CARD_MD, DataCard, write_sheet
 from gsa.storage.files import write_atomic
 from gsa.storage.store_writer import write_store
 
@@ -68,6 +68,7 @@ def convert(
     summary = card.summary(out_dir, manifest)
     write_atomic(out_dir / CARD_JSON, (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode())
     write_atomic(out_dir / CARD_MD, card.markdown(summary).encode())
+    write_sheet(out_dir)
     return summary
 
 

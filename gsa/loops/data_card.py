@@ -5,15 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from jaxtyping import UInt8
 
 from gsa.episode import Episode
+from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import EPISODES, OUTCOMES, SHARDS
+from gsa.tasks import TASKS
 
 CARD_JSON = "card.json"
 CARD_MD = "card.md"
+SHEET = "first_images.png"
+SHEET_COLUMNS = 10
+"""First images of each embodiment on the contact sheet, spread evenly over its episodes."""
 
 SATURATED = 0.99
 """An action entry this far from 0 counts as saturated."""
@@ -57,6 +64,7 @@ class DataCard:
         """Counts, bytes, actions and outcomes of the store just written at ``out_dir``, as JSON types."""
         table = pq.read_table(out_dir / EPISODES).to_pandas()
         table = table.merge(pq.read_table(out_dir / OUTCOMES).to_pandas(), on="episode_id", validate="one_to_one")
+        table["quality"] = [_quality(row) for row in table.to_dict("records")]
         size: dict[str, int] = defaultdict(int)
         for name, facts in manifest["files"].items():
             if name.startswith(f"{SHARDS}/"):
@@ -81,6 +89,7 @@ class DataCard:
             "embodiments": embodiments,
             "sources": _outcomes(table, ["embodiment", "source", "task", "policy", "sigma"]),
             "by_sigma": _outcomes(table[table["sigma"].notna()], ["policy", "sigma"]),
+            "by_quality": _counts(table, ["embodiment", "quality"]),
             "render": sorted(table["render"].unique()),
             "versions": sorted(table["versions"].unique()),
             "rejected": manifest["rejected"],
@@ -107,8 +116,10 @@ class DataCard:
             "",
             *_table(list(summary["sources"][0]), [list(row.values()) for row in summary["sources"]]),
         ]
-        if summary["by_sigma"]:
-            lines += ["", *_table(list(summary["by_sigma"][0]), [list(row.values()) for row in summary["by_sigma"]])]
+        for key in ("by_sigma", "by_quality"):
+            if summary[key]:
+                lines += ["", *_table(list(summary[key][0]), [list(row.values()) for row in summary[key]])]
+        lines += ["", f"![First images, a row for each of {', '.join(summary['embodiments'])}]({SHEET})"]
         lines += ["", f"Image settings: {', '.join(summary['render'])}. Versions: {', '.join(summary['versions'])}."]
         lines += ["", f"Rejected files: {len(summary['rejected'])}"]
         lines += [f"- {entry['file']}: {entry['reason']}" for entry in summary["rejected"]]
@@ -117,13 +128,64 @@ class DataCard:
 
 def _outcomes(table: pd.DataFrame, by: list[str]) -> list[dict[str, Any]]:
     """Episodes, rows, mean return and success rate of each group; None where the data records none."""
+    groups = [group for _, group in table.groupby(by, dropna=False)]
+    return [
+        row | {name: _mean(group[name]) for name in ("episode_return", "success")}
+        for row, group in zip(_counts(table, by), groups, strict=True)
+    ]
+
+
+def _counts(table: pd.DataFrame, by: list[str]) -> list[dict[str, Any]]:
+    """Episodes and rows of each group."""
     rows = []
     for key, group in table.groupby(by, dropna=False):
         values: list[Any] = list(key) if isinstance(key, tuple) else [key]
         named = {name: None if pd.isna(value) else value for name, value in zip(by, values, strict=True)}
-        counts = {"episodes": len(group), "rows": int(group["length"].sum())}
-        rows.append({**named, **counts, **{name: _mean(group[name]) for name in ("episode_return", "success")}})
+        rows.append({**named, "episodes": len(group), "rows": int(group["length"].sum())})
     return rows
+
+
+def _quality(row: dict[Any, Any]) -> str:
+    """How well an episode went: success or failure, else the quarter of the task's full score that it reached."""
+    if not pd.isna(row["success"]):
+        return "success" if row["success"] else "failure"
+    task = TASKS.get(str(row["task"]))
+    if pd.isna(row["episode_return"]) or task is None or task.metric != "return":
+        return "unknown"
+    quarter = int(np.clip(4 * row["episode_return"] // task.score_max, 0, 3))
+    return f"{25 * quarter} to {25 * quarter + 25}% of full score"
+
+
+def write_sheet(folder: Path) -> None:
+    """The contact sheet of the store in ``folder``: first images, a row an embodiment. Retrieval goes by them."""
+    store = EpisodeStore(folder)
+    sheet = []
+    bodies = store.episodes["embodiment"].to_numpy()
+    for body in sorted(set(bodies)):
+        numbers = np.flatnonzero(bodies == body)
+        chosen = numbers[spread(len(numbers), SHEET_COLUMNS)]
+        images = np.zeros((SHEET_COLUMNS, *store.first_images(chosen[:1]).shape[1:]), np.uint8)
+        images[: len(chosen)] = store.first_images(chosen)
+        sheet.append(images.transpose(0, 2, 3, 1))
+    store.close()
+    matplotlib.image.imsave(folder / SHEET, contact_sheet(np.concatenate(sheet), SHEET_COLUMNS))
+
+
+def contact_sheet(images: UInt8[np.ndarray, "N Y X C"], columns: int = SHEET_COLUMNS) -> UInt8[np.ndarray, "Y2 X2 C"]:
+    """Images in a grid, row by row, on black with a gap of 2 pixels."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    columns = min(columns, count)
+    sheet = np.zeros((rows * (height + 2) - 2, columns * (width + 2) - 2, channels), np.uint8)
+    for number, image in enumerate(images):
+        top, left = (number // columns) * (height + 2), (number % columns) * (width + 2)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def spread(count: int, limit: int) -> list[int]:
+    """Up to ``limit`` of the numbers below ``count``, from first to last."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int)).tolist()
 
 
 def _mean(column: pd.Series) -> float | None:

@@ -1,6 +1,5 @@
 """What a folder holds, in words and pictures: raw or offline data, a model, an index, a run, or a folder of those."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from gsa.episode import Episode
 from gsa.errors import ArtifactError, DataError
 from gsa.importers.raw_folder import RawFolder
 from gsa.json_files import read_json
+from gsa.loops.data_card import CARD_JSON, CARD_MD, SHEET, spread
 from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE
 from gsa.runs.fingerprint import read_run
 from gsa.runs.fingerprint import verify as verify_run
@@ -100,9 +100,9 @@ def first_images(path: Path, limit: int = 100) -> UInt8[np.ndarray, "N Y X C"]:
     """
     if kind_of(path) == "offline":
         store = EpisodeStore(path)
-        return store.first_images(_spread(len(store), limit)).transpose(0, 2, 3, 1)
+        return store.first_images(spread(len(store), limit)).transpose(0, 2, 3, 1)
     folder = RawFolder(path)
-    chosen = _spread(len(folder.files), limit)
+    chosen = spread(len(folder.files), limit)
     return np.stack([folder.read(index).image[0].transpose(1, 2, 0) for index in chosen])
 
 
@@ -119,18 +119,6 @@ def one_episode(path: Path, index: int) -> Episode:
     folder = RawFolder(path)
     _check_index(path, index, len(folder.files))
     return folder.read(index)
-
-
-def contact_sheet(images: UInt8[np.ndarray, "N Y X C"], columns: int = 10) -> UInt8[np.ndarray, "Y2 X2 C"]:
-    """Images in a grid, row by row, on black with a gap of 2 pixels."""
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    columns = min(columns, count)
-    sheet = np.zeros((rows * (height + 2) - 2, columns * (width + 2) - 2, channels), np.uint8)
-    for number, image in enumerate(images):
-        top, left = (number // columns) * (height + 2), (number % columns) * (width + 2)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
 
 
 def _describe_store(path: Path) -> list[str]:
@@ -152,6 +140,16 @@ def _describe_store(path: Path) -> list[str]:
             known = group[column].dropna()
             line += f", {name} {pd.to_numeric(known).mean():.2f}" if len(known) else ""
         lines.append(line)
+    card = _read_json(path / CARD_JSON) if (path / CARD_JSON).is_file() else {}
+    for body, facts in card.get("embodiments", {}).items():
+        std, saturated = (np.mean(facts[key]) for key in ("action_std", "action_saturation"))
+        quality = [f"{row['quality']} {row['episodes']}" for row in card["by_quality"] if row["embodiment"] == body]
+        lines.append(
+            f"  {body}: {facts['bytes_per_step']:.0f} bytes a row, action std {std:.2f}, {saturated:.0%} saturated, "
+            f"quality: {', '.join(quality)}"
+        )
+    if card:
+        lines.append(f"  first images: {path / SHEET}, data card: {path / CARD_MD}")
     return lines
 
 
@@ -211,10 +209,6 @@ def _members(path: Path) -> list[Path]:
 def _check_index(path: Path, index: int, count: int) -> None:
     if not 0 <= index < count:
         raise DataError(f"{path} has episodes 0 to {count - 1}, not {index}")
-
-
-def _spread(count: int, limit: int) -> Sequence[int]:
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int)).tolist()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -50,6 +50,12 @@ def load_card(data_dir: Path) -> dict[str, Any] | None:
     return _object(path) if path.is_file() else None
 
 
+def load_sheet(data_dir: Path, page_dir: Path) -> Media | None:
+    """The contact sheet of first images that ``gsa convert`` wrote, None where there is none."""
+    path = data_dir / "first_images.png"
+    return media(path, page_dir, "first images") if path.is_file() else None
+
+
 def load_model(model_dir: Path, page_dir: Path) -> Model | None:
     """What ``gsa pretrain`` left beside the weights, None where there is no model.
 

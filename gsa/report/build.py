@@ -7,7 +7,7 @@ from typing import Any
 
 from gsa.config import Params
 from gsa.report.aggregate import Estimate
-from gsa.report.artefacts import load_card, load_model, run_videos
+from gsa.report.artefacts import load_card, load_model, load_sheet, run_videos
 from gsa.report.figures import FIGURES
 from gsa.report.figures.style import save
 from gsa.report.load import Scores
@@ -54,6 +54,7 @@ def build_report(
     sources = Sources(
         provenance=trace(scores),
         card=load_card(data_dir),
+        sheet=load_sheet(data_dir, page_dir),
         model=load_model(model_dir, page_dir),
         videos=run_videos(scores, page_dir),
     )

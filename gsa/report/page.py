@@ -35,6 +35,7 @@ class Sources:
 
     provenance: Provenance
     card: dict[str, Any] | None
+    sheet: Media | None
     model: Model | None
     videos: dict[str, list[Media]]
 
@@ -73,6 +74,7 @@ def render_page(
         open_loop=_open_loop(model) if model and model.open_loop else None,
         prediction_error=_draw_errors(model) if model and model.open_loop.get("embodiments") else None,
         card=sources.card,
+        sheet=sources.sheet,
         card_tables=card_tables(sources.card) if sources.card else [],
     )
 
@@ -108,7 +110,7 @@ def published_lines(summary: Summary, published: Published) -> list[str]:
 
 
 def card_tables(card: Mapping[str, Any]) -> list[Table]:
-    """The data card as tables: embodiments, noise levels, sources. Keys a card lacks are dashes."""
+    """The data card as tables: embodiments, quality, noise levels, sources. Keys a card lacks are dashes."""
     rows: list[tuple[Cell, ...]] = []
     for name, facts in card.get("embodiments", {}).items():
         std, saturation = facts.get("action_std"), facts.get("action_saturation")
@@ -122,7 +124,7 @@ def card_tables(card: Mapping[str, Any]) -> list[Table]:
         )
     heads = ("embodiment", "episodes", "held out", "rows", "action width", "bytes a row", "action std", "saturated")
     tables = [_plain_table("card_embodiments", "By embodiment", heads, rows)]
-    for key, caption in (("by_sigma", "By noise level"), ("sources", "By source")):
+    for key, caption in (("by_quality", "By quality"), ("by_sigma", "By noise level"), ("sources", "By source")):
         records = card.get(key) or []
         if records:
             names = tuple(records[0])

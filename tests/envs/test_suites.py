@@ -64,20 +64,73 @@ def same(first, second):
     )
 
 
+WIDTH_AND_CAMERA = {  # TASKS.md
+    "cartpole": (1, 0),
+    "acrobot": (1, 0),
+    "cheetah": (6, 0),
+    "walker": (6, 0),
+    "quadruped": (12, 2),
+    "sawyer": (4, "corner2"),
+}
+
+
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_draws_acts_and_repeats(make, task):
-    env = make(task)
-    spec = get_task(task)
+def test_every_task_has_its_camera_length_and_width_draws_acts_and_repeats(make, task):
+    env, spec = make(task), get_task(task)
+    width, camera = WIDTH_AND_CAMERA[spec.embodiment]
+    global_stream = np.random.get_state()[1].copy()  # noqa: NPY002
     first = env.reset(5)
-    step = env.step(np.full(spec.action_dim, 0.5))
+    action = np.full(width, 0.5, np.float32)
+    step = env.step(action)
     assert first.image.shape == (3, 64, 64) and first.image.dtype == np.uint8
     assert first.image.std() > 5 and not np.array_equal(first.image, step.image)
     assert first.is_first and not first.is_last and first.reward == 0.0
     assert not step.is_first and not step.is_last and np.isfinite(step.reward)
-    assert (env.name, env.action_dim, env.max_env_steps) == (task, spec.action_dim, spec.max_env_steps)
+    assert (env.name, env.action_dim) == (task, width)
     assert first.state.dtype == np.float64 and (spec.suite == "dmc" or first.state.shape == (39,))
     assert not np.array_equal(env.reset().state, first.state), "without a seed the stream goes on"
     assert np.array_equal(env.reset(5).state, first.state), "a seed starts the same episode, whatever came before"
+    assert np.array_equal(np.random.get_state()[1], global_stream), "NumPy's global stream plays no part"  # noqa: NPY002
+
+    model = env._env.physics.model if spec.suite == "dmc" else env._env.model
+    drawn_by = env._camera._camera._render_camera.fixedcamid
+    assert drawn_by == (camera if spec.suite == "dmc" else model.camera(camera).id)
+    if spec.suite == "dmc":
+        simulator_steps = env._env._step_limit
+        assert env._env.action_spec().shape == (width,)
+        for end, side in ((-1.0, 0), (1.0, 1)):
+            env.step(np.full(width, end))
+            np.testing.assert_allclose(env._env.physics.control(), model.actuator_ctrlrange[:, side], atol=1e-6)
+    else:
+        simulator_steps = 200
+        assert env._env.action_space.shape == (width,) and env._env.max_path_length > simulator_steps
+        assert model.cam_pos[drawn_by].tolist() == [0.75, 0.075, 0.7]
+    assert 2 * env.max_env_steps == simulator_steps == (1000 if spec.suite == "dmc" else 200)
+    assert step.reward == pytest.approx(plain_reward(spec, 5, action), abs=1e-7)
+
+
+def plain_reward(spec, seed, action):
+    """What the simulator itself pays for holding an action over two steps from a seeded start."""
+    if spec.suite == "dmc":
+        from dm_control import suite
+
+        from gsa.envs.dmc_tasks import CUSTOM_TASKS
+
+        make_custom = CUSTOM_TASKS.get((spec.domain, spec.task))
+        shipped = spec.task.replace("-", "_")
+        plain = make_custom() if make_custom else suite.load(spec.domain, shipped, task_kwargs={"random": 0})
+        plain.task.random.seed(seed)
+        plain.reset()
+        low, high = plain.action_spec().minimum, plain.action_spec().maximum
+        action = low + (action + 1) / 2 * (high - low)
+        return sum(plain.step(action).reward for _ in range(2))
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
+
+    plain = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{spec.task}-v3-goal-observable"](seed=0)
+    plain.reward_function_version, plain._freeze_rand_vec, plain.seeded_rand_vec = "v2", False, True
+    plain.seed(seed)
+    plain.reset()
+    return sum(plain.step(action)[1] for _ in range(2))
 
 
 @contract

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from gsa.episode import Episode
 from gsa.errors import DataError
 from gsa.importers.raw_folder import RawFolder
 from gsa.loops.convert import convert
+from gsa.loops.inspect import describe
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import write_manifest, write_raw_episode
 from tests.storage.conftest import assert_same_steps, count_episode, noise_episode
@@ -83,8 +85,37 @@ def test_the_card_counts_what_is_there(tmp_path: Path, quiet: Path, loud: Path) 
     assert quiet_row["sigma"] == 0.1 and quiet_row["success"] == 1.0
     assert quiet_row["episode_return"] == pytest.approx((15 + 21 + 28) / 10 / 3, abs=1e-4)
     assert (loud_row["sigma"], loud_row["success"], loud_row["episode_return"]) == (2.0, None, None)
+    assert card["by_quality"] == [
+        {"embodiment": "sawyer", "quality": "success", "episodes": 3, "rows": 21},
+        {"embodiment": "sawyer", "quality": "unknown", "episodes": 2, "rows": 22},
+    ]
     page = (tmp_path / "out/card.md").read_text()
-    assert "5 episodes, 43 rows" in page and quiet.name in page
+    assert "5 episodes, 43 rows" in page and quiet.name in page and "first_images.png" in page
+    lines = describe(tmp_path / "out")
+    assert any("quality: success 3, unknown 2" in line for line in lines)
+
+
+def test_the_contact_sheet_shows_a_row_of_first_images_for_each_body(tmp_path: Path, quiet: Path) -> None:
+    walks = [noise_episode(n, width=6) for n in range(12)]
+    body = collect(tmp_path / "walk", walks, task="dmc-walker-walk", embodiment="walker")
+    convert_folders(tmp_path / "out", quiet, body)
+    sheet = (matplotlib.image.imread(tmp_path / "out/first_images.png")[..., :3] * 255).round().astype(np.uint8)
+    assert sheet.shape == (2 * 66 - 2, 10 * 66 - 2, 3)
+    np.testing.assert_array_equal(sheet[:64, :64], count_episode(0).image[0].transpose(1, 2, 0))
+    assert not sheet[:64, 3 * 66 :].any(), "three sawyer episodes, then black"
+    np.testing.assert_array_equal(sheet[66:, 9 * 66 :], walks[11].image[0].transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("share", "quality"), [(-0.1, "0 to 25%"), (0.3, "25 to 50%"), (0.99, "75 to 100%"), (1.2, "75 to 100%")]
+)
+def test_the_quality_of_a_return_is_its_quarter_of_the_full_score(tmp_path: Path, share: float, quality: str) -> None:
+    episode = count_episode(steps=10)
+    assert episode.reward is not None
+    episode.reward[:] = share * 1000 / len(episode)
+    body = collect(tmp_path / "walk", [episode], task="dmc-walker-walk", embodiment="walker")
+    rated = convert_folders(tmp_path / "out", body)["by_quality"]
+    assert [row["quality"] for row in rated] == [f"{quality} of full score"]
 
 
 def test_a_body_without_success_is_not_counted_as_failing(tmp_path: Path) -> None:

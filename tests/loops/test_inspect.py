@@ -5,7 +5,8 @@ import pytest
 
 from gsa.config import ConvertParams
 from gsa.errors import ArtifactError, DataError
-from gsa.loops.inspect import contact_sheet, describe, first_images, kind_of, one_episode, verify
+from gsa.loops.data_card import contact_sheet
+from gsa.loops.inspect import describe, first_images, kind_of, one_episode, verify
 from gsa.runs.checkpoint import save_weights
 from gsa.runs.scores import ScoreRow, append_score
 from gsa.storage.raw import write_manifest, write_raw_episode

@@ -78,6 +78,7 @@ def furnish(runs: Path) -> None:
     base = runs.parent
     (base / "offline").mkdir()
     (base / "offline" / "card.json").write_text(json.dumps(CARD))
+    (base / "offline" / "first_images.png").write_bytes(b"sheet")
     (base / "model").mkdir()
     losses = [{"update": u, "image": 100.0 / u, "dyn": 1.0} for u in (20, 40)]
     (base / "model" / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
@@ -122,6 +123,7 @@ def test_the_page_is_whole_and_self_contained(report: Path) -> None:
     assert "printed 0.900, the rows give 0.656" in text
     assert "bad.npz (NaN action)" in text
     assert "0.0345" in text and "prediction, actions of other windows" in text and "prediction_error-" in text
+    assert "data:image/png;base64,c2hlZXQ=" in page.loads and "A row for each of walker" in text
     assert "<dd>quality fast, camera 0</dd>" in text and "<dd>mujoco 3.15.0</dd>" in text
 
 
