@@ -4,7 +4,6 @@ The key of an episode is e(o_0), the pre-trained image encoder's embedding of it
 Faiss index beside a table of episode ids and action widths; the index is bound to the weights that made it.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,22 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float32, Int64, UInt8
 
 from gsa.errors import ArtifactError, DataError
+from gsa.json_files import read_sealed, sealed_json
+from gsa.runs.fingerprint import file_sha256
 from gsa.world_model.model import WorldModel
 
 INDEX_FILE, KEYS_FILE, META_FILE = "keys.faiss", "keys.parquet", "index.json"
 EMBED_BATCH = 256
+
+KEYS_SCHEMA = pa.schema([("position", pa.int64()), ("episode_id", pa.int64()), ("action_dim", pa.int64())])
+
+MEND = "run `gsa build-index` again"
 
 
 @torch.no_grad()
@@ -73,36 +80,50 @@ class RetrievalIndex:
     def save(self, folder: Path) -> None:
         """Write the index, its table and what it is bound to."""
         faiss.write_index(self.index, str(folder / INDEX_FILE))
-        self.keys.to_parquet(folder / KEYS_FILE)
-        meta = {"model_sha256": self.model_sha256, "num_keys": len(self.keys), "embed_dim": self.index.d}
-        (folder / META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
+        table = pa.Table.from_pandas(self.keys, KEYS_SCHEMA, preserve_index=False)
+        pq.write_table(table, folder / KEYS_FILE, write_page_checksum=True)
+        meta = {
+            "model_sha256": self.model_sha256,
+            "num_keys": len(self.keys),
+            "embed_dim": self.index.d,
+            # Faiss reads flipped bits as other vectors, in silence (300 of 300 tries).
+            "index_sha256": file_sha256(folder / INDEX_FILE),
+            "keys_sha256": file_sha256(folder / KEYS_FILE),
+        }
+        (folder / META_FILE).write_text(sealed_json(meta))
 
     @classmethod
     def load(cls, folder: Path, model_sha256: str) -> "RetrievalIndex":
         """Read an index made by the model of that digest.
 
         Raises:
-            ArtifactError: missing, unreadable, inconsistent, or built by another model.
+            ArtifactError: missing, damaged, inconsistent, or built by another model; the message names the file.
         """
         if not (folder / META_FILE).is_file():
-            raise ArtifactError(f"no index at {folder}: run `gsa build-index` first")
-        meta = json.loads((folder / META_FILE).read_text())
+            raise ArtifactError(f"no index at {folder}, {META_FILE} is missing: run `gsa build-index` first")
+        meta = read_sealed(folder / META_FILE, ArtifactError, MEND)
+        expected = ("model_sha256", "num_keys", "embed_dim", "index_sha256", "keys_sha256")
+        if missing := [name for name in expected if name not in meta]:
+            raise ArtifactError(f"{folder / META_FILE} lacks {', '.join(missing)}; {MEND}")
         if meta["model_sha256"] != model_sha256:
             raise ArtifactError(
-                f"the index at {folder} was built by another model (weights {meta['model_sha256'][:12]}, "
-                f"this model is {model_sha256[:12]}); run `gsa build-index` again"
+                f"the index at {folder} was built by another model (weights {str(meta['model_sha256'])[:12]}, "
+                f"this model is {model_sha256[:12]}); {MEND}"
             )
+        for name, digest in ((INDEX_FILE, meta["index_sha256"]), (KEYS_FILE, meta["keys_sha256"])):
+            if not (folder / name).is_file() or file_sha256(folder / name) != digest:
+                raise ArtifactError(f"{folder / name} is missing or damaged (its sha256 differs); {MEND}")
+        keys = _read_keys(folder / KEYS_FILE)
         try:
             index = faiss.read_index(str(folder / INDEX_FILE))
-            keys = pd.read_parquet(folder / KEYS_FILE)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, MemoryError) as error:
+            reason = str(error).splitlines()[0]
+            raise ArtifactError(f"{folder / INDEX_FILE} cannot be read ({reason}); {MEND}") from error
+        found = (len(keys), index.ntotal, index.d)
+        if found != (meta["num_keys"], meta["num_keys"], meta["embed_dim"]):
             raise ArtifactError(
-                f"the index at {folder} cannot be read ({error}); run `gsa build-index` again"
-            ) from error
-        if not len(keys) == index.ntotal == meta["num_keys"]:
-            raise ArtifactError(
-                f"the index at {folder} holds {index.ntotal} vectors for {len(keys)} episodes, expected "
-                f"{meta['num_keys']}; run `gsa build-index` again"
+                f"the index at {folder} holds {found[1]} vectors of width {found[2]} for {found[0]} episodes, expected "
+                f"{meta['num_keys']} of width {meta['embed_dim']}; {MEND}"
             )
         return cls(index, keys, model_sha256)
 
@@ -116,7 +137,7 @@ class RetrievalIndex:
             ArtifactError: the query's width is not the index's.
         """
         if query.shape != (self.index.d,):
-            raise ArtifactError(f"query has width {query.shape}, the index {self.index.d}; run `gsa build-index` again")
+            raise ArtifactError(f"query has width {query.shape}, the index {self.index.d}; {MEND}")
         if not np.isfinite(query).all():
             raise DataError("the first image's embedding is not finite; check the model")
         eligible = self.keys[self.keys["action_dim"] == action_dim]
@@ -135,3 +156,23 @@ class RetrievalIndex:
         order = np.lexsort((ids, np.round(square[0], 4)))
         distance = np.sqrt(np.maximum(square[0][order], 0.0)).astype(np.float32)
         return Retrieved(position[0][order], ids[order].astype(np.int64), distance)
+
+
+def _read_keys(path: Path) -> pd.DataFrame:
+    """Row i must describe vector i, and every episode must be there once."""
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read ({' '.join(str(error).split())}); {MEND}") from error
+    if not table.schema.equals(KEYS_SCHEMA):
+        found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+        raise ArtifactError(f"{path} has columns {found}, expected {', '.join(KEYS_SCHEMA.names)} as int64; {MEND}")
+    keys = table.to_pandas()
+    problems = {"position": keys["position"] != np.arange(len(keys)), "episode_id": keys["episode_id"].duplicated()}
+    for column, bad in problems.items():
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise ArtifactError(
+                f"{path}: {column} of row {row} is {keys[column].iloc[row]}, twice or misplaced; {MEND}"
+            )
+    return keys

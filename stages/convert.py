@@ -56,6 +56,9 @@ def convert(
         Literal["first", "last", "mean", "sum"] | None,
         typer.Option(help="How the actions between two kept frames become one (with --every)."),
     ] = None,
+    also_collected: Annotated[
+        bool, typer.Option("--also-collected", help="Add the folders that the parameters name to those of --input.")
+    ] = False,
     reject_bad: Annotated[
         bool, typer.Option(help="Leave bad episodes out and list them, instead of stopping.")
     ] = False,
@@ -65,6 +68,7 @@ def convert(
     """Turn raw episodes, or other people's data, into one Parquet store without rewards, with checksums and a card."""
     from gsa.config import load_params, select
     from gsa.errors import DataError
+    from gsa.importers.base import Source
     from gsa.importers.raw_folder import RawFolder
     from gsa.loops.convert import convert as convert_sources
     from gsa.runs.run_dir import open_run
@@ -75,19 +79,23 @@ def convert(
         **{"action_range": action_range, "every": every, "merge_actions": merge_actions},
     }
     foreign = _foreign(format, flags, input, tree)
-    named = [(folder, "gsa collect-data") for folder in input] if input else raw_folders(tree)
-    for folder, command in named:
+    elsewhere = list(input or ()) if foreign else []
+    named = [(folder, "gsa collect-data") for folder in input or ()] if not foreign else []
+    if not input or also_collected:
+        named += raw_folders(tree)
+    for folder, remedy in [(f, "check the path") for f in elsewhere] + [(f, f"run `{c}` first") for f, c in named]:
         if not folder.is_dir():
-            raise DataError(f"no data at {folder}; " + ("check the path" if foreign else f"run `{command}` first"))
+            raise DataError(f"no data at {folder}; {remedy}")
 
     def stamp(now: "Params") -> dict[str, Any]:
         reads = select(now, (*READS, "render") if format in DRAWN_HERE else READS)
         code = {"importer": foreign.code} if foreign else {}
-        return {**reads, **code, "format": format, "flags": flags, "reject_bad": reject_bad}
+        return {**reads, **code, "format": format, "flags": flags, "also": also_collected, "reject_bad": reject_bad}
 
-    inputs = {f"raw {folder}": folder for folder, _ in named}
+    inputs = {f"raw {folder}": folder for folder in [*elsewhere, *(folder for folder, _ in named)]}
     with open_run(out, "convert", stamp(tree), inputs, reread=lambda: stamp(load_params(params))) as run:
-        sources = [foreign.open(folder) if foreign else RawFolder(folder) for folder, _ in named]
+        sources: list[Source] = [RawFolder(folder) for folder, _ in named]
+        sources += [foreign.open(folder) for folder in elsewhere] if foreign else []
         with progress(sum(len(source.files) for source in sources), "converting episodes") as advance:
             card = convert_sources(sources, run.path, tree.convert, reject_bad, advance)
         run.notes.update(episodes=card["episodes"], rows=card["rows"], rejected=len(card["rejected"]))

@@ -56,7 +56,7 @@ def test_damage_is_named(tmp_path):
     index.save(tmp_path)
     file = tmp_path / "keys.faiss"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ArtifactError, match="cannot be read"):
+    with pytest.raises(ArtifactError, match=r"keys\.faiss is missing or damaged"):
         RetrievalIndex.load(tmp_path, MODEL)
 
 

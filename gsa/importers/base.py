@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, get_args, runtime_checkable
 
 from gsa.config import RenderParams
 from gsa.episode import Episode
 from gsa.errors import DataError, ParamsError
+from gsa.storage.schema import check_embodiment
 
 Merge = Literal["first", "last", "mean", "sum"]
 """How the actions of several foreign steps become one of ours."""
@@ -67,16 +68,18 @@ class ImportOptions:
                 f"--every {self.every} makes one action of {self.every}: say how with --merge-actions ({choices})"
             )
 
-    def facts(self, name: str, **known: Any) -> dict[str, Any]:
-        """The provenance of a source called ``name``; a flag beats what the importer knows.
+    def facts(self, path: Path, name: str, **known: Any) -> dict[str, Any]:
+        """The provenance of the source at ``path``, called ``name``; a flag beats what the importer knows.
 
         Raises:
             ParamsError: nobody says which body acts.
+            DataError: its name cannot be part of a file's.
         """
         given = {key: getattr(self, key) for key in ("embodiment", "task", "policy", "sigma")}
         facts = {"name": name, **known, **{key: value for key, value in given.items() if value is not None}}
         if not facts.get("embodiment"):
-            raise ParamsError(f"{name}: nothing says which body acts; pass --embodiment")
+            raise ParamsError(f"{path}: nothing says which body acts; pass --embodiment")
+        check_embodiment(facts["embodiment"], str(path))
         return facts
 
 
@@ -92,6 +95,11 @@ def parse_action_range(text: str) -> tuple[tuple[float, float], ...]:
     if len(found) != len(pairs) or any(not (low < high < float("inf")) for low, high in found):
         raise ParamsError(f"--action-range {text!r}: expected LOW:HIGH, or LOW:HIGH,LOW:HIGH,... with LOW < HIGH")
     return found
+
+
+def is_shape(value: object, axes: int) -> TypeGuard[list[int]]:
+    """Whether a value read from JSON is a shape of so many axes, all longer than 0."""
+    return isinstance(value, list) and len(value) == axes and all(isinstance(n, int) and n > 0 for n in value)
 
 
 def member(folder: Path, relative: str) -> Path:

@@ -22,24 +22,32 @@ _LINE = re.compile(r"(?P<digest>[0-9a-f]{64}) [ *](?P<name>.+)")
 class Checksums:
     """The list in ``folder``, if there is one; each file is hashed once, before it is first read.
 
+    Args:
+        folder: The data set's.
+        what: Which of its files carry no checksums of their own, to warn of when there is no list; None if all do.
+
     Raises:
-        DataError: a line that is none of ``sha256sum``'s, or a name outside the folder.
+        DataError: a line that is none of ``sha256sum``'s, a name outside the folder, or a listed file that is missing.
     """
 
-    def __init__(self, folder: Path, what: str) -> None:
+    def __init__(self, folder: Path, what: str | None) -> None:
         self._folder = folder
         self._checked: set[Path] = set()
         self._digests: dict[Path, str] | None = None
         path = folder / SUMS
         if not path.is_file():
-            log.warning("%s has no %s and %s hold no checksums: damage inside cannot be seen", folder, SUMS, what)
+            if what is not None:
+                log.warning("%s has no %s and %s hold no checksums: damage inside cannot be seen", folder, SUMS, what)
             return
         self._digests = {}
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
             match = _LINE.fullmatch(line)
             if match is None:
                 raise DataError(f"{path}, line {number}: expected '<sha256>  <file>'; write it with sha256sum")
-            self._digests[member(folder, match["name"].removeprefix("./"))] = match["digest"]
+            file = member(folder, match["name"].removeprefix("./"))
+            if not file.is_file():
+                raise DataError(f"{file} is missing, {SUMS} lists it; fetch the data again")
+            self._digests[file] = match["digest"]
 
     @property
     def present(self) -> bool:

@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from gsa.episode import Episode
 from gsa.errors import DataError, ParamsError
 from gsa.importers.base import ImportOptions
+from gsa.importers.checksums import Checksums
 from gsa.importers.mapping import kept_rows, to_episode
 from gsa.storage.npz import load_npz
 from gsa.storage.raw import chosen_actions
@@ -51,9 +52,11 @@ class ExorlBuffer:
         for name in names:
             if NAME.fullmatch(name) is None:
                 raise DataError(f"{path / name}: name does not read episode_<index>_<length>.npz; move it away")
+        self._sums = Checksums(path, None)
         self.path = path
         self.files: list[str] = sorted(names, key=lambda name: (_number(name, "index"), name))
         self.facts: dict[str, Any] = options.facts(
+            path,
             path.resolve().name,
             embodiment=self._spec.embodiment,
             render={**options.render.model_dump(), "camera": self._spec.camera},
@@ -65,7 +68,7 @@ class ExorlBuffer:
     def read(self, index: int) -> Episode:
         """Episode ``index``; see ``Source.read``."""
         name = self.files[index]
-        path = self.path / name
+        path = self._sums.check(self.path / name)
         arrays = load_npz(path, KEYS)
         for key in KEYS:
             if key not in arrays:

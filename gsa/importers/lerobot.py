@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from gsa.episode import Episode
 from gsa.errors import DataError, ParamsError
-from gsa.importers.base import ImportOptions, member
+from gsa.importers.base import ImportOptions, is_shape, member
 from gsa.importers.checksums import Checksums
 from gsa.importers.lerobot_tables import Table, check_numbering, read_table
 from gsa.importers.mapping import kept_rows, to_episode
@@ -49,7 +49,7 @@ class LeRobotDataset:
         if not version.startswith("v3."):
             raise DataError(f"{self._where}: codebase_version is {version}, expected v3.x; convert it with lerobot")
         self._fps = self._info.get("fps")
-        if not isinstance(self._fps, int | float) or not 0 < self._fps < 1e6:
+        if not isinstance(self._fps, int | float) or self._fps is True or not 0 < self._fps < 1e6:
             raise DataError(f"{self._where}: fps is {self._fps!r}, expected frames a second; {MEND}")
         features = self._info.get("features")
         if not isinstance(features, dict):
@@ -59,7 +59,7 @@ class LeRobotDataset:
         self._episodes = self._read_episodes()
         self.files: list[str] = [f"episode-{index:06d}" for index in range(len(self._episodes))]
         known = {"embodiment": self._info.get("robot_type")} if isinstance(self._info.get("robot_type"), str) else {}
-        self.facts: dict[str, Any] = options.facts(path.resolve().name, **known)
+        self.facts: dict[str, Any] = options.facts(path, path.resolve().name, **known)
         self._options = options
 
     def read(self, index: int) -> Episode:
@@ -113,7 +113,8 @@ class LeRobotDataset:
             columns += [f"videos/{self._camera.key}/{name}" for name in names]
         files = sorted((self.path / "meta/episodes").glob("*/*.parquet"))
         if not files:
-            raise DataError(f"{self.path / 'meta/episodes'}: no tables of episodes; {MEND}")
+            first = self.path / "meta/episodes/chunk-000/file-000.parquet"
+            raise DataError(f"{first}: no tables of episodes, neither this nor another; {MEND}")
         rows: list[dict[str, Any]] = []
         for file in files:
             table = Table(str(file), read_table(self._sums.check(file), columns))
@@ -142,7 +143,7 @@ def _chosen_camera(where: str, features: dict[str, Any], wanted: str | None) -> 
     if key not in keys or (wanted is None and len(keys) > 1):
         raise ParamsError(f"{where}: pass --image-key, one of {', '.join(keys)}" + (f", not {wanted}" * bool(wanted)))
     shape = features[key].get("shape")
-    if not isinstance(shape, list) or len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
+    if not is_shape(shape, 3):
         raise DataError(f"{where}: shape of {key} is {shape}, expected [height, width, 3]; {MEND}")
     # Some data sets declare channels first; the pictures themselves are the same.
     height, width, channels = shape if shape[2] == 3 else (shape[1], shape[2], shape[0])
@@ -155,7 +156,7 @@ def _action_dim(where: str, features: dict[str, Any]) -> int:
     action = features.get("action")
     shape = action.get("shape") if isinstance(action, dict) else None
     kind = action.get("dtype") if isinstance(action, dict) else None
-    if kind not in ("float32", "float64") or not isinstance(shape, list) or len(shape) != 1 or not shape[0]:
+    if kind not in ("float32", "float64") or not is_shape(shape, 1):
         raise DataError(f"{where}: the feature 'action' is {kind} {shape}, expected a row of floats")
     return int(shape[0])
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from gsa.episode import Episode
 from gsa.errors import DataError, ParamsError
-from gsa.importers.base import ImportOptions
+from gsa.importers.base import ImportOptions, is_shape
 from gsa.importers.checksums import Checksums
 from gsa.importers.mapping import kept_rows, to_episode
 from gsa.importers.minari_storage import STORAGES
@@ -50,13 +50,13 @@ class MinariDataset:
         episodes, kind = meta.get("total_episodes"), meta.get("data_format")
         if not isinstance(episodes, int) or episodes < 1:
             raise DataError(f"{self._where}: total_episodes is {episodes!r}, expected at least 1; {MEND}")
-        if kind not in STORAGES:
+        if not isinstance(kind, str) or kind not in STORAGES:
             raise DataError(f"{self._where}: data_format is {kind!r}, expected one of {', '.join(STORAGES)}")
         self._storage = STORAGES[kind](folder, sums, episodes)
         self.path = path
         self.files: list[str] = [self._storage.name(index) for index in range(episodes)]
         name = meta.get("dataset_id")
-        self.facts: dict[str, Any] = options.facts(name if isinstance(name, str) else path.resolve().name)
+        self.facts: dict[str, Any] = options.facts(path, name if isinstance(name, str) else path.resolve().name)
         self._origin = {"format": "minari", "rate": "unknown", "sha256_checked": sums.present}
         self._options = options
 
@@ -64,9 +64,9 @@ class MinariDataset:
         """Episode ``index``; see ``Source.read``."""
         stored = self._storage.read(index, self._image_key, self._shape)
         where = stored.where
-        decisions = len(stored.action)
-        if stored.action.shape != (decisions, self._action_dim):
+        if stored.action.ndim != 2 or stored.action.shape[1] != self._action_dim:
             raise DataError(f"{where}: actions are {stored.action.shape}, expected {self._action_dim} entries a row")
+        decisions = len(stored.action)
         for column, length, expected in [
             (f"observations/{self._image_key}", len(stored.images), decisions + 1),
             ("terminations", len(stored.terminations), decisions),
@@ -97,11 +97,10 @@ class MinariDataset:
         if not images:
             raise DataError(f"{self._where}: no observation is a picture (uint8, height x width x 3); states only")
         action = spaces["action_space"]
-        shape = action.get("shape") if isinstance(action, dict) else None
-        kind = action.get("type") if isinstance(action, dict) else action
-        if kind != "Box" or not isinstance(shape, list) or len(shape) != 1 or not str(action["dtype"]).startswith("f"):
-            raise DataError(f"{self._where}: the action space is {kind} {shape}, expected a Box of floats in one row")
-        return _Spaces(images, shape[0], _declared_range(action))
+        facts = [action.get(key) if isinstance(action, dict) else None for key in ("type", "dtype", "shape")]
+        if facts[:2] not in (["Box", "float32"], ["Box", "float64"]) or not is_shape(facts[2], 1):
+            raise DataError(f"{self._where}: the action space is {facts}, expected a Box of floats in one row")
+        return _Spaces(images, action["shape"][0], _declared_range(action))
 
 
 def _pictures(space: Any, key: str = "") -> list[tuple[str, list[int]]]:
@@ -114,7 +113,7 @@ def _pictures(space: Any, key: str = "") -> list[tuple[str, list[int]]]:
     shape = space.get("shape")
     if space.get("type") != "Box" or space.get("dtype") != "uint8" or not isinstance(shape, list):
         return []
-    return [(key, shape)] if len(shape) == 3 and shape[2] == 3 else []
+    return [(key, shape)] if is_shape(shape, 3) and shape[2] == 3 else []
 
 
 def _chosen_camera(where: str, keys: list[str], wanted: str | None) -> str:

@@ -51,9 +51,10 @@ class HDF5Storage:
     def __init__(self, folder: Path, sums: Checksums, episodes: int) -> None:
         self._file = sums.check(folder / HDF5_FILE)
         with _hdf5(self._file) as file:
-            found = sorted(file.keys())
-        if found != sorted(self._group(index) for index in range(episodes)):
-            what = f"{len(found)} groups from {found[:1]} to {found[-1:]}"
+            found = set(file.keys())
+        # The number first: it is only a claim, and a list of that many names may not fit anywhere.
+        if len(found) != episodes or found != {self._group(index) for index in range(episodes)}:
+            what = f"{len(found)} groups, among them {sorted(found)[:1]}"
             raise DataError(f"{self._file}: {what}, metadata.json says {episodes} episodes from 0 on; {MEND}")
 
     def name(self, index: int) -> str:
@@ -84,9 +85,11 @@ class TableStorage:
 
     def __init__(self, folder: Path, sums: Checksums, episodes: int, suffix: str) -> None:
         self._folder, self._sums, self._suffix = folder, sums, suffix
-        extra = {part.name for part in folder.iterdir() if part.is_dir()} ^ {str(n) for n in range(episodes)}
-        for name in sorted(extra):
-            raise DataError(f"{folder / name}: metadata.json says {episodes} episodes from 0 on; {MEND}")
+        found = {part.name for part in folder.iterdir() if part.is_dir()}
+        if len(found) != episodes or found != {str(index) for index in range(episodes)}:
+            odd = sorted(found - {str(index) for index in range(len(found))})[:1]
+            what = f"{len(found)} folders{', among them ' * bool(odd)}{''.join(odd)}"
+            raise DataError(f"{folder}: {what}, metadata.json says {episodes} episodes from 0 on; {MEND}")
 
     def name(self, index: int) -> str:
         """The file, from the data set's folder on."""

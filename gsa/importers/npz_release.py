@@ -11,6 +11,7 @@ from typing import Any
 from gsa.episode import Episode
 from gsa.errors import DataError
 from gsa.importers.base import ImportOptions
+from gsa.importers.checksums import Checksums
 from gsa.importers.mapping import kept_rows, to_episode
 from gsa.storage.raw import NAME, NAME_READS, read_raw_arrays
 
@@ -30,15 +31,16 @@ class NpzRelease:
         for name in names:
             if NAME.fullmatch(name) is None:
                 raise DataError(f"{path / name}: name does not read {NAME_READS}; move it away")
+        self._sums = Checksums(path, None)
         self.path = path
-        self.facts: dict[str, Any] = options.facts(path.resolve().name)
+        self.facts: dict[str, Any] = options.facts(path, path.resolve().name)
         self.files: list[str] = sorted(names, key=lambda name: (_number(name, "index"), name))
         self._options = options
 
     def read(self, index: int) -> Episode:
         """Episode ``index``; see ``Source.read``."""
         name = self.files[index]
-        path = self.path / name
+        path = self._sums.check(self.path / name)
         arrays = read_raw_arrays(path)
         rows = len(arrays.image)
         if rows != _number(name, "length") + 1:

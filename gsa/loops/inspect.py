@@ -1,27 +1,27 @@
 """What a folder holds, in words and pictures: raw or offline data, a model, an index, a run, or a folder of those."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
 from gsa.episode import Episode
 from gsa.errors import ArtifactError, DataError
 from gsa.importers.raw_folder import RawFolder
-from gsa.json_files import read_json
+from gsa.json_files import read_json, read_sealed
 from gsa.loops.data_card import CARD_JSON, CARD_MD, SHEET, spread
-from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE
+from gsa.retrieval import META_FILE as INDEX_META
+from gsa.retrieval import RetrievalIndex
+from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE, load_weights
 from gsa.runs.fingerprint import read_run
 from gsa.runs.fingerprint import verify as verify_run
 from gsa.runs.scores import ScoreRow, read_scores
 from gsa.storage.episode_store import EpisodeStore
-from gsa.storage.schema import FORMAT, MANIFEST, OUTCOMES
+from gsa.storage.schema import FORMAT, MANIFEST
+from gsa.storage.store_tables import read_outcomes
 
 SCORES_FILE = "scores.jsonl"
-INDEX_META = "index.json"
 
 
 def kind_of(path: Path) -> str:
@@ -31,7 +31,8 @@ def kind_of(path: Path) -> str:
         DataError: nothing of ours is there.
     """
     if (path / MANIFEST).is_file():
-        return "offline" if _read_json(path / MANIFEST).get("format") == FORMAT else "raw"
+        manifest = read_json(path / MANIFEST, ArtifactError, f"run the stage that makes {path} again")
+        return "offline" if manifest.get("format") == FORMAT else "raw"
     for name, kind in ((WEIGHTS_FILE, "model"), (INDEX_META, "index"), (SCORES_FILE, "run"), ("run.json", "output")):
         if (path / name).is_file():
             return kind
@@ -87,6 +88,13 @@ def verify(path: Path) -> list[str]:
         for index in range(len(folder.files)):
             folder.read(index)
         checked.append(f"{len(folder.files)} episodes agree with their manifest")
+    if kind == "model":
+        state, _ = load_weights(path)
+        checked.append(f"{len(state)} weights agree with {META_FILE} and are finite")
+    if kind == "index":
+        model_sha256 = read_sealed(path / INDEX_META, ArtifactError, f"make {path} again").get("model_sha256")
+        keys = RetrievalIndex.load(path, str(model_sha256)).keys
+        checked.append(f"{len(keys)} keys agree with {INDEX_META}")
     if not checked:
         raise ArtifactError(f"{path} has neither manifest nor run.json: nothing says what it should hold")
     return [f"{path}: {'; '.join(checked)}"]
@@ -123,7 +131,7 @@ def one_episode(path: Path, index: int) -> Episode:
 
 def _describe_store(path: Path) -> list[str]:
     store = EpisodeStore(path)
-    table = store.episodes.merge(pq.read_table(path / OUTCOMES).to_pandas(), on="episode_id", validate="one_to_one")
+    table = store.episodes.merge(read_outcomes(path, store.manifest), on="episode_id", validate="one_to_one")
     size = sum(facts["bytes"] for name, facts in store.manifest["files"].items() if name in set(table["shard"]))
     rows, rejected = int(store.lengths.sum()), len(store.manifest["rejected"])
     lines = [
@@ -140,7 +148,9 @@ def _describe_store(path: Path) -> list[str]:
             known = group[column].dropna()
             line += f", {name} {pd.to_numeric(known).mean():.2f}" if len(known) else ""
         lines.append(line)
-    card = _read_json(path / CARD_JSON) if (path / CARD_JSON).is_file() else {}
+    card = {}
+    if (path / CARD_JSON).is_file():
+        card = read_json(path / CARD_JSON, ArtifactError, f"run the stage that makes {path} again")
     for body, facts in card.get("embodiments", {}).items():
         std, saturated = (np.mean(facts[key]) for key in ("action_std", "action_saturation"))
         quality = [f"{row['quality']} {row['episodes']}" for row in card["by_quality"] if row["embodiment"] == body]
@@ -162,14 +172,14 @@ def _describe_raw(path: Path) -> list[str]:
 
 
 def _describe_model(path: Path) -> list[str]:
-    meta = _read_json(path / META_FILE)
+    meta = read_sealed(path / META_FILE, ArtifactError, f"make {path} again")
     size = (path / WEIGHTS_FILE).stat().st_size
     lines = [f"{path}: model, {size / 1e6:.1f} MB of weights, sha256 {str(meta.get('sha256'))[:12]}"]
     return lines + [f"  {key}: {value}" for key, value in meta.items() if key != "sha256"]
 
 
 def _describe_index(path: Path) -> list[str]:
-    meta = _read_json(path / INDEX_META)
+    meta = read_sealed(path / INDEX_META, ArtifactError, f"make {path} again")
     return [f"{path}: index, " + ", ".join(f"{key} {str(value)[:12]}" for key, value in meta.items())]
 
 
@@ -209,7 +219,3 @@ def _members(path: Path) -> list[Path]:
 def _check_index(path: Path, index: int, count: int) -> None:
     if not 0 <= index < count:
         raise DataError(f"{path} has episodes 0 to {count - 1}, not {index}")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return read_json(path, ArtifactError, f"run the stage that makes {path.parent} again")

@@ -5,7 +5,6 @@ in as tensors (``torch.from_numpy``), generators as ``bit_generator.state`` or `
 """
 
 import errno
-import json
 import logging
 import os
 import pickle
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gsa.errors import ArtifactError, ResourceError, StoppedError
+from gsa.json_files import read_sealed, sealed_json
 from gsa.runs.fingerprint import file_sha256, plain
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class CheckpointStore:
         path = self.folder / f"step-{step:010d}.pt"
         write_atomically(path, lambda tmp: torch.save(dict(state), tmp))
         entry = {"step": step, "sha256": file_sha256(path), "fingerprint": self.fingerprint}
-        write_atomically(path.with_suffix(".json"), lambda tmp: tmp.write_text(json.dumps(entry)))
+        write_atomically(path.with_suffix(".json"), lambda tmp: tmp.write_text(sealed_json(entry)))
         for old in self._entries()[KEEP:]:
             old.unlink()
             old.with_suffix(".pt").unlink(missing_ok=True)
@@ -94,17 +94,19 @@ class CheckpointStore:
         """
         self.in_use = True
         self.wait()
-        entries = self._entries()
-        for entry in entries:
+        reasons = []
+        for entry in self._entries():
             try:
                 step, state = self._read(entry)
             except ArtifactError as error:
                 log.warning("%s; trying the one before", error)
+                reasons.append(str(error))
                 continue
             log.info("resuming after step %d from %s", step, entry.with_suffix(".pt"))
             return step, state
-        if entries:
-            raise ArtifactError(f"every checkpoint in {self.folder} is damaged; delete that folder to start over")
+        if reasons:
+            every = f"every checkpoint in {self.folder} is damaged; delete that folder to start over"
+            raise ArtifactError(f"{every} ({'; '.join(reasons)})")
         return None
 
     def clear(self) -> None:
@@ -121,18 +123,22 @@ class CheckpointStore:
         import torch
 
         path = entry.with_suffix(".pt")
+        manifest = read_sealed(entry, ArtifactError, "it does not count")
         try:
-            manifest = json.loads(entry.read_text())
             expected, step = manifest["sha256"], int(manifest["step"])
             found = file_sha256(path)
-        except (OSError, ValueError, KeyError) as error:
-            raise ArtifactError(f"checkpoint {path} is damaged ({error})") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"checkpoint {path} is damaged ({error!r})") from error
         if found != expected:
-            raise ArtifactError(f"checkpoint {path} is damaged (sha256 {found[:12]}, expected {expected[:12]})")
+            raise ArtifactError(f"checkpoint {path} is damaged (sha256 {found[:12]}, expected {str(expected)[:12]})")
         try:
-            return step, torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise ArtifactError(f"checkpoint {path} cannot be read ({str(error).splitlines()[0]})") from error
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, ValueError, LookupError, pickle.UnpicklingError, EOFError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise ArtifactError(f"checkpoint {path} cannot be read ({reason})") from error
+        if not isinstance(state, dict):
+            raise ArtifactError(f"checkpoint {path} holds {type(state).__name__}, expected a dict")
+        return step, state
 
     def _discard_foreign(self) -> None:
         """Start over when parameters, inputs or code are not those the checkpoints were made with."""
@@ -140,8 +146,8 @@ class CheckpointStore:
             stump.unlink()
         for entry in self._entries():
             try:
-                made_with = json.loads(entry.read_text())["fingerprint"]
-            except (ValueError, KeyError, TypeError):
+                made_with = read_sealed(entry, ArtifactError, "it does not count").get("fingerprint")
+            except ArtifactError:
                 continue  # damaged: latest() names it
             if made_with != self.fingerprint:
                 log.warning("%s was made with other parameters, inputs or code; starting fresh", self.folder)
@@ -162,8 +168,7 @@ def save_weights(folder: Path, state_dict: Mapping[str, Any], meta: Mapping[str,
     path = folder / WEIGHTS_FILE
     write_atomically(path, lambda tmp: save_file(tensors, tmp))
     record = {**plain(meta), "sha256": file_sha256(path)}
-    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    write_atomically(folder / META_FILE, lambda tmp: tmp.write_text(text))
+    write_atomically(folder / META_FILE, lambda tmp: tmp.write_text(sealed_json(record)))
 
 
 def load_weights(
@@ -181,22 +186,23 @@ def load_weights(
             ``expect`` by name, with expected and found.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = folder / WEIGHTS_FILE
     for file in (path, folder / META_FILE):
         if not file.is_file():
             raise ArtifactError(f"no weights at {folder}: {file.name} is missing; run the stage that makes it first")
-    try:
-        meta = dict(json.loads((folder / META_FILE).read_text()))
-    except ValueError as error:
-        raise ArtifactError(f"{folder / META_FILE} is damaged ({error}); make {folder} again") from error
+    meta = read_sealed(folder / META_FILE, ArtifactError, f"make {folder} again")
     if meta.get("sha256") != file_sha256(path):
         raise ArtifactError(f"{path} is damaged: its sha256 is not the one in {META_FILE}; make {folder} again")
     for key, value in plain(expect or {}).items():
         if meta.get(key) != value:
             raise ArtifactError(f"{folder} was made with {key} = {meta.get(key)}, expected {value}; make it again")
-    state = load_file(path)
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ArtifactError(f"{path} holds no tensors ({error}); make {folder} again") from error
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ArtifactError(f"{path}: weight {name} holds NaN or Inf; make {folder} again")

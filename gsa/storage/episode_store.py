@@ -14,14 +14,13 @@ from gsa.episode import IMAGE_SIZE, Episode
 from gsa.errors import ArtifactError, DataError
 from gsa.storage.files import footer_digest, sha256_file
 from gsa.storage.schema import (
-    EPISODES,
-    EPISODES_SCHEMA,
     MANIFEST,
     STEPS_SCHEMA,
     content_digest,
 )
 from gsa.storage.source import Pixels
 from gsa.storage.store_manifest import MEND, read_store_manifest
+from gsa.storage.store_tables import check_schema, read_episodes
 from gsa.storage.store_writer import group_rows
 
 MAX_OPEN_SHARDS = 16
@@ -45,7 +44,7 @@ class EpisodeStore:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.manifest = read_store_manifest(self.path)
-        self.episodes = self._read_episodes()
+        self.episodes = read_episodes(self.path, self.manifest)
         self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
         # Plain arrays: pandas' iloc costs more than reading a window.
         self._shard = self.episodes["shard"].tolist()
@@ -152,37 +151,6 @@ class EpisodeStore:
         same = all(np.array_equal(a, b) for a, b in zip(flags, expected, strict=True))
         return same and bool((number == self._id[index]).all()) and np.array_equal(step, np.arange(len(episode)))
 
-    def _read_episodes(self) -> pd.DataFrame:
-        file = self.path / EPISODES
-        facts = self.manifest["files"].get(EPISODES)
-        if facts is None or sha256_file(file) != facts["sha256"]:
-            raise ArtifactError(f"{file} is damaged (sha256 differs from {MANIFEST}); {MEND}")
-        try:
-            table = pq.read_table(file, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise ArtifactError(f"{file} is no Parquet table ({error}); {MEND}") from error
-        _check_schema(file, table.schema, EPISODES_SCHEMA)
-        episodes = table.to_pandas()
-        self._check_episodes(file, episodes)
-        return episodes
-
-    def _check_episodes(self, file: Path, table: pd.DataFrame) -> None:
-        """Refuse rows that point nowhere or say something impossible, whoever wrote them."""
-        count = table["row_group_count"]
-        problems = {
-            "episode_id": table["episode_id"].duplicated(),
-            "length": table["length"] < 2,
-            "action_dim": table["action_dim"] < 1,
-            "row_group_start": table["row_group_start"] < 0,
-            "row_group_count": (count < 1) | (count > table["length"]),
-            "shard": ~table["shard"].isin(self.manifest["files"]),
-        }
-        for column, bad in problems.items():
-            if bad.any():
-                row = int(np.argmax(bad))
-                what = f"{column} of row {row} is {table[column].iloc[row]}"
-                raise ArtifactError(f"{file}: {what}, which is impossible or there before; {MEND}")
-
     def _read(self, name: str, groups: list[int], columns: list[str]) -> pa.Table:
         try:
             if name not in self._open:
@@ -200,7 +168,7 @@ class EpisodeStore:
         if facts is None or footer_digest(file) != facts["footer_sha256"]:
             raise ArtifactError(f"{file} is damaged (its footer differs from {MANIFEST}); {MEND}")
         shard = pq.ParquetFile(file, memory_map=True, pre_buffer=False, page_checksum_verification=True)
-        _check_schema(file, shard.schema_arrow, STEPS_SCHEMA)
+        check_schema(file, shard.schema_arrow, STEPS_SCHEMA)
         self._open[name] = shard
         if len(self._open) > MAX_OPEN_SHARDS:
             self._open.popitem(last=False)[1].close()
@@ -242,15 +210,6 @@ class EpisodeSubset:
     def read(self, index: int) -> Episode:
         """A whole episode of the subset."""
         return self.store.read(int(self.indices[index]))
-
-
-def _check_schema(file: Path, found: pa.Schema, expected: pa.Schema) -> None:
-    if found.names != expected.names:
-        raise ArtifactError(f"{file} has columns {found.names}, expected {expected.names}; {MEND}")
-    for field in expected:
-        if not found.field(field.name).equals(field):
-            has = found.field(field.name)
-            raise ArtifactError(f"{file}: column {field.name} is {has.type}, expected {field.type}; {MEND}")
 
 
 def _images(column: pa.ChunkedArray, into: Pixels | None) -> Pixels:

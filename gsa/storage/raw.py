@@ -18,6 +18,7 @@ from gsa.errors import DataError
 from gsa.json_files import read_sealed, sealed_json
 from gsa.storage.files import sha256_file, write_atomic
 from gsa.storage.npz import load_npz
+from gsa.storage.schema import check_embodiment
 
 MANIFEST = "manifest.json"
 NAME = re.compile(r"(?P<time>[^-/\\]+)-(?P<id>[^-/\\]+)-(?P<index>\d+)-(?P<length>\d+)\.npz")
@@ -136,7 +137,7 @@ def chosen_actions(path: Path, led_here: np.ndarray, rows: int) -> Float32[np.nd
     Raises:
         DataError: not ``(rows, width)`` floats, or a first row that is not the zeros of a reset.
     """
-    if led_here.ndim != 2 or len(led_here) != rows or led_here.dtype.kind != "f" or rows < 2:
+    if led_here.ndim != 2 or len(led_here) != rows or led_here.dtype.kind != "f" or rows < 2 or not led_here.shape[1]:
         raise DataError(
             f"{path}: action is {led_here.dtype} {led_here.shape}, expected float32 ({rows}, width) as observation, "
             "at least 2 rows; the file is inconsistent"
@@ -206,6 +207,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if body.get("format") != "gsa-raw":
         raise DataError(f"{path} is no manifest of raw episodes; expected format 'gsa-raw'")
     _require(body.get("source"), ("name", "embodiment"), f"{path}: source")
+    if not isinstance(body["source"]["name"], str):
+        raise DataError(f"{path}: source is named {body['source']['name']!r}, expected text; collect this source again")
+    check_embodiment(body["source"]["embodiment"], str(path))
     if not isinstance(body.get("episodes"), list) or not body["episodes"]:
         raise DataError(f"{path}: no episodes; collect this source again")
     seen: set[str] = set()

@@ -6,6 +6,7 @@ data card alone.
 """
 
 import hashlib
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gsa.episode import IMAGE_SIZE, Episode
+from gsa.errors import DataError
 
 SCHEMA_VERSION = 2
 FORMAT = "gsa-offline"
@@ -24,6 +26,9 @@ MANIFEST = "manifest.json"
 SHARDS = "shards"
 
 TRAIN, HOLDOUT = "train", "holdout"
+
+_EMBODIMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+"""What a body may be called: shards are files of that name, and a name is no path."""
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:
@@ -84,6 +89,17 @@ OUTCOMES_SCHEMA = pa.schema(
     ],
     metadata={"gsa.schema_version": str(SCHEMA_VERSION)},
 )
+
+
+def check_embodiment(name: object, where: str) -> str:
+    """``name`` itself.
+
+    Raises:
+        DataError: it cannot be part of a file's name.
+    """
+    if not isinstance(name, str) or _EMBODIMENT.fullmatch(name) is None:
+        raise DataError(f"{where}: embodiment {name!r} cannot name a file; use letters, digits, '_', '-' and '.'")
+    return name
 
 
 def episode_id(source: str, file: str) -> int:

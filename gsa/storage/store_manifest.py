@@ -22,7 +22,7 @@ def read_store_manifest(path: Path) -> dict[str, Any]:
     """
     file = path / MANIFEST
     if not file.is_file():
-        raise DataError(f"no offline data at {path}; run `gsa convert` first")
+        raise DataError(f"no offline data at {path}, {MANIFEST} is missing; run `gsa convert` first")
     manifest = read_sealed(file, ArtifactError, MEND)
     if manifest.get("format") != FORMAT or manifest.get("version") != SCHEMA_VERSION:
         found = f"{manifest.get('format')} version {manifest.get('version')}"

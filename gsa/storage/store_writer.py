@@ -1,7 +1,6 @@
 """Episodes to an offline store: Parquet shards by embodiment, the episodes table, outcomes and a manifest."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +28,7 @@ from gsa.storage.schema import (
     SHARDS,
     STEPS_SCHEMA,
     assign_split,
+    check_embodiment,
     content_digest,
     episode_id,
     steps_table,
@@ -36,8 +36,7 @@ from gsa.storage.schema import (
 
 _REQUIRED_INFO = ("source", "file", "embodiment")
 
-_EMBODIMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""What a body may be called: shards are files of that name, and a name is no path."""
+_OPTIONAL_INFO: dict[str, type[Any]] = {"task": str, "policy": str, "sigma": float, "seed": int}
 
 
 def write_store(
@@ -167,9 +166,7 @@ def _where(episode: Episode) -> str:
     for key in _REQUIRED_INFO:
         if not isinstance(episode.info.get(key), str):
             raise DataError(f"{episode!r}: info has no text {key!r}; the source must say what each episode is")
-    embodiment = str(episode.info["embodiment"])
-    if _EMBODIMENT.fullmatch(embodiment) is None:
-        raise DataError(f"embodiment {embodiment!r} cannot name a file; use letters, digits, '_', '-' and '.'")
+    check_embodiment(episode.info["embodiment"], f"{episode.info['source']}")
     return f"{episode.info['source']}/{episode.info['file']}"
 
 
@@ -181,11 +178,21 @@ def _facts(episode: Episode) -> dict[str, Any]:
         "length": len(episode),
         "is_terminal": bool(episode.is_terminal[-1]),
         **{key: info[key] for key in _REQUIRED_INFO},
-        **{key: info.get(key) for key in ("task", "policy", "sigma", "seed")},
+        **{key: _typed(episode, key, kinds) for key, kinds in _OPTIONAL_INFO.items()},
         "render": json.dumps(info.get("render", {}), sort_keys=True),
         "origin": json.dumps(info.get("origin", {}), sort_keys=True),
         "versions": json.dumps(info.get("versions", {}), sort_keys=True),
     }
+
+
+def _typed(episode: Episode, key: str, kind: type[Any]) -> Any:
+    """What a manifest or a flag says, or None; a column holds one type, and a manifest may say anything."""
+    value = episode.info.get(key)
+    fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+    too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
+    if value is None or (fits and not isinstance(value, bool) and not too_large):
+        return value
+    raise DataError(f"{_where(episode)}: {key} is {value!r}, expected {kind.__name__}; mend the source's manifest")
 
 
 def _outcome(number: int, episode: Episode) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What foreign frames, rates and actions become, and what is refused by row and value."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,6 @@ def test_a_new_pixel_is_the_mean_of_its_area() -> None:
 
 def test_provenance_needs_a_body() -> None:
     with pytest.raises(ParamsError, match=r"pile: .*--embodiment"):
-        ImportOptions().facts("pile")
-    facts = ImportOptions(policy="teleop").facts("pile", embodiment="aloha", policy="unknown")
+        ImportOptions().facts(Path("pile"), "x")
+    facts = ImportOptions(policy="teleop").facts(Path("a/pile"), "pile", embodiment="aloha", policy="unknown")
     assert facts == {"name": "pile", "embodiment": "aloha", "policy": "teleop"}

@@ -92,7 +92,7 @@ def test_one_of_several_cameras_must_be_named(tmp_path: Path) -> None:
     ("entries", "names"),
     [
         ({"observation_space": '{"type": "Box", "dtype": "float32", "shape": [4]}'}, "no observation is a picture"),
-        ({"action_space": '{"type": "Discrete", "n": 4}'}, "action space is Discrete"),
+        ({"action_space": '{"type": "Discrete", "n": 4}'}, r"action space is \['Discrete'"),
         ({"action_space": None}, "action_space is missing"),
         ({"total_episodes": 3}, "metadata.json says 3 episodes"),
         ({"data_format": "zarr"}, "data_format is 'zarr', expected one of hdf5, arrow, parquet"),

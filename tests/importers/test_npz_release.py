@@ -105,6 +105,7 @@ def test_sums_vouch_for_files_that_cannot_vouch_for_themselves(
     for name, line, names in [
         ("b.mp4", "", r"b\.mp4 is missing"),
         ("SHA256SUMS", "", r"is not in SHA256SUMS"),
+        ("b.mp4", f"{'0' * 64}  gone.mp4", r"gone\.mp4 is missing, SHA256SUMS lists it"),
         ("SHA256SUMS", "\nx", r"SHA256SUMS, line 2: expected"),
         ("SHA256SUMS", f"\n{'0' * 64}  ../../x", r"'\.\./\.\./x', which leaves its folder"),
     ]:
@@ -113,7 +114,7 @@ def test_sums_vouch_for_files_that_cannot_vouch_for_themselves(
         with pytest.raises(DataError, match=names):
             Checksums(tmp_path, "videos").check(tmp_path / name)
         if line:
-            (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  y")
+            (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  videos/a.mp4")
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\0b"])

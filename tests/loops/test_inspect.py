@@ -2,11 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gsa.config import ConvertParams
 from gsa.errors import ArtifactError, DataError
 from gsa.loops.data_card import contact_sheet
 from gsa.loops.inspect import describe, first_images, kind_of, one_episode, verify
+from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import save_weights
 from gsa.runs.scores import ScoreRow, append_score
 from gsa.storage.raw import write_manifest, write_raw_episode
@@ -61,6 +63,22 @@ def test_verify_says_what_was_checked_and_finds_damage(raw: Path, offline: Path)
     shard.write_bytes(data)
     with pytest.raises(ArtifactError, match=shard.name):
         verify(offline)
+
+
+def test_models_and_indices_vouch_for_themselves(tmp_path: Path) -> None:
+    model, index = tmp_path / "model", tmp_path / "index"
+    save_weights(model, {"w": torch.ones(2)}, {"action_dim": 12})
+    index.mkdir()
+    RetrievalIndex.build(np.eye(3, dtype=np.float32), np.arange(3), np.full(3, 2), "a" * 64).save(index)
+    assert verify(tmp_path) == [
+        f"{index}: 3 keys agree with index.json",
+        f"{model}: 1 weights agree with meta.json and are finite",
+    ]
+    assert describe(index)[0].startswith(f"{index}: index, ")
+    faiss = index / "keys.faiss"
+    faiss.write_bytes(faiss.read_bytes()[:-1] + b"x")
+    with pytest.raises(ArtifactError, match=r"keys\.faiss is missing or damaged"):
+        verify(tmp_path)
 
 
 def test_pictures_come_from_the_episodes(raw: Path, offline: Path) -> None:

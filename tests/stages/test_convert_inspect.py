@@ -73,6 +73,18 @@ def test_foreign_flags_and_folders(project: Path, invoke) -> None:
     assert refused.exit_code == 2 and "--embodiment belongs to --format ncrl" in refused.output
 
 
+def test_data_from_elsewhere_joins_what_was_collected(project: Path, invoke) -> None:
+    from gsa.config import load_params
+
+    named = raw_folders(load_params())
+    for folder, _ in named:
+        collect(folder, "sawyer")
+    write_raw_episode(Path("theirs"), 0, count_episode())
+    call = ("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "walker", "--also-collected")
+    assert invoke(*call).exit_code == 0
+    assert set(EpisodeStore(Path("data/offline")).episodes["source"]) == {"theirs", *(f.name for f, _ in named)}
+
+
 def test_every_format_is_a_choice_and_a_refused_one_says_why(project: Path, invoke) -> None:
     from typing import get_args, get_type_hints
 
