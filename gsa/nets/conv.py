@@ -1,11 +1,13 @@
 """Image encoder and decoder of the world model (SPEC.md section 2), and the one place where images become floats."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from gsa.nets.blocks import BlockLinear
 
@@ -61,12 +63,38 @@ class ImageEncoder(nn.Module):
         return self.conv(flat).reshape(*image.shape[:-3], self.embed_dim)
 
 
-class UpConv(nn.ConvTranspose2d):
-    """Transposed convolution, stride 2, kernel 5 or 6, no padding, computed as an ordinary convolution.
+class _UpConv(torch.autograd.Function):
+    """Forwards an ordinary convolution, backwards a transposed one's: on a CPU the faster kernel either way.
 
     y[2i+p, 2j+q] = sum_ab x[i-a, j-b] w[2a+p, 2b+q] with a, b in 0..2: a 3 x 3 convolution to four times the channels,
-    interleaved by a pixel shuffle. Same weights and same result as ``nn.ConvTranspose2d``, whose CPU kernel is slower
-    (``benchmarks/world_model.py`` prints by how much).
+    then interleaved. The gradients are those of a strided convolution, for which the kernels are faster as they are.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Float[Tensor, "N I Y X"], weight: Float[Tensor, "I O K K"], bias: Float[Tensor, " O"]
+    ) -> Float[Tensor, "N O V U"]:
+        ctx.save_for_backward(x, weight)
+        (i, o, kernel, _), (n, _, height, width) = weight.shape, x.shape
+        taps = F.pad(weight, (0, 6 - kernel, 0, 6 - kernel)).reshape(i, o, 3, 2, 3, 2).flip(2, 4)
+        taps = taps.permute(3, 5, 1, 0, 2, 4).reshape(4 * o, i, 3, 3).contiguous(memory_format=torch.channels_last)
+        out = F.conv2d(x, taps, bias.repeat(4), padding=2).permute(0, 2, 3, 1)  # channels are (p, q, o)
+        out = out.reshape(n, height + 2, width + 2, 2, 2 * o).transpose(2, 3)  # so that runs of q and o are copied
+        out = out.reshape(n, 2 * height + 4, 2 * width + 4, o).permute(0, 3, 1, 2)
+        return out[..., : 2 * (height - 1) + kernel, : 2 * (width - 1) + kernel]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, "N O V U"]) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        settings = ([weight.shape[1]], [2, 2], [0, 0], [1, 1], True, [0, 0], 1)
+        return torch.ops.aten.convolution_backward(grad, x, weight, *settings, ctx.needs_input_grad)
+
+
+class UpConv(nn.ConvTranspose2d):
+    """Transposed convolution, stride 2, kernel 5 or 6, no padding: same weights and result as ``nn.ConvTranspose2d``.
+
+    In float32 on a CPU computed faster (``benchmarks/world_model.py`` prints by how much).
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int):
@@ -75,16 +103,14 @@ class UpConv(nn.ConvTranspose2d):
     def forward(self, x: Float[Tensor, "N I Y X"], output_size: list[int] | None = None) -> Float[Tensor, "N O V U"]:
         """Upsample Y to 2 (Y - 1) + kernel, X likewise; ``output_size`` must be None."""
         assert output_size is None and self.bias is not None
-        kernel = self.kernel_size[0]
-        size = (x.shape[-1] - 1) * 2 + kernel
         if x.shape[-1] == 1:  # one pixel in: a matrix product
-            return torch.einsum("ni,iokl->nokl", x[:, :, 0, 0], self.weight) + self.bias[:, None, None]
-        weight = F.pad(self.weight, (0, 6 - kernel, 0, 6 - kernel))
-        weight = weight.reshape(self.in_channels, self.out_channels, 3, 2, 3, 2).flip(2, 4)
-        weight = weight.permute(1, 3, 5, 0, 2, 4).reshape(self.out_channels * 4, self.in_channels, 3, 3)
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        out = F.pixel_shuffle(F.conv2d(x, weight, self.bias.repeat_interleave(4), padding=2), 2)
-        return out[..., :size, :size]
+            i, o, kernel, _ = self.weight.shape
+            weight = self.weight.permute(0, 2, 3, 1).reshape(i, -1)
+            out = torch.addmm(self.bias.repeat(kernel * kernel), x[:, :, 0, 0], weight)
+            return out.reshape(-1, kernel, kernel, o).permute(0, 3, 1, 2)
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        return _UpConv.apply(x, self.weight, self.bias)
 
 
 class ImageDecoder(nn.Module):
