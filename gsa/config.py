@@ -165,7 +165,7 @@ class PretrainParams(Section):
     ``sampling``: uniform draws every window equally often, balanced every embodiment.
     ``device``: auto takes the GPU where there is one. ``precision``: bfloat16 is autocast, weights stay float32.
     ``loader_workers`` processes read ahead; how many changes no batch. ``sharded_optimizer``: several processes each
-    keep a part of Adam's moments.
+    keep a part of Adam's moments; one that hears nothing from another for ``timeout_s`` seconds ends with an error.
     """
 
     name: str
@@ -181,6 +181,7 @@ class PretrainParams(Section):
     precision: Literal["float32", "bfloat16"]
     compile: bool
     sharded_optimizer: bool
+    timeout_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     seed: Seed
 
 

@@ -28,7 +28,7 @@ READS = (
         )
     ),
 )
-"""Parameters that decide the output; ``pretrain.loader_workers`` does not."""
+"""Parameters that decide the output; ``pretrain.loader_workers`` and ``pretrain.timeout_s`` do not."""
 
 
 def pretrain(
@@ -51,7 +51,7 @@ def pretrain(
     overrides = {"pretrain.updates": updates}
     tree = load_params(params, overrides)
     out = out or Path("models") / tree.pretrain.name
-    with join_ranks(tree.pretrain.device) as ranks:
+    with join_ranks(tree.pretrain.device, tree.pretrain.timeout_s) as ranks:
         if ranks.rank > 0:
             follow(EpisodeStore(offline), tree, ranks)
             return

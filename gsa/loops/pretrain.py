@@ -19,6 +19,7 @@ from gsa.loops.ranks import ALONE, Ranks
 from gsa.nets.optimizer import Optimizer
 from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.fingerprint import fingerprint
+from gsa.runs.process import stop_on_signals
 from gsa.runs.training_log import AXIS, Row, Stopwatch, TrainingLog
 from gsa.storage.episode_store import EpisodeStore, EpisodeSubset
 from gsa.storage.numbered import NumberedBatches, read_ahead
@@ -60,8 +61,14 @@ def pretrain(
 
 
 def follow(store: EpisodeStore, params: Params, ranks: Ranks) -> None:
-    """Train beside rank 0, which runs ``pretrain``."""
-    Trainer(store, params, ranks).run(None, None)
+    """Train beside rank 0, which runs ``pretrain``.
+
+    Raises:
+        StoppedError: a signal reached any rank; rank 0 has saved.
+    """
+    trainer = Trainer(store, params, ranks)
+    with stop_on_signals(trainer):
+        trainer.run(None, None)
 
 
 def training_episodes(store: EpisodeStore) -> EpisodeSubset:
@@ -97,8 +104,10 @@ class Trainer:
 
     Windows and latent noise of an update depend on the seed and on ``cursor`` alone (the number of its batch), and
     nothing else is random once the weights are: the cursor is the random state. It runs ahead of ``update`` where a
-    batch was given up.
+    batch was given up. ``stop_requested`` is for ranks without a checkpoint store: signals set it.
     """
+
+    stop_requested, in_use = False, True
 
     def __init__(self, store: EpisodeStore, params: Params, ranks: Ranks = ALONE):
         self.section, self.ranks = params.pretrain, ranks
@@ -116,10 +125,11 @@ class Trainer:
         objective = Objective(self.model, ranks, section.precision)
         if section.compile:
             objective.compile()
-        alone = ranks.size == 1
-        self.objective = objective if alone else DistributedDataParallel(objective, gradient_as_bucket_view=True)
-        sharded = section.sharded_optimizer and not alone
-        self.optimizer = Optimizer("world model", list(self.model.parameters()), section.optimizer, sharded)
+        self.objective: nn.Module = objective
+        if ranks.size > 1:
+            self.objective = DistributedDataParallel(objective, process_group=ranks.group, gradient_as_bucket_view=True)
+        shards = ranks.group if section.sharded_optimizer else None
+        self.optimizer = Optimizer("world model", list(self.model.parameters()), section.optimizer, shards)
         self.update, self.cursor, self.rolled_back = 0, 0, False
         self.sums = torch.zeros(len(Objective.names) + 1, dtype=torch.float64, device=ranks.device)
 
@@ -198,15 +208,21 @@ class Trainer:
             row = {AXIS: self.update, **dict(zip((*Objective.names, "grad_norm"), means, strict=True))}
             if losses:
                 losses.add(row | {"lr": self.optimizer.lr}, watch.read(count, self.ranks.device))
-        stop = checkpoints is not None and checkpoints.stop_requested
-        if self.ranks.size > 1:  # whether to stop is asked of the others, so not at every update
-            stop = to_log and self.ranks.any(stop)
+        stop = self.ranks.any(checkpoints.stop_requested if checkpoints else self.stop_requested)
         if stop or self.update % section.checkpoint_every == 0:
-            state = self.state(losses)
+            self._save(checkpoints, losses, stop)
+
+    def _save(self, checkpoints: CheckpointStore | None, losses: TrainingLog | None, stop: bool) -> None:
+        state = self.state(losses)
+        try:
             if checkpoints:
+                checkpoints.stop_requested |= stop  # the signal may have reached another rank alone
                 checkpoints.save(self.update, state, background=True)
-            elif stop:
-                raise StoppedError(f"rank {self.ranks.rank} stopped with rank 0 after update {self.update}")
+        finally:
+            if stop:
+                self.ranks.any(stop)  # torchrun kills all once one has ended: nobody ends before rank 0 has saved
+        if stop:
+            raise StoppedError(f"rank {self.ranks.rank} stopped with rank 0 after update {self.update}")
 
     def _roll_back(self, error: TrainingError, checkpoints: CheckpointStore | None, losses: TrainingLog | None) -> None:
         """Go back to the newest checkpoint, once, and on from there with the batches after the one that failed."""

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gsa.errors import DataError, ParamsError, ResourceError
 
-TIMEOUT = timedelta(minutes=5)
-"""A rank that is silent for so long is taken to hang; one that died is noticed at once."""
+START = timedelta(minutes=10)
+"""How long ranks wait for each other before they train: rank 0 alone reads manifests and checkpoints then."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -37,11 +37,15 @@ def choose_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class Ranks:
-    """``rank`` of ``size`` processes, which trains on ``device``. Rank 0 alone writes files."""
+    """``rank`` of ``size`` processes, which trains on ``device``. Rank 0 alone writes files.
+
+    ``group`` is what they train in: whoever waits in it for longer than ``pretrain.timeout_s`` gives up.
+    """
 
     rank: int
     size: int
     device: torch.device
+    group: dist.ProcessGroup | None = None
 
     def rows(self, batch_size: int) -> slice:
         """This rank's rows of a batch.
@@ -59,7 +63,7 @@ class Ranks:
         if self.size == 1:
             return values.detach()
         total = values.detach().clone()
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=self.group)
         return total / self.size
 
     def mean_over_batch(self, values: Float[Tensor, "*N"]) -> Float[Tensor, ""]:
@@ -68,8 +72,8 @@ class Ranks:
         return own if self.size == 1 else own + (self.mean(own) - own).detach()
 
     def any(self, flag: bool) -> bool:
-        """Whether it holds on any rank."""
-        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+        """Whether it holds on any rank. Nobody returns before all have asked; a GPU's work is not waited for."""
+        return bool(self.mean(torch.tensor(float(flag))) > 0) if self.size > 1 else flag
 
     def from_main(self, make: Callable[[], Any]) -> Any:
         """What ``make`` returns on rank 0, the only one to call it; plain values and CPU tensors."""
@@ -98,11 +102,11 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 @contextmanager
-def join_ranks(device: str) -> Iterator[Ranks]:
+def join_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
     """Take part in the process group that ``torchrun`` describes; alone without it.
 
     Raises:
-        ResourceError: no such device, or another process of the group died or hangs.
+        ResourceError: no such device, or another process of the group died or was silent for ``timeout_s`` seconds.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device)
@@ -113,12 +117,21 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(chosen)
     try:
         # Objects and flags of the CPU go through gloo, gradients of a GPU through nccl.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
-        yield Ranks(rank, size, chosen)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=START)
+        yield Ranks(rank, size, chosen, dist.new_group(timeout=timedelta(seconds=timeout_s)))
         dist.destroy_process_group()
     except RuntimeError as error:
-        # A peer's death surfaces wherever we are, as whatever the transport says; gloo has no error type of its own.
+        # A peer's end surfaces wherever we are, as whatever the transport says; gloo has no error type of its own.
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         why = str(error).strip().splitlines()[0].split("] ", 1)[-1].partition(". ")[0]
-        raise ResourceError(f"rank {rank} of {size} lost the others ({why}); look for the first error above") from error
+        if "timed out" in why.lower():
+            raise ResourceError(
+                f"rank {rank} of {size} waited in vain for another ({why}): the one that ends "
+                "without a message hangs, torchrun kills it after 30 s; then run the same command again, which "
+                "resumes, or raise pretrain.timeout_s if it was only slow"
+            ) from error
+        raise ResourceError(
+            f"rank {rank} of {size} lost the others ({why}); look for the first error above, "
+            "then run the same command again, which resumes"
+        ) from error

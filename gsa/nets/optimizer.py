@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,20 +13,28 @@ from gsa.errors import TrainingError
 
 
 class Optimizer:
-    """Adam as ``params`` say. ``sharded`` cuts its moments over the ranks of the process group (ZeRO stage 1).
+    """Adam as ``params`` say. Its moments are cut over the ranks of ``shards`` where that is given (ZeRO stage 1).
 
     ``name`` is what errors call it.
     """
 
-    def __init__(self, name: str, parameters: list[nn.Parameter], params: OptimizerParams, sharded: bool = False):
+    def __init__(
+        self,
+        name: str,
+        parameters: list[nn.Parameter],
+        params: OptimizerParams,
+        shards: dist.ProcessGroup | None = None,
+    ):
         self.name, self.parameters, self.clip_norm = name, parameters, params.clip_norm
-        self.sharded = sharded
+        self.shards = shards
         settings: dict[str, Any] = {"lr": params.lr, "eps": params.eps, "weight_decay": params.weight_decay}
         self.adam: Any
-        if sharded:
+        if shards is not None:
             from torch.distributed.optim import ZeroRedundancyOptimizer  # late: it compiles what others never use
 
-            self.adam = ZeroRedundancyOptimizer(parameters, torch.optim.Adam, fused=True, **settings)
+            self.adam = ZeroRedundancyOptimizer(
+                parameters, torch.optim.Adam, process_group=shards, fused=True, **settings
+            )
         else:
             self.adam = torch.optim.Adam(parameters, fused=True, **settings)
 
@@ -55,9 +64,9 @@ class Optimizer:
 
         Where sharded, every rank calls this and rank 0 gets the state, the others an empty dict.
         """
-        if self.sharded:
+        if self.shards is not None:
             self.adam.consolidate_state_dict(to=0)
-            if torch.distributed.get_rank() > 0:
+            if dist.get_rank() > 0:
                 return {}
         return dict(self.adam.state_dict())
 

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Protocol, runtime_checkable
 
 from gsa.errors import LockError, StoppedError
-from gsa.runs.checkpoint import CheckpointStore
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,16 @@ def hold_lock(lock: Path, guarded: Path) -> Iterator[None]:
         handle.close()
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """Work that polls ``stop_requested``; before it is ``in_use`` there is nothing to keep."""
+
+    stop_requested: bool
+    in_use: bool
+
+
 @contextmanager
-def stop_on_signals(store: CheckpointStore) -> Iterator[None]:
+def stop_on_signals(store: Stoppable) -> Iterator[None]:
     """First signal: stop at the next checkpoint, or at once where none is kept; a second one stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from gsa.episode import Batch
 from gsa.errors import GSAError, ParamsError
-from gsa.loops.pretrain import Trainer
+from gsa.loops.pretrain import Trainer, follow, pretrain
 from gsa.loops.ranks import Ranks, choose_device, join_ranks
 from gsa.runs.checkpoint import CheckpointStore
+from gsa.runs.process import stop_on_signals
 from gsa.runs.training_log import TrainingLog
 from gsa.storage.episode_store import EpisodeStore
 from tests.loops.factories import params, small_store, train
@@ -27,31 +29,36 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_store(tmp_path_factory.mktemp("data") / "offline").path
 
 
-def launch(folder: Path, work: Work, *args: Any) -> list[Any]:
-    """What ``work(ranks, folder, *args)`` returns on two ranks, or the error it ends with, or minus its signal."""
+def launch(folder: Path, work: Work, *args: Any, timeout_s: float = 60.0, grace_s: float = 10.0) -> list[Any]:
+    """What ``work(ranks, folder, *args)`` returns on two ranks, or the error it ends with, or minus its signal.
+
+    Rank 1 is killed where it has not ended ``grace_s`` seconds after rank 0.
+    """
     folder.mkdir(exist_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.loops.factories", "torch.distributed"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    processes = [context.Process(target=run_rank, args=(rank, port, folder, work, args)) for rank in (0, 1)]
+    processes = [context.Process(target=run_rank, args=(rank, port, timeout_s, folder, work, args)) for rank in (0, 1)]
     for process in processes:
         process.start()
+    processes[0].join(120)
+    processes[1].join(grace_s)
     for process in processes:
-        process.join(120)
-        assert process.exitcode is not None, "a rank hangs"
+        process.kill()
+        process.join()
     return [
         json.loads((folder / f"rank{rank}").read_text()) if process.exitcode == 0 else process.exitcode
         for rank, process in enumerate(processes)
     ]
 
 
-def run_rank(rank: int, port: int, folder: Path, work: Work, args: tuple[Any, ...]) -> None:
+def run_rank(rank: int, port: int, timeout_s: float, folder: Path, work: Work, args: tuple[Any, ...]) -> None:
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
     try:
-        with join_ranks("cpu") as ranks:
+        with join_ranks("cpu", timeout_s) as ranks:
             result = work(ranks, folder, *args)
     except GSAError as error:
         result = f"{type(error).__name__}: {error}"
@@ -94,6 +101,44 @@ def test_a_rank_that_dies_ends_the_other(tmp_path: Path, path: Path) -> None:
     survivor, dead = launch(tmp_path, die_in_training, path)
     assert dead == -signal.SIGKILL
     assert survivor.startswith("ResourceError: rank 0 of 2 lost the others (")
+
+
+def hang_in_training(ranks: Ranks, folder: Path, path: Path) -> None:
+    trainer = Trainer(EpisodeStore(path), params(), ranks)
+    trainer.run(None, None, lambda n: os.kill(os.getpid(), signal.SIGSTOP) if n and ranks.rank else None)
+
+
+def test_a_rank_that_hangs_ends_the_other(tmp_path: Path, path: Path) -> None:
+    waits, stopped = launch(tmp_path, hang_in_training, path, timeout_s=3.0, grace_s=0.0)
+    assert stopped == -signal.SIGKILL  # by us: it would have stayed for ever
+    assert waits.startswith("ResourceError: rank 0 of 2 waited in vain for another (Timed out waiting 3000ms")
+    assert "then run the same command again, which resumes" in waits and "\n" not in waits
+
+
+def signal_in_training(ranks: Ranks, folder: Path, path: Path, told: int) -> None:
+    """Train as the command does; SIGTERM reaches rank ``told`` in update 3. This process runs nothing else."""
+    learn, few = Trainer.learn, params(updates=100, log_every=100, checkpoint_every=100)
+
+    def learn_and_signal(self: Trainer, batch: Batch) -> None:
+        learn(self, batch)
+        if self.update == 3 and ranks.rank == told:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Trainer.learn = learn_and_signal  # type: ignore[method-assign]
+    if ranks.rank > 0:
+        follow(EpisodeStore(path), few, ranks)
+    checkpoints = CheckpointStore(folder / "checkpoints", "f")
+    with stop_on_signals(checkpoints):
+        pretrain(EpisodeStore(path), few, folder, checkpoints, ranks=ranks)
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_signal_to_either_rank_ends_both_after_the_same_update(tmp_path: Path, path: Path, told: int) -> None:
+    first, second = launch(tmp_path, signal_in_training, path, told)
+    assert first == "StoppedError: stopped by a signal after step 3; the same command resumes there"
+    assert second == "StoppedError: rank 1 stopped with rank 0 after update 3"
+    step, state = CheckpointStore(tmp_path / "checkpoints", "f").latest()
+    assert step == 3 and state["cursor"] == 3
 
 
 def train_on_unequal_data(ranks: Ranks, folder: Path, path: Path) -> None:
