@@ -13,8 +13,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gsa.config import WorldModelParams
+from gsa.nets import by_hand
 from gsa.nets.blocks import BlockLinear, normed_linear
-from gsa.nets.distributions import sample_straight_through, unimix_log_prob
+from gsa.nets.distributions import exponential, sample_straight_through, unimix_log_prob
+from gsa.world_model import scan
 
 
 class State(NamedTuple):
@@ -145,13 +147,17 @@ class RSSM(nn.Module):
         first = is_first.clone()
         first[:, 0] = True
         keep = (~first).to(embed.dtype).unsqueeze(-1)  # (B, T, 1)
-        action_in = self.gru.in_action(prev_action * keep).unbind(1)
-        embed_in = self.embed_in(embed).unbind(1)
+        action_in, embed_in = self.gru.in_action(prev_action * keep), self.embed_in(embed)
+        if by_hand.is_better(embed):
+            if noise is None:
+                noise = exponential(embed, (*embed.shape[:2], self.params.stoch, self.params.classes))
+            deter, stoch, logit = scan.observe(self, first, noise, embed_in, action_in)
+            return State(deter, stoch), logit
         state = self.initial(embed.shape[0])
         deters, stochs, logits = [], [], []
         steps = [None] * embed.shape[1] if noise is None else noise.unbind(1)
         for step_action, step_embed, step_keep, step_noise in zip(
-            action_in, embed_in, keep.unbind(1), steps, strict=True
+            action_in.unbind(1), embed_in.unbind(1), keep.unbind(1), steps, strict=True
         ):
             deter = self.gru(State(state.deter * step_keep, state.stoch * step_keep), step_action)
             logit = self.post_logits(deter, step_embed)
