@@ -33,6 +33,7 @@ def collect_data(
     from gsa.loops.collect import CollectJob
     from gsa.sources import check_policy
     from gsa.tasks import get_task
+    from stages.estimate import say_cost
 
     flags = {
         f"{SECTION}.tasks": None if task is None else [task],
@@ -48,6 +49,7 @@ def collect_data(
         raise ParamsError("--out is the folder of one task and sigma; give --task and --sigma too, or leave it out")
     for name in section.tasks:
         check_policy(section.policy, get_task(name))
+    say_cost("collect-data", chosen)
     for name in section.tasks:
         for noise in section.sigmas:
             job = CollectJob(name, section.policy, noise, section.seed, chosen.render)

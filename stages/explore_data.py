@@ -30,6 +30,7 @@ def explore_data(
     from gsa.runs.run_dir import open_run
     from gsa.runs.workers import default_workers
     from gsa.tasks import get_task
+    from stages.estimate import say_cost
     from stages.progress import progress
 
     flags = {f"{SECTION}.method": method, f"{SECTION}.episodes": episodes, f"{SECTION}.domains": domain and [domain]}
@@ -38,6 +39,7 @@ def explore_data(
     section = chosen.explore_data
     if out is not None and domain is None:
         raise ParamsError("--out is the folder of one body; give --domain too, or leave it out")
+    say_cost("explore-data", chosen)
     for body in section.domains:
         folder = out or Path("data/raw") / f"explore-{body}"
         make_body = cast(Callable[[], Body], partial(make_env, BODY_TASK[body], chosen.render, pixels=False))

@@ -12,7 +12,7 @@ from stages.cli import STAGES, TOOLS, app
 
 ROOT = Path(__file__).resolve().parents[2]
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
-SUPPORT = {"cli", "pins", "progress"}
+SUPPORT = {"cli", "estimate", "pins", "progress"}
 """Modules of stages/ that are no command."""
 
 MATRIX_LISTS = {"collect_data.tasks", "collect_data.sigmas", "explore_data.domains"}

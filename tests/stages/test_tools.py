@@ -1,15 +1,12 @@
-"""The commands beside the pipeline: doctor, tasks, profile, version, progress."""
+"""The commands beside the pipeline: doctor, tasks, version, progress."""
 
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 
-from gsa.config import load_params
 from gsa.tasks import EXTRA_TASKS, TASKS
 from stages import doctor
-from stages.profile import cost
 from stages.progress import progress
 from tests.conftest import Invoke
 
@@ -52,50 +49,6 @@ def test_doctor_fails_with_the_fixes_when_nothing_draws_or_a_pin_is_wrong(
 def test_doctor_draws_a_real_frame_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "RENDER_SECONDS", 200)  # the machine that tests may be busy
     assert "" in [doctor._render_failure(backend) for backend in doctor.GL_PACKAGES]
-
-
-def test_profile_use_writes_the_file_and_says_what_it_costs(
-    invoke: Invoke, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "profiles").symlink_to(root / "profiles")
-    (tmp_path / "params.yaml").write_text("old")
-    monkeypatch.chdir(tmp_path)
-    result = invoke("profile", "use", "paper")
-    assert result.exit_code == 0 and "60000 episodes to collect" in result.output
-    assert (tmp_path / "params.yaml").read_text() == (root / "profiles/paper.yaml").read_text()
-    assert "params.yaml is profiles/paper.yaml" in invoke("profile", "diff", "paper").output
-    assert "+  updates: " in invoke("profile", "diff", "quickstart").output
-    refused = invoke("profile", "use", "papr")
-    assert refused.exit_code == 2 and "profiles: paper, quickstart, study" in refused.stderr
-
-
-def test_cost_counts_episodes_frames_and_updates_by_hand(root: Path) -> None:
-    params = load_params(
-        root / "params.yaml",
-        {
-            "collect_data.tasks": ["mw-reach"],
-            "collect_data.sigmas": [0.1, 0.5],
-            "collect_data.episodes": 3,
-            "explore_data.domains": ["walker"],
-            "explore_data.episodes": 2,
-            "pretrain.updates": 7,
-            "finetune.tasks": ["mw-reach"],
-            "finetune.methods": ["gsa"],
-            "finetune.seeds": [0, 1],
-            "finetune.total_frames": 1000,
-            "finetune.eval_every_frames": 500,
-            "finetune.eval_episodes": 5,
-            "finetune.batch_size": 4,
-            "finetune.batch_length": 8,
-            "finetune.replay_ratio": 16.0,
-        },
-    )
-    found = cost(params, flops=1e9)
-    assert found.episodes == 1 * 2 * 3 + 2
-    # 6 episodes of 100 decisions, 2 of 500; 2 runs of 500 decisions with 3 evaluations of 5 x 100
-    assert found.rendered_frames == 600 + 1000 + 2 * (500 + 3 * 5 * 100)
-    assert found.updates == 7 + 2 * 500 * 16 // 32
-    assert cost(params, flops=1e12).hours < found.hours
 
 
 def test_heartbeat_is_plain_lines_with_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
