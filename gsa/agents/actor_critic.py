@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from gsa.agents.returns import lambda_return, trajectory_weight
 from gsa.config import AgentParams
+from gsa.nets import by_hand
 from gsa.nets.blocks import mlp
-from gsa.nets.distributions import TwoHot, normal_entropy, sample_truncated_normal
+from gsa.nets.distributions import TwoHot, exponential, normal_entropy, sample_truncated_normal
+from gsa.world_model.imagination import Imagination
 from gsa.world_model.rssm import RSSM, State
 
 
@@ -47,9 +49,11 @@ class Actor(nn.Module):
             std + 2
         ) + self.min_std
 
-    def sample(self, mean: Float[Tensor, "*N A"], std: Float[Tensor, "*N A"]) -> Float[Tensor, "*N A"]:
+    def sample(
+        self, mean: Float[Tensor, "*N A"], std: Float[Tensor, "*N A"], noise: Float[Tensor, "*N A"] | None = None
+    ) -> Float[Tensor, "*N A"]:
         """Differentiable sample, 0 on padded dimensions (the release misspelt this mask away)."""
-        return sample_truncated_normal(mean, std) * self.action_mask
+        return sample_truncated_normal(mean, std, noise) * self.action_mask
 
 
 class ImaginedTrajectory(NamedTuple):
@@ -64,6 +68,8 @@ def imagine(rssm: RSSM, actor: Actor, start: State, horizon: int) -> ImaginedTra
 
     Gradients of later rewards and values reach earlier actions through the dynamics (dynamics gradient).
     """
+    if by_hand.is_better(start.deter):
+        return _imagine_by_hand(rssm, actor, start, horizon)
     state = start
     feats, entropies = [start.feat], []
     for _ in range(horizon):
@@ -72,6 +78,22 @@ def imagine(rssm: RSSM, actor: Actor, start: State, horizon: int) -> ImaginedTra
         state = rssm.img_step(state, actor.sample(mean, std))
         feats.append(state.feat)
     return ImaginedTrajectory(torch.stack(feats), torch.stack(entropies))
+
+
+def _imagine_by_hand(rssm: RSSM, actor: Actor, start: State, horizon: int) -> ImaginedTrajectory:
+    """Roll out without a graph, then ask the actor again about all states at once: its gradients come from that."""
+    deter = start.deter
+    latent = exponential(deter, (horizon, len(deter), rssm.params.stoch, rssm.params.classes))
+    noise = deter.new_empty(horizon, len(deter), len(actor.action_mask)).normal_()
+    imagination = Imagination(rssm, *start)
+    with torch.no_grad():
+        for t in range(horizon):
+            mean, std = actor(imagination.feat[-1])
+            imagination.step(actor.sample(mean, std, noise[t]), latent[t])
+        states = torch.stack(imagination.feat[:-1])
+    mean, std = actor(states)
+    feat = imagination.feats(actor.sample(mean, std, noise))
+    return ImaginedTrajectory(feat, normal_entropy(std, actor.action_mask.expand_as(std)))
 
 
 class ActorCritic(nn.Module):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -67,20 +67,26 @@ class TwoHot:
 
     def encode(self, x: Float[Tensor, "*N"]) -> Float[Tensor, "*N K"]:
         """Weights of the two bins around symlog(x), summing to 1; values beyond the range sit on the outer bin."""
-        position = (symlog(x).clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.bins - 1)
-        below = position.floor().clamp(max=self.bins - 2)
-        weight = (position - below).unsqueeze(-1)
-        below = below.nan_to_num(0.0).long()  # a NaN stays in the weight, so that the loss shows it
-        return (1 - weight) * F.one_hot(below, self.bins) + weight * F.one_hot(below + 1, self.bins)
+        bins, weights = self._neighbours(x)
+        return torch.zeros(*x.shape, self.bins, dtype=x.dtype, device=x.device).scatter_(-1, bins, weights)
 
     def loss(self, logits: Float[Tensor, "*N K"], x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """Cross-entropy to the two-hot target; no gradient reaches ``x``."""
-        return -(self.encode(x.detach()) * F.log_softmax(logits, -1)).sum(-1)
+        bins, weights = self._neighbours(x.detach())
+        return -(weights * F.log_softmax(logits, -1).gather(-1, bins)).sum(-1)
 
     def decode(self, logits: Float[Tensor, "*N K"]) -> Float[Tensor, "*N"]:
         """symexp of the expected bin."""
         points = torch.linspace(self.low, self.high, self.bins, device=logits.device, dtype=logits.dtype)
-        return symexp((F.softmax(logits, -1) * points).sum(-1))
+        return symexp(F.softmax(logits, -1) @ points)
+
+    def _neighbours(self, x: Float[Tensor, "*N"]) -> tuple[Int64[Tensor, "*N 2"], Float[Tensor, "*N 2"]]:
+        """The two bins around symlog(x) and their weights."""
+        position = (symlog(x).clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.bins - 1)
+        below = position.floor().clamp(max=self.bins - 2)
+        weight = position - below
+        below = below.nan_to_num(0.0).long()  # a NaN stays in the weight, so that the loss shows it
+        return torch.stack([below, below + 1], -1), torch.stack([1 - weight, weight], -1)
 
 
 def sample_truncated_normal(

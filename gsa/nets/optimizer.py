@@ -46,11 +46,14 @@ class Optimizer:
         """
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         # The only wait for the device in an update: nothing may reach the weights before it is known to be finite.
         found_loss, found_norm = torch.stack([loss.detach(), norm]).tolist()
         if not math.isfinite(found_loss + found_norm):
             raise TrainingError(f"{self.name}: loss {found_loss}, gradient norm {found_norm}; no step was taken")
+        if found_norm > self.clip_norm:
+            torch._foreach_mul_(grads, self.clip_norm / (found_norm + 1e-6))
         self.adam.step()
         return float(found_norm)
 
