@@ -206,11 +206,15 @@ class AgentParams(Section):
 
 
 class BCParams(Section):
-    """Behaviour cloning of the retrieved episodes (paper G.1)."""
+    """Behaviour cloning of the retrieved episodes (paper G.1).
+
+    ``lr_schedule``: constant (release), or linear, which falls from ``lr`` to 0 over the updates.
+    """
 
     updates: Positive
     batch_size: Positive
     lr: Rate
+    lr_schedule: Literal["constant", "linear"]
     frame_stack: Positive
     shift_pad: Annotated[int, Field(ge=0)]
     channels: Annotated[list[Positive], Field(min_length=4, max_length=4)]

@@ -85,7 +85,8 @@ def train_bc(
 ) -> tuple[BCNet, list[float]]:
     """Clone the behaviour in ``episodes``; returns the network and its loss at every update.
 
-    Squared error on the native action dimensions, which is the likelihood of a Gaussian of fixed variance.
+    Squared error on the native action dimensions, which is the likelihood of a Gaussian of fixed variance. The actions'
+    noise stays in the weights at a constant learning rate unless that is small and the updates many (release: 150k).
 
     Raises:
         DataError: no episodes, or an action width other than the task's.
@@ -99,6 +100,8 @@ def train_bc(
         raise DataError(f"retrieved episodes have action widths {sorted(widths)}, the task has {action_dim}")
     net = BCNet(params, action_dim)
     optimizer = torch.optim.Adam(net.parameters(), lr=params.lr)
+    end = 1.0 if params.lr_schedule == "constant" else 0.0
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, end, params.updates)
     losses = []
     for update in range(params.updates):
         stack, action = sampler.sample(params.batch_size)
@@ -108,6 +111,7 @@ def train_bc(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        schedule.step()
         losses.append(loss.item())
     return net.eval(), losses
 

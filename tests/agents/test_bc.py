@@ -9,7 +9,7 @@ from tests.storage.conftest import count_episode, noise_episode
 
 
 def bc_params(**changes) -> BCParams:
-    tiny = dict(updates=200, batch_size=16, lr=1e-3, frame_stack=3, shift_pad=0)
+    tiny = dict(updates=200, batch_size=16, lr=1e-3, lr_schedule="constant", frame_stack=3, shift_pad=0)
     return BCParams(**(tiny | dict(channels=[4, 4, 8, 8], bottleneck=8, units=16) | changes))
 
 
@@ -56,11 +56,26 @@ def test_cloning_overfits_one_episode_and_the_policy_repeats_it():
         np.testing.assert_allclose(action, episode.action[row], atol=0.25)
 
 
+def test_a_falling_rate_averages_the_noise_of_the_actions():
+    episode = noise_episode(0, steps=64)
+    episode.image[:] = episode.image[0]
+    mean = episode.action[:-1].mean(0)
+    error = {}
+    for schedule in ("constant", "linear"):
+        torch.manual_seed(0)
+        params = bc_params(lr=1e-2, lr_schedule=schedule, batch_size=4)
+        net, _ = train_bc([episode], 2, params, np.random.default_rng(0))
+        found = net(torch.from_numpy(episode.image[:3].reshape(1, 9, 64, 64)))[0].detach().numpy()
+        error[schedule] = float(np.abs(found - mean).max())
+    assert error["linear"] < 0.1 < error["constant"], error
+
+
 def test_the_network_has_the_papers_shape():
     params = BCParams(
         updates=1,
         batch_size=1,
         lr=1e-4,
+        lr_schedule="constant",
         frame_stack=3,
         shift_pad=3,
         channels=[32, 64, 128, 256],
