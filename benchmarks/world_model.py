@@ -25,9 +25,9 @@ from benchmarks.plain_agent import PlainAgent
 from gsa.agents.gsa import GSAAgent
 from gsa.config import Params, load_params
 from gsa.episode import Batch, prev_action
+from gsa.loops.update_pace import matmul_flops
 from gsa.nets.conv import scale_image
 from gsa.world_model.model import WorldModel
-from stages.profile import matmul_flops
 from tests.world_model import plain as plain_model
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
@@ -197,7 +197,7 @@ def compare(name: str, overrides: dict[str, Any], repeats: int) -> None:
         "fine-tuning update": Pair(lambda: agent.update(batch, None), lambda: plain.update(batch)),
     }
     seconds = {what: median_seconds(pair, repeats) for what, pair in work.items()}
-    rate = matmul_flops(1024, repeats=20)
+    rate = matmul_flops("cpu", 1024, repeats=20)
     millions = sum(p.numel() for p in agent.world_model.parameters()) / 1e6
     rows = f"{params.finetune.batch_size} x {params.finetune.batch_length} rows"
     print(
