@@ -13,7 +13,8 @@ import typer
 
 from gsa.config import ExploreDataParams, load_params
 from gsa.envs import make_env
-from gsa.loops.explore import BODY_TASK, Body, StatePath, check_gates, explore, planned_episodes, random_reference
+from gsa.loops.draw_explored import check_gates
+from gsa.loops.explore import BODY_TASK, Body, StatePath, explore, planned_episodes, random_reference
 
 METHODS = get_args(ExploreDataParams.model_fields["method"].annotation)
 

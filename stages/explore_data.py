@@ -26,7 +26,8 @@ def explore_data(
     """Explore bodies without any reward and store raw episodes, by default in data/raw/explore-BODY."""
     from gsa.envs import make_env
     from gsa.errors import ParamsError
-    from gsa.loops.explore import BODY_TASK, Body, explore_domain, planned_episodes
+    from gsa.loops.draw_explored import explore_domain
+    from gsa.loops.explore import BODY_TASK, Body, planned_episodes
     from gsa.runs.run_dir import open_run
     from gsa.runs.workers import default_workers
     from gsa.tasks import get_task
@@ -55,11 +56,14 @@ def explore_data(
                 params=select(chosen, READS),
                 inputs={},
                 reread=lambda: select(load_params(params, flags), READS),
+                read_last=[f"{SECTION}.failed_gate"],
             ) as run,
             progress(work, f"explore {body}") as advance,
         ):
             num_workers = section.workers or default_workers()
-            gates = explore_domain(env, body, section, render, run.path, advance, num_workers, make_body)
+            gates = explore_domain(
+                env, body, section, render, run.path, run.checkpoints, advance, num_workers, make_body
+            )
             run.notes = gates
         env.close()
         typer.echo(

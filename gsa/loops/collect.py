@@ -4,9 +4,7 @@ Episode n depends on the job and n alone: not on the number of workers, nor on w
 """
 
 import importlib.metadata
-import json
 import logging
-import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -27,8 +25,8 @@ from gsa.errors import BrokenWorkerError, DataError
 from gsa.loops.watched import WatchedEnv
 from gsa.runs.workers import Beat, run_workers
 from gsa.sources import POLICIES, AgentFile, check_policy
-from gsa.storage.files import sha256_file, write_atomic
-from gsa.storage.raw import write_manifest, write_raw_episode
+from gsa.storage.kept import KeptEpisodes
+from gsa.storage.raw import write_manifest
 from gsa.tasks import get_task
 
 log = logging.getLogger(__name__)
@@ -108,14 +106,14 @@ def collect(
     check_policy(job.policy, spec)
     job = replace(job, render=job.render.model_copy(update={"backend": choose_backend(job.render.backend)}))
     work.mkdir(parents=True, exist_ok=True)
-    settings = {"job": _plain_job(job), "versions": _versions(), "stamp": stamp}
-    records = {n: record for n in range(episodes) if (record := _kept_record(work, n, settings)) is not None}
+    store = KeptEpisodes(work, {"job": _plain_job(job), "versions": _versions(), "stamp": stamp})
+    records = {n: record for n in range(episodes) if (record := store.find(n)) is not None}
     kept = len(records)
     if kept:
         log.info("%s: keeping %d of %d episodes from an interrupted run", job.name, kept, episodes)
         advance(kept * spec.max_env_steps)
     todo = [n for n in range(episodes) if n not in records]
-    for record in _collect_all(job, todo, work, settings, workers, make):
+    for record in _collect_all(job, todo, store, workers, make):
         records[record["index"]] = record
         advance(record["env_steps"])
         saved(len(records))
@@ -123,7 +121,7 @@ def collect(
     dropped = sum(record["attempt"] for record in ordered)
     if dropped > max(1.0, MAX_DROPPED_SHARE * episodes):
         raise DataError(f"{job.name}: {dropped} simulations diverged for {episodes} episodes; look into the log")
-    _publish(job, ordered, work, folder)
+    _publish(job, ordered, store, folder)
     return CollectFacts(
         episodes=episodes,
         kept=kept,
@@ -157,70 +155,41 @@ def collect_episode(env: Env, job: CollectJob, index: int) -> tuple[Episode, int
 
 
 def _collect_all(
-    job: CollectJob, todo: list[int], work: Path, settings: dict[str, Any], workers: int | None, make: MakeTask
+    job: CollectJob, todo: list[int], store: KeptEpisodes, workers: int | None, make: MakeTask
 ) -> Iterator[dict[str, Any]]:
-    """Records of the episodes in ``todo``, as they are finished and safe in ``work``."""
+    """Records of the episodes in ``todo``, as they are finished and safe in ``store``."""
     if workers:
-        start = partial(_start_worker, job, work, settings, make)
+        start = partial(_start_worker, job, store, make)
         yield from run_workers(start, todo, lambda index: f"{job.name}, episode {index}", workers)
     elif todo:
         with closing(make(job.task, job.render)) as env:
             for index in todo:
-                yield _collect_one(env, job, work, settings, index)
+                yield _collect_one(env, job, store, index)
 
 
-def _start_worker(
-    job: CollectJob, work: Path, settings: dict[str, Any], make: MakeTask, beat: Beat
-) -> Callable[[int], dict[str, Any]]:
+def _start_worker(job: CollectJob, store: KeptEpisodes, make: MakeTask, beat: Beat) -> Callable[[int], dict[str, Any]]:
     torch.set_num_threads(1)  # a process an environment, never more threads than cores
-    return partial(_collect_one, WatchedEnv(make(job.task, job.render), beat), job, work, settings)
+    return partial(_collect_one, WatchedEnv(make(job.task, job.render), beat), job, store)
 
 
-def _collect_one(env: Env, job: CollectJob, work: Path, settings: dict[str, Any], index: int) -> dict[str, Any]:
+def _collect_one(env: Env, job: CollectJob, store: KeptEpisodes, index: int) -> dict[str, Any]:
     episode, attempt = collect_episode(env, job, index)
     if (episode.image == episode.image[0]).all():
         raise BrokenWorkerError(f"all {len(episode)} frames are the same; choose another render.backend")
-    path = write_raw_episode(work, index, episode)
     assert episode.reward is not None and episode.success is not None
-    record = {
-        "file": path.name,
-        "sha256": sha256_file(path),
-        "index": index,
+    facts = {
         "seed": episode.info["seed"],
         "attempt": attempt,
         "env_steps": len(episode) - 1,
         "return": float(episode.reward.sum()),
         "success": bool(episode.success[-1]),
     }
-    # The record comes second: it vouches for a file that is already complete.
-    write_atomic(_record_path(work, index), json.dumps({"settings": settings, "record": record}).encode())
-    return record
+    return store.keep(index, episode, facts)
 
 
-def _record_path(work: Path, index: int) -> Path:
-    return work / f"{index:06d}.json"
-
-
-def _kept_record(work: Path, index: int, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The record of an episode that an interrupted run finished under the same settings; None where there is none."""
-    try:
-        body = json.loads(_record_path(work, index).read_text())
-        record: dict[str, Any] = body["record"]
-        same = body["settings"] == settings and sha256_file(work / record["file"]) == record["sha256"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        log.warning("%s is damaged (%s); collecting this episode again", _record_path(work, index), error)
-        return None
-    if not same:
-        log.warning("episode %d in %s is damaged or of other settings; collecting it again", index, work)
-    return record if same else None
-
-
-def _publish(job: CollectJob, records: list[dict[str, Any]], work: Path, folder: Path) -> None:
+def _publish(job: CollectJob, records: list[dict[str, Any]], store: KeptEpisodes, folder: Path) -> None:
     spec = get_task(job.task)
-    for record in records:
-        shutil.copyfile(work / record["file"], folder / record["file"])
+    store.publish(records, folder)
     source = {
         "name": job.name,
         "task": job.task,

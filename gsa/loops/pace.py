@@ -21,7 +21,8 @@ from gsa.config import ExploreDataParams, Params, RenderParams
 from gsa.envs import make_env
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
-from gsa.loops.explore import BODY_TASK, one_torch_thread, render_path, run_episode
+from gsa.loops.draw_explored import render_path
+from gsa.loops.explore import BODY_TASK, one_torch_thread, run_episode
 from gsa.runs.workers import Beat, run_workers
 from gsa.sources import POLICIES
 from gsa.sources.exploration import CuriousExplorer, make_explorer

@@ -14,7 +14,7 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -76,6 +76,7 @@ def open_run(
     item: str = "",
     reread: Callable[[], Sections] | None = None,
     state_dir: Path = STATE_DIR,
+    read_last: Collection[str] = (),
 ) -> Iterator[Run]:
     """Run a stage into ``out_dir``.
 
@@ -87,6 +88,7 @@ def open_run(
         item: Which item of a matrix this is, e.g. ``gsa_mw-reach_s0``.
         reread: Called at the end; must return what ``params`` was, else the parameters changed during the run.
         state_dir: Where checkpoints live.
+        read_last: Keys of ``params`` that decide nothing a checkpoint holds: it is good for any value of theirs.
 
     Raises:
         ArtifactError: an input is missing or damaged, or changed while the stage ran.
@@ -100,7 +102,13 @@ def open_run(
     _check_writable(out_dir)
     digests = {name: _digest_input(name, path) for name, path in inputs.items()}
     states = {name: stat_path(path) for name, path in inputs.items()}
-    stamp = {"stage": stage, "item": item, "params": plain(params), "inputs": digests, "code": code_stamp(stage)}
+    stamp: dict[str, Any] = {
+        "stage": stage,
+        "item": item,
+        "params": plain(params),
+        "inputs": digests,
+        "code": code_stamp(stage),
+    }
     mark = fingerprint(stamp)
     checkpoint_dir = state_dir / "checkpoints" / (f"{stage}-{item}" if item else stage)
     if os.environ.get("DVC_STAGE"):
@@ -109,7 +117,8 @@ def open_run(
         stack.enter_context(hold_lock(out_dir.with_name(f".{out_dir.name}.lock"), out_dir))
         stack.enter_context(hold_lock(checkpoint_dir.with_name(f".{checkpoint_dir.name}.lock"), checkpoint_dir))
         _sweep(out_dir)
-        store = CheckpointStore(checkpoint_dir, mark)
+        before = {key: value for key, value in stamp["params"].items() if key not in read_last}
+        store = CheckpointStore(checkpoint_dir, fingerprint({**stamp, "params": before}))
         stack.callback(store.wait)  # before the locks are released
         stack.enter_context(stop_on_signals(store))
         tmp = out_dir.with_name(f"{out_dir.name}.tmp.{os.getpid()}")

@@ -8,6 +8,7 @@ URLB is Laskin et al. 2021; the ideas are Pathak et al. 2017 (ICM), Burda et al.
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -119,6 +120,14 @@ class RND(IntrinsicReward):
         self.predictor = _mlp([state_dim, hidden, hidden, RND_EMBED], generator)
         self.target = _mlp([state_dim, hidden, hidden, RND_EMBED], generator).requires_grad_(False)
         self.running = RunningVariance()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What ``state_dict`` holds beside the weights."""
+        return vars(self.running).copy()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """The inverse of ``get_extra_state``."""
+        vars(self.running).update(state)
 
     def _error(self, state: Tensor) -> Tensor:
         state = self.normalize(state).clamp(-RND_CLIP, RND_CLIP)

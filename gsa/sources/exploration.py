@@ -6,7 +6,7 @@ Q heads, a target copy and constant clipped noise (BASELINES.md sections 1.2 and
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,26 +37,46 @@ class Explorer(Protocol):
         """The last ``act``'s state and this action led to ``next_state``."""
         ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that another explorer of the same arguments needs to go on from here, between two episodes."""
+        ...
 
-class RandomExplorer:
-    """Uniform actions in [-1, 1]: the reference every method has to beat."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of ``state_dict``."""
+        ...
+
+
+class NoiseExplorer:
+    """Learns nothing: all it has is a generator."""
 
     def __init__(self, action_dim: int, rng: np.random.Generator) -> None:
         self.action_dim, self.rng = action_dim, rng
+
+    def learn(self, action: np.ndarray, next_state: np.ndarray) -> None:
+        """Nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the generator stands."""
+        return {"rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See ``Explorer``."""
+        self.rng.bit_generator.state = state["rng"]
+
+
+class RandomExplorer(NoiseExplorer):
+    """Uniform actions in [-1, 1]: the reference every method has to beat."""
 
     def act(self, state: np.ndarray, is_first: bool) -> np.ndarray:
         """A fresh draw."""
         return self.rng.uniform(-1.0, 1.0, self.action_dim).astype(np.float32)
 
-    def learn(self, action: np.ndarray, next_state: np.ndarray) -> None:
-        """Nothing."""
 
-
-class OUExplorer:
+class OUExplorer(NoiseExplorer):
     """Ornstein-Uhlenbeck noise x <- 0.85 x + 0.3 N(0, I), clipped to [-1, 1], restarted at 0 with each episode."""
 
     def __init__(self, action_dim: int, rng: np.random.Generator) -> None:
-        self.action_dim, self.rng = action_dim, rng
+        super().__init__(action_dim, rng)
         self.noise = np.zeros(action_dim)
 
     def act(self, state: np.ndarray, is_first: bool) -> np.ndarray:
@@ -64,9 +84,6 @@ class OUExplorer:
         self.noise = np.zeros(self.action_dim) if is_first else self.noise * (1.0 - OU_DECAY)
         self.noise = self.noise + OU_STD * self.rng.standard_normal(self.action_dim)
         return self.noise.clip(-1.0, 1.0).astype(np.float32)
-
-    def learn(self, action: np.ndarray, next_state: np.ndarray) -> None:
-        """Nothing."""
 
 
 NOISES: dict[str, Callable[[int, np.random.Generator], Explorer]] = {"random": RandomExplorer, "ou": OUExplorer}
@@ -117,6 +134,17 @@ class TransitionReplay:
         rows = self.starts[rng.integers(0, self.num_starts, batch_size)]
         arrays = (self.state[rows], self.action[rows], self.state[rows + self.nstep])
         return Transitions(*(torch.from_numpy(array) for array in arrays))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The rows so far, as views."""
+        used = {"state": self.state[: self.rows], "action": self.action[: self.rows]}
+        return {key: torch.from_numpy(a) for key, a in (used | {"starts": self.starts[: self.num_starts]}).items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over the rows of a replay of the same width, whose last episode is over."""
+        self.rows, self.num_starts = len(state["state"]), len(state["starts"])
+        self.state[: self.rows], self.action[: self.rows] = state["state"].numpy(), state["action"].numpy()
+        self.starts[: self.num_starts] = state["starts"].numpy()
 
 
 class StateActor(nn.Module):
@@ -207,6 +235,33 @@ class CuriousExplorer:
         self.env_steps += 1
         if self.env_steps >= self.params.seed_env_steps and self.env_steps % self.params.update_every == 0:
             self.update(self.replay.sample(self.params.batch_size, self.batch_rng))
+
+    def state_dict(self) -> dict[str, Any]:
+        """See ``Explorer``; tensors are views."""
+        return {
+            "modules": {name: module.state_dict() for name, module in self._modules().items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "replay": self.replay.state_dict(),
+            "acting": self.rng.bit_generator.state,
+            "sampling": self.batch_rng.bit_generator.state,
+            "noise": self.generator.get_state(),
+            "env_steps": self.env_steps,
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See ``Explorer``."""
+        for name, module in self._modules().items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.replay.load_state_dict(state["replay"])
+        self.rng.bit_generator.state, self.batch_rng.bit_generator.state = state["acting"], state["sampling"]
+        self.generator.set_state(state["noise"])
+        self.env_steps, self.updates = state["env_steps"], state["updates"]
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"actor": self.actor, "critic": self.critic, "target": self.target, "intrinsic": self.intrinsic}
 
     def update(self, batch: Transitions) -> dict[str, float]:
         """One update of everything on one batch; returns its mean losses and intrinsic reward.

@@ -1,7 +1,8 @@
 import json
 import logging
 import math
-from collections.abc import Callable
+import multiprocessing
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,20 @@ import pytest
 import torch
 
 from gsa.config import RenderParams
-from gsa.errors import DataError, ParamsError
-from gsa.loops.explore import BODY_TASK, StatePath, check_gates, explore, explore_domain, random_reference, render_path
+from gsa.errors import DataError, ParamsError, StoppedError
+from gsa.loops import draw_explored
+from gsa.loops import explore as explore_module
+from gsa.loops.draw_explored import check_gates, explore_domain, render_path
+from gsa.loops.explore import BODY_TASK, StatePath, explore, random_reference
+from gsa.runs.checkpoint import CheckpointStore
 from gsa.sources.coverage import pose_coverage
 from gsa.storage.raw import read_manifest, read_raw_episode
 from gsa.tasks import DMC_ACTION_DIM, get_task
+from tests.loops.explore_and_die import Died, write_point, write_point_and_die
 from tests.sources.point_body import PointBody
 from tests.sources.test_exploration import explore_params
 
 # The point's two coordinates are read as the cartpole's: cart and pole.
-
-
-def write_point(folder: Path, reward: Callable[[np.ndarray], float] = lambda x: 0.0, **changes: Any) -> dict[str, Any]:
-    params = explore_params(failed_gate="keep", **changes)
-    return explore_domain(PointBody(reward=reward), "cartpole", params, {"quality": "none"}, folder)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -131,17 +132,85 @@ def test_gates_compare_coverage_with_random_and_bound_saturation() -> None:
     assert saturated["failed"] == ["saturation 0.67 is not below 0.6"]
 
 
-def test_a_failed_gate_refuses_the_data_unless_it_may_be_kept(
+def test_a_failed_gate_refuses_the_data_and_keeps_the_work_so_that_it_may_be_kept_without_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gsa.loops.explore.MAX_SATURATION", -1.0)
-    refused = tmp_path / "refused"
-    with caplog.at_level(logging.WARNING), pytest.raises(DataError, match=r"cartpole explored by icm: .*saturation"):
-        explore_domain(PointBody(), "cartpole", explore_params(), {}, refused)
-    assert not refused.exists() and "saturation" in caplog.text
-    write_point(tmp_path / "kept")
+    monkeypatch.setattr(draw_explored, "MAX_SATURATION", -1.0)
+    refused, work = tmp_path / "refused", tmp_path / "work"
+    with caplog.at_level(logging.WARNING), pytest.raises(DataError, match=r"by icm: .*saturation.*failed_gate to keep"):
+        write_point(refused, work, failed_gate="refuse")
+    assert contents(refused) == {} and "saturation" in caplog.text
+    write_point(tmp_path / "fresh")
+    monkeypatch.setattr(explore_module, "run_episode", None)  # nothing acts any more
+    monkeypatch.setattr(draw_explored, "random_reference", None)
+    with pytest.raises(DataError, match="saturation"):
+        write_point(refused, work, failed_gate="refuse")
+    write_point(tmp_path / "kept", work)
+    assert contents(tmp_path / "kept") == contents(tmp_path / "fresh")
     gates = read_manifest(tmp_path / "kept")["source"]["gates"]
     assert any("saturation" in failure for failure in gates["failed"])
+
+
+@pytest.mark.parametrize("method", ["icm", "rnd", "disagreement", "ou"])
+@pytest.mark.parametrize("step", [2, 3])
+def test_interrupted_again_and_again_it_writes_the_same_bytes(
+    method: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second or third report of an episode (4 of training, 3 drawn; after those resumed) ends the process."""
+    monkeypatch.setattr(explore_module, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(explore_module, "SAVE_SHARE", math.inf)
+    options = {"method": method, "episodes": 3}
+    write_point(tmp_path / "whole", **options)
+    deaths = 0
+    while True:
+        cut = tmp_path / f"cut{deaths}"
+        try:
+            write_point(cut, tmp_path / "work", die_after=step, **options)
+            break
+        except Died:
+            assert contents(cut) == {}
+            deaths += 1
+    assert deaths >= 2 and contents(cut) == contents(tmp_path / "whole")
+
+
+def test_killed_while_it_trains_and_while_it_draws_it_writes_the_same_bytes(tmp_path: Path) -> None:
+    """The third report is the third of four episodes; the fifth of the process after it is the first drawn one."""
+    write_point(tmp_path / "whole", method="rnd")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.loops.explore_and_die"])
+    codes = []
+    for number, at in enumerate((2, 4, 100)):
+        process = context.Process(target=write_point_and_die, args=(tmp_path / f"{number}", tmp_path / "work", at))
+        process.start()
+        process.join(120)
+        codes.append(process.exitcode)
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    assert contents(tmp_path / "2") == contents(tmp_path / "whole")
+
+
+def test_a_stop_is_kept_in_training_and_in_drawing(tmp_path: Path) -> None:
+    write_point(tmp_path / "whole")
+    store = CheckpointStore(tmp_path / "work", "stamp")
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def run(stop_at: int) -> None:
+        reports = 0
+
+        def advance(done: int) -> None:
+            nonlocal reports
+            reports += 1
+            store.stop_requested = reports == stop_at
+
+        params = explore_params(failed_gate="keep")
+        explore_domain(PointBody(), "cartpole", params, {"quality": "none"}, out, store, advance)
+
+    with pytest.raises(StoppedError, match="after step 3; the same command resumes there"):
+        run(3)  # the third episode of training
+    with pytest.raises(StoppedError, match="after drawing 1 of 2 episodes"):
+        run(4)  # resumed, the fourth, none kept, the first drawn
+    run(0)
+    assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_the_manifest_says_who_explored_how_and_what_was_measured(tmp_path: Path) -> None:
@@ -184,6 +253,8 @@ def test_walker_explores_the_same_whatever_its_task_pays_and_pictures_are_live_o
 def test_who_renders_changes_no_byte(tmp_path: Path) -> None:
     write_point(tmp_path / "here", episodes=3)
     params = explore_params(failed_gate="keep", episodes=3)
-    spawned = tmp_path / "spawned"
-    explore_domain(PointBody(), "cartpole", params, {"quality": "none"}, spawned, workers=2, make_body=PointBody)
+    spawned, store = tmp_path / "spawned", CheckpointStore(tmp_path / "work", "stamp")
+    spawned.mkdir()
+    render = {"quality": "none"}
+    explore_domain(PointBody(), "cartpole", params, render, spawned, store, workers=2, make_body=PointBody)
     assert contents(tmp_path / "here") == contents(spawned)

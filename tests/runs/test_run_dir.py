@@ -56,6 +56,26 @@ def test_success_replaces_the_old_output_and_records_what_made_it(tmp_path: Path
     assert verify(out) == 1
 
 
+def test_checkpoints_outlive_another_value_of_a_parameter_that_is_read_last(tmp_path: Path) -> None:
+    def run(params: dict[str, int], fail: bool) -> object:
+        with open_run(tmp_path / "out", STAGE, params, {}, read_last=["gate"]) as found:
+            latest = found.checkpoints.latest()
+            found.checkpoints.save(1, {"a": params["a"]})
+            if fail:
+                raise ArtifactError("refused")
+        return latest
+
+    for refused in ({"a": 1, "gate": 0}, {"a": 2, "gate": 0}):
+        with pytest.raises(ArtifactError, match="refused"):
+            run(refused, fail=True)
+    assert run({"a": 2, "gate": 1}, fail=False) == (1, {"a": 2})
+    record = read_run(tmp_path / "out")
+    assert record is not None and record["params"] == {"a": 2, "gate": 1}
+    with pytest.raises(ArtifactError, match="refused"):
+        run({"a": 2, "gate": 1}, fail=True)
+    assert run({"a": 3, "gate": 1}, fail=False) is None
+
+
 def test_failure_leaves_the_old_output_and_no_litter(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(out, "old")

@@ -1,0 +1,216 @@
+"""From explored states to raw episodes: check that they are worth drawing, draw them, write them with their manifest.
+
+What is done survives: training and its verdict as a checkpoint, each drawn episode as a file. So a killed run goes on
+where it was, and data that a gate refused can still be kept without training again.
+"""
+
+import importlib.metadata
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from gsa.config import ExploreDataParams
+from gsa.episode import Episode
+from gsa.errors import DataError, StoppedError
+from gsa.loops.explore import (
+    Advance,
+    Body,
+    StatePath,
+    explore,
+    load_paths,
+    plain_paths,
+    planned_episodes,
+    random_reference,
+)
+from gsa.runs.checkpoint import CheckpointStore
+from gsa.runs.workers import Beat, run_workers
+from gsa.sources.coverage import pose_coverage
+from gsa.sources.curiosity import INTRINSIC_REWARDS
+from gsa.storage.kept import KeptEpisodes
+from gsa.storage.raw import read_raw_episode, write_manifest
+
+log = logging.getLogger(__name__)
+
+MAX_SATURATION = 0.6
+"""Largest accepted share of action entries beyond 0.99 (BASELINES.md section 11.3)."""
+
+ENOUGH_COVERAGE = 0.9
+"""Coverage accepted even where random actions have more: they already visit all poses of the cartpole (0.94)."""
+
+
+def check_gates(paths: list[StatePath], reference: list[StatePath], domain: str, method: str) -> dict[str, Any]:
+    """The measurements that decide whether data is accepted; ``failed`` names the gates that did not pass.
+
+    Coverage must exceed that of random actions at equal length or ``ENOUGH_COVERAGE`` (not asked of ``random`` itself),
+    and fewer than 60% of action entries may exceed 0.99 in size. States were checked for NaN on the way, frames for
+    blankness by the camera.
+    """
+    rows, random_rows = (np.concatenate([p.physics for p in group]) for group in (paths, reference))
+    actions = np.concatenate([p.action[:-1] for p in paths])
+    facts: dict[str, Any] = {
+        "coverage": pose_coverage(rows, domain),
+        "coverage_random": pose_coverage(random_rows, domain),
+        "saturation": float((np.abs(actions) > 0.99).mean()),
+    }
+    facts["failed"] = []
+    needed = min(facts["coverage_random"], ENOUGH_COVERAGE)
+    if method != "random" and facts["coverage"] <= needed:
+        facts["failed"].append(f"coverage {facts['coverage']:.3f} is not above {needed:.3f} (random actions)")
+    if facts["saturation"] >= MAX_SATURATION:
+        facts["failed"].append(f"saturation {facts['saturation']:.2f} is not below {MAX_SATURATION}")
+    return facts
+
+
+def render_path(env: Body, path: StatePath, domain: str, beat: Beat = lambda: None) -> Episode:
+    """The episode in pixels, without reward; ``beat`` is called before every frame."""
+    rows = np.arange(len(path.action))
+    frames = []
+    for state in path.physics:
+        beat()
+        frames.append(env.render_state(state))
+    return Episode(
+        image=np.stack(frames),
+        action=path.action,
+        is_first=rows == 0,
+        is_last=rows == rows[-1],
+        is_terminal=np.zeros(len(rows), bool),
+        info={"embodiment": domain, "seed": path.seed},
+    )
+
+
+def explore_domain(
+    env: Body,
+    domain: str,
+    params: ExploreDataParams,
+    render: dict[str, Any],
+    folder: Path,
+    checkpoints: CheckpointStore,
+    advance: Advance = lambda done: None,
+    workers: int | None = None,
+    make_body: Callable[[], Body] | None = None,
+) -> dict[str, Any]:
+    """Explore, check, render and write raw episodes with their manifest into ``folder``; returns the measurements.
+
+    ``render`` says how images were made and goes into the manifest. Equal domain and params give equal bytes, however
+    often the work was interrupted and taken up from ``checkpoints``, which ``params.failed_gate`` does not invalidate.
+    With ``workers`` as many processes render, each with a body that ``make_body`` (picklable) makes; else ``env`` does.
+
+    Raises:
+        DataError: a quality gate failed and ``params.failed_gate`` is refuse; the simulation diverged.
+        ParamsError, TrainingError: as ``explore``.
+        ResourceError: an episode that no worker survives.
+        StoppedError: a signal arrived; what is done is kept.
+    """
+    paths, gates = _train_and_check(env, domain, params, advance, checkpoints)
+    for failure in gates["failed"]:
+        log.warning("%s explored by %s: %s", domain, params.method, failure)
+    if gates["failed"] and params.failed_gate == "refuse":
+        raise DataError(
+            f"{domain} explored by {params.method}: {'; '.join(gates['failed'])}; raise explore_data.train_env_steps, "
+            "take another explore_data.method, or set explore_data.failed_gate to keep, which trains nothing again"
+        )
+    work = checkpoints.folder / "episodes"
+    work.mkdir(parents=True, exist_ok=True)
+    kept = KeptEpisodes(work, {"stamp": checkpoints.fingerprint, "render": render})
+    records = {n: record for n in range(len(paths)) if (record := kept.find(n)) is not None}
+    advance(sum(len(paths[n].action) for n in records))
+    todo = [(number, path) for number, path in enumerate(paths) if number not in records]
+    for record in _draw_all(todo, domain, kept, env, workers, make_body):
+        records[record["index"]] = record
+        advance(len(paths[record["index"]].action))
+        if checkpoints.stop_requested:
+            raise StoppedError(f"stopped by a signal after drawing {len(records)} of {len(paths)} episodes of {domain}")
+    ordered = [records[number] for number in range(len(paths))]
+    gates["first_frame_distance"] = _mean_distance(np.stack([_first_frame(work, record) for record in ordered]))
+    kept.publish(ordered, folder)
+    source = _source(env, domain, params, gates, render)
+    write_manifest(folder, source, [{key: record[key] for key in RECORDED} for record in ordered])
+    return gates
+
+
+RECORDED = ("file", "seed", "first_env_step")
+"""What the manifest says of an episode."""
+
+
+def _train_and_check(
+    env: Body, domain: str, params: ExploreDataParams, advance: Advance, checkpoints: CheckpointStore
+) -> tuple[list[StatePath], dict[str, Any]]:
+    """The episodes to keep and the verdict on them, computed once."""
+    total = planned_episodes(params, env.max_env_steps)
+    latest = checkpoints.latest()
+    if latest and latest[0] == total + 1:
+        paths, gates = load_paths(latest[1]["paths"]), latest[1]["gates"]
+        advance(latest[1]["env_steps"])
+        return paths, gates
+    paths = explore(env, domain, params, advance, checkpoints)
+    gates = check_gates(paths, random_reference(env, domain, params), domain, params.method)
+    state = {"paths": plain_paths(paths), "gates": gates, "env_steps": total * env.max_env_steps}
+    checkpoints.save(total + 1, state)
+    return paths, gates
+
+
+def _source(
+    env: Body, domain: str, params: ExploreDataParams, gates: dict[str, Any], render: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "name": f"explore-{domain}",
+        "embodiment": domain,
+        "action_dim": env.action_dim,
+        "task": None,
+        "policy": params.method,
+        "sigma": params.action_std if params.method in INTRINSIC_REWARDS else None,
+        "seed": params.seed,
+        "reward": "absent: the explorer's loop never reads it",
+        "params": params.model_dump(exclude={"domains", "workers"}),
+        "gates": gates,
+        "render": render,
+        "versions": {name: importlib.metadata.version(name) for name in ("dm_control", "mujoco", "numpy", "torch")},
+    }
+
+
+Numbered = tuple[int, StatePath]
+"""An episode to draw and its number."""
+
+
+def _draw_all(
+    todo: list[Numbered],
+    domain: str,
+    kept: KeptEpisodes,
+    env: Body,
+    workers: int | None,
+    make_body: Callable[[], Body] | None,
+) -> Iterator[dict[str, Any]]:
+    """Records of the episodes, as they are drawn and safe in ``kept``."""
+    if workers is None or make_body is None:
+        yield from (_draw(env, domain, kept, lambda: None, item) for item in todo)
+        return
+    start = partial(_start_drawing, make_body, domain, kept)
+    yield from run_workers(start, todo, lambda item: f"{domain}, episode {item[0]}", workers)
+
+
+def _start_drawing(
+    make_body: Callable[[], Body], domain: str, kept: KeptEpisodes, beat: Beat
+) -> Callable[[Numbered], dict[str, Any]]:
+    return partial(_draw, make_body(), domain, kept, beat)
+
+
+def _draw(env: Body, domain: str, kept: KeptEpisodes, beat: Beat, item: Numbered) -> dict[str, Any]:
+    number, path = item
+    facts = {"seed": path.seed, "first_env_step": path.first_env_step}
+    return kept.keep(number, render_path(env, path, domain, beat), facts)
+
+
+def _first_frame(work: Path, record: dict[str, Any]) -> UInt8[np.ndarray, "3 64 64"]:
+    return read_raw_episode(work / record["file"]).image[0]
+
+
+def _mean_distance(frames: UInt8[np.ndarray, "M C Y X"]) -> float:
+    """Mean absolute difference of pixels over all pairs of frames, in [0, 1]; 0 for a single frame."""
+    flat = frames.reshape(len(frames), -1).astype(np.int16)
+    pairs = [np.abs(flat[i] - flat[j]).mean() for i in range(len(flat)) for j in range(i)]
+    return float(np.mean(pairs)) / 255.0 if pairs else 0.0
