@@ -20,6 +20,7 @@ Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Recompute = Literal["none", "images", "all"]
 
 
 class Section(BaseModel):
@@ -164,6 +165,8 @@ class PretrainParams(Section):
 
     ``sampling``: uniform draws every window equally often, balanced every embodiment.
     ``device``: auto takes the GPU where there is one. ``precision``: bfloat16 is autocast, weights stay float32.
+    ``activation_checkpointing``: what the backward pass computes again instead of keeping it; images is encoder and
+    decoder, all the recurrence as well.
     ``loader_workers`` processes read ahead; how many changes no batch. ``sharded_optimizer``: several processes each
     keep a part of Adam's moments; one that hears nothing from another for ``timeout_s`` seconds ends with an error.
     """
@@ -179,6 +182,7 @@ class PretrainParams(Section):
     loader_workers: Annotated[int, Field(ge=0, le=64)]
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
+    activation_checkpointing: Recompute
     compile: bool
     sharded_optimizer: bool
     timeout_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]

@@ -22,6 +22,7 @@ READS = (
             "checkpoint_every",
             "device",
             "precision",
+            "activation_checkpointing",
             "compile",
             "sharded_optimizer",
             "seed",

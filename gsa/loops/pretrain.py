@@ -116,6 +116,7 @@ class Trainer:
         ranks.check_same("the offline data or a parameter of pre-training", same)
         torch.manual_seed(section.seed)
         self.model = WorldModel(params.world_model).to(ranks.device)
+        self.model.recompute = section.activation_checkpointing
         self.source = training_episodes(store)
         rows = ranks.rows(section.batch_size)
         groups = self.source.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None

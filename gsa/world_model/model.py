@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from gsa.config import WorldModelParams
+from gsa.config import Recompute, WorldModelParams
 from gsa.episode import Batch, prev_action
 from gsa.nets.conv import ImageDecoder, ImageEncoder, scale_image
 from gsa.nets.distributions import categorical_entropy, categorical_kl
+from gsa.nets.recompute import recomputed_in_slices
 from gsa.world_model.rssm import RSSM, State
 
 
@@ -31,6 +32,8 @@ class WorldModel(nn.Module):
         self.encoder = ImageEncoder(params.channels)
         self.rssm = RSSM(params, self.encoder.embed_dim)
         self.decoder = ImageDecoder(params.deter, self.rssm.stoch_flat, params.hidden, params.blocks, params.channels)
+        self.recompute: Recompute = "none"
+        """What ``loss`` computes again in the backward pass: nothing, the image networks, or the recurrence as well."""
         self.loss_scales = {"image": 1.0, "dyn": params.dyn_scale, "rep": params.rep_scale}
 
     def embed(self, image: UInt8[Tensor, "*N 3 64 64"]) -> Float[Tensor, "*N E"]:
@@ -44,8 +47,10 @@ class WorldModel(nn.Module):
         ``noise``: see ``RSSM.observe``.
         """
         image = scale_image(batch.image)
-        post, post_logit = self.rssm.observe(self.encoder(image), prev_action(batch.action), batch.is_first, noise)
-        recon = self.decoder(post.deter, post.stoch)
+        images, again = self.recompute != "none", self.recompute == "all"
+        embed = recomputed_in_slices(self.encoder, image) if images else self.encoder(image)
+        post, post_logit = self.rssm.observe(embed, prev_action(batch.action), batch.is_first, noise, again)
+        recon = recomputed_in_slices(self.decoder, *post) if images else self.decoder(*post)
         log_q = self.rssm.log_prob(post_logit)
         log_p = self.rssm.log_prob(self.rssm.prior_logits(post.deter))
         losses = {

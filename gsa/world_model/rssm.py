@@ -16,7 +16,11 @@ from gsa.config import WorldModelParams
 from gsa.nets import by_hand
 from gsa.nets.blocks import BlockLinear, normed_linear
 from gsa.nets.distributions import exponential, sample_straight_through, unimix_log_prob
+from gsa.nets.recompute import recomputed
 from gsa.world_model import scan
+
+CHUNK = 8
+"""Steps of the recurrence that are computed again at a time, where activations are not kept."""
 
 
 class State(NamedTuple):
@@ -111,9 +115,16 @@ class RSSM(nn.Module):
         """The embedding's half of the posterior's first layer, bias included."""
         return F.linear(embed, self.post_in.weight[:, self.params.deter :], self.post_in.bias)
 
-    def post_logits(self, deter: Float[Tensor, "B D"], embed_in: Float[Tensor, "B U"]) -> Float[Tensor, "B Z"]:
-        """Logits of q(z | h, o) from h and the projected embedding."""
-        return self.post_head(F.linear(deter, self.post_in.weight[:, : self.params.deter]) + embed_in)
+    def post_weight(self) -> Float[Tensor, "U D"]:
+        """The other half, that of h; cast once, because autocast would cast a slice at every step and keep each."""
+        weight, device = self.post_in.weight[:, : self.params.deter], self.post_in.weight.device.type
+        return weight.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight
+
+    def post_logits(
+        self, deter: Float[Tensor, "B D"], embed_in: Float[Tensor, "B U"], post_weight: Float[Tensor, "U D"]
+    ) -> Float[Tensor, "B Z"]:
+        """Logits of q(z | h, o) from h and the projected embedding; ``post_weight`` is hoisted out of loops, too."""
+        return self.post_head(F.linear(deter, post_weight) + embed_in)
 
     def obs_step(
         self,
@@ -126,7 +137,7 @@ class RSSM(nn.Module):
         keep = (~is_first).to(embed.dtype).unsqueeze(-1)
         state = State(state.deter * keep, state.stoch * keep)
         deter = self.gru(state, self.gru.in_action(prev_action * keep))
-        return State(deter, self.sample(self.post_logits(deter, self.embed_in(embed))))
+        return State(deter, self.sample(self.post_logits(deter, self.embed_in(embed), self.post_weight())))
 
     def img_step(self, state: State, action: Float[Tensor, "B A"]) -> State:
         """One imagined step: h by the sequence model, z sampled from the prior."""
@@ -139,28 +150,51 @@ class RSSM(nn.Module):
         prev_action: Float[Tensor, "B T A"],
         is_first: Bool[Tensor, "B T"],
         noise: Float[Tensor, "B T S K"] | None = None,
+        recompute: bool = False,
     ) -> tuple[State, Float[Tensor, "B T Z"]]:
         """Posterior states of a window and their logits; state and action are zeroed at row 0 and at ``is_first``.
 
-        ``noise`` are standard exponentials for the samples of z, drawn from torch's generator when None.
+        ``noise`` are standard exponentials for the samples of z, drawn from torch's generator when None. With
+        ``recompute`` the backward pass keeps a state each ``CHUNK`` steps and computes the others again.
         """
         first = is_first.clone()
         first[:, 0] = True
         keep = (~first).to(embed.dtype).unsqueeze(-1)  # (B, T, 1)
-        action_in, embed_in = self.gru.in_action(prev_action * keep), self.embed_in(embed)
-        if by_hand.is_better(embed):
+        rows = [self.gru.in_action(prev_action * keep), self.embed_in(embed), keep]
+        if by_hand.is_better(embed) and not recompute:
             if noise is None:
                 noise = exponential(embed, (*embed.shape[:2], self.params.stoch, self.params.classes))
-            deter, stoch, logit = scan.observe(self, first, noise, embed_in, action_in)
+            deter, stoch, logit = scan.observe(self, first, noise, rows[1], rows[0])
             return State(deter, stoch), logit
-        state = self.initial(embed.shape[0])
+        if noise is not None:
+            rows.append(noise)
+        if not recompute:
+            return self._scan(self.initial(embed.shape[0]), *rows)
+        post, chunks = self.initial(embed.shape[0]), []
+        for chunk in zip(*(x.split(CHUNK, 1) for x in rows), strict=True):
+            states, logits = recomputed(self._scan, post, *chunk)
+            chunks.append((*states, logits))
+            post = State(states.deter[:, -1], states.stoch[:, -1])
+        deter, stoch, logits = (torch.cat(parts, 1) for parts in zip(*chunks, strict=True))
+        return State(deter, stoch), logits
+
+    def _scan(
+        self,
+        state: State,
+        action_in: Float[Tensor, "B T U"],
+        embed_in: Float[Tensor, "B T U"],
+        keep: Float[Tensor, "B T 1"],
+        noise: Float[Tensor, "B T S K"] | None = None,
+    ) -> tuple[State, Float[Tensor, "B T Z"]]:
+        """Filter the rows after ``state``, step by step under autograd."""
+        post_weight = self.post_weight()
         deters, stochs, logits = [], [], []
-        steps = [None] * embed.shape[1] if noise is None else noise.unbind(1)
+        steps = [None] * embed_in.shape[1] if noise is None else noise.unbind(1)
         for step_action, step_embed, step_keep, step_noise in zip(
             action_in.unbind(1), embed_in.unbind(1), keep.unbind(1), steps, strict=True
         ):
             deter = self.gru(State(state.deter * step_keep, state.stoch * step_keep), step_action)
-            logit = self.post_logits(deter, step_embed)
+            logit = self.post_logits(deter, step_embed, post_weight)
             state = State(deter, self.sample(logit, step_noise))
             deters.append(deter)
             stochs.append(state.stoch)
