@@ -10,14 +10,16 @@ workspaces of cuDNN and cuBLAS, what the allocator rounds up or cannot reuse, an
 
 import argparse
 import weakref
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -48,7 +50,7 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for value in tree_iter(out):
-            if isinstance(value, torch.Tensor):
+            if isinstance(value, Tensor):
                 self._see(value.untyped_storage())
         return out
 
@@ -65,15 +67,16 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-class LikeAGPU(TorchFunctionMode):
-    """Autocast's rules for a GPU where they differ from a CPU's: these functions see and return float32."""
+@contextmanager
+def like_a_gpu() -> Iterator[None]:
+    """No kernels that exist for a CPU alone, and the one rule of autocast that differs here: norms in float32."""
 
-    float32 = ("layer_norm", "softmax", "log_softmax", "exp", "log", "sum")
+    def layer_norm(x: Tensor, *args: Any) -> Tensor:
+        return norm(x.float(), *args)
 
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in self.float32 and args[0].dtype == torch.bfloat16:
-            args = (args[0].float(), *args[1:])
-        return func(*args, **(kwargs or {}))
+    norm = F.layer_norm
+    with patch.object(by_hand, "is_better", lambda x: False), patch.object(F, "layer_norm", layer_norm):
+        yield
 
 
 def empty_batch(batch_size: int, batch_length: int, action_dim: int) -> Batch:
@@ -92,17 +95,15 @@ def empty_batch(batch_size: int, batch_length: int, action_dim: int) -> Batch:
 
 def peak_bytes(params: WorldModelParams, precision: str, recompute: Recompute, batch: tuple[int, int] = BATCH) -> int:
     """The most bytes alive at a time, with Adam's moments there and the next batch on the device."""
-    gpu_path = patch.object(by_hand, "is_better", lambda x: False)
-    with FakeTensorMode(), LiveBytes() as live, gpu_path:
+    with FakeTensorMode(), LiveBytes() as live, like_a_gpu():
         model = WorldModel(params)
         moments = 2 * live.now
         model.recompute = recompute
         batches = [empty_batch(*batch, params.action_dim) for _ in range(2)]
         noise = torch.empty(*batch, params.stoch, params.classes)
-        with LikeAGPU():
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                out = model.loss(batches[0], noise)
-            model.total_loss(out.losses).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            out = model.loss(batches[0], noise)
+        model.total_loss(out.losses).backward()
         return live.peak + moments
 
 

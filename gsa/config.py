@@ -166,7 +166,7 @@ class PretrainParams(Section):
     ``sampling``: uniform draws every window equally often, balanced every embodiment.
     ``device``: auto takes the GPU where there is one. ``precision``: bfloat16 is autocast, weights stay float32.
     ``activation_checkpointing``: what the backward pass computes again instead of keeping it; images is encoder and
-    decoder, all the recurrence as well.
+    decoder, all the recurrence as well. ``compile`` is torch.compile's mode; reduce-overhead also records CUDA graphs.
     ``loader_workers`` processes read ahead; how many changes no batch. ``sharded_optimizer``: several processes each
     keep a part of Adam's moments; one that hears nothing from another for ``timeout_s`` seconds ends with an error.
     """
@@ -183,7 +183,7 @@ class PretrainParams(Section):
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
     activation_checkpointing: Recompute
-    compile: bool
+    compile: Literal["none", "default", "reduce-overhead"]
     sharded_optimizer: bool
     timeout_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     seed: Seed

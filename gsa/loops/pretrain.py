@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gsa.config import Params
 from gsa.episode import Batch
 from gsa.errors import DataError, StoppedError, TrainingError
+from gsa.loops.prefetch import prefetch
 from gsa.loops.ranks import ALONE, Ranks
 from gsa.nets.optimizer import Optimizer
 from gsa.runs.checkpoint import CheckpointStore, save_weights
@@ -124,8 +125,8 @@ class Trainer:
         self.batches = NumberedBatches(replay, section.batch_size, section.batch_length, rows)
         self.batches.draw(0)  # no data is said before anything is built on it
         objective = Objective(self.model, ranks, section.precision)
-        if section.compile:
-            objective.compile()
+        if section.compile != "none":
+            objective.compile(mode=section.compile)
         self.objective: nn.Module = objective
         if ranks.size > 1:
             self.objective = DistributedDataParallel(objective, process_group=ranks.group, gradient_as_bucket_view=True)
@@ -144,7 +145,10 @@ class Trainer:
         watch = Stopwatch()
         while self.update < section.updates:
             last = self.cursor + section.updates - self.update
-            with closing(read_ahead(self.batches, self.cursor, last, section.loader_workers)) as batches:
+            with (
+                closing(read_ahead(self.batches, self.cursor, last, section.loader_workers)) as read,
+                closing(prefetch(read, self.ranks.device)) as batches,
+            ):
                 try:
                     for batch in watch.waiting(batches):
                         self.learn(batch)
@@ -154,12 +158,12 @@ class Trainer:
                     self._roll_back(error, checkpoints, losses)
 
     def learn(self, batch: Batch) -> None:
-        """One update.
+        """One update with a batch on the device.
 
         Raises:
             TrainingError: loss or gradient is not finite; nothing has changed then.
         """
-        total, values = self.objective(batch.to(self.ranks.device), self._noise())
+        total, values = self.objective(batch, self._noise())
         norm = self.optimizer.step(total)
         self.sums[:-1] += values
         self.sums[-1] += norm

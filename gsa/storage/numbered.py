@@ -21,8 +21,8 @@ from gsa.storage.replay import Replay
 
 log = logging.getLogger(__name__)
 
-AHEAD = 2
-"""Batches each worker has been asked for and that wait to be used."""
+AHEAD = 3
+"""Batches a worker keeps: one that waits, one that is being read, and one that may still be in use."""
 
 PATIENCE_S = 120.0
 """A worker that is silent for so long is taken to hang."""
@@ -54,8 +54,8 @@ def read_ahead(
 ) -> Generator[Batch, None, None]:
     """Batches ``first`` to ``stop - 1`` in order, read by ``workers`` processes, by this one where 0.
 
-    A batch may be overwritten once the next one is asked for. When a worker dies or hangs, all are replaced, from the
-    batch that is due. Close the iterator to end them.
+    A batch may be overwritten once the next but one is asked for. When a worker dies or hangs, all are replaced, from
+    the batch that is due. Close the iterator to end them.
 
     Raises:
         ResourceError: the same batch was lost twice.
@@ -110,9 +110,9 @@ class _Workers:
             self._ask(number)
 
     def receive(self, number: int) -> Batch:
-        """Batch ``number``; call with every number in turn. The batch before is overwritten."""
-        if number > self.first:
-            self._ask(number - 1 + len(self.places))
+        """Batch ``number``; call with every number in turn. The last but one is overwritten."""
+        if number > self.first + 1:
+            self._ask(number - 2 + len(self.places))
         turn = number - self.first
         pipe, pid = self.pipes[turn % self.count], self.processes[turn % self.count].pid
         patience_s = self.patience_s if turn >= self.count else START_S

@@ -45,8 +45,13 @@ def test_workers_keep_the_order_and_a_dead_or_stopped_one_is_replaced(caplog: py
     expected = [batches().read(n) for n in range(2, 14)]
     before = set(workers())
     with closing(read_ahead(batches(), 2, 14, workers=2, patience_s=1.0)) as found:
+        last = expected[0]
         for number, batch in enumerate(expected):
-            assert_same(next(found), batch)
+            here = next(found)
+            assert_same(here, batch)
+            if number:  # the one before may still be in use
+                assert_same(last, expected[number - 1])
+            last = here
             if number in (1, 6):
                 os.kill(min(set(workers()) - before), signal.SIGKILL if number == 1 else signal.SIGSTOP)
     assert "died (killed, or out of memory); starting 2 new ones" in caplog.text
