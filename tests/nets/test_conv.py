@@ -1,20 +1,33 @@
 import pytest
 import torch
 
-from gsa.nets.conv import ImageDecoder, ImageEncoder, UpConv, scale_image, unscale_image
+from gsa.nets.conv import WIDE, DownConv, ImageDecoder, ImageEncoder, UpConv, scale_image, unscale_image
 
 
-@pytest.mark.parametrize(("kernel", "size"), [(5, 1), (5, 5), (6, 13)])
-def test_upconv_equals_the_transposed_convolution(kernel, size):
+def outputs_and_gradients(layer, function, x) -> list[torch.Tensor]:
+    out = function(x)
+    torch.manual_seed(1)
+    weights = torch.randn(out.shape, dtype=out.dtype)
+    return [out, *torch.autograd.grad((out * weights).sum(), [x, layer.weight, layer.bias])]
+
+
+@pytest.mark.parametrize(("kernel", "size", "channels"), [(5, 1, 3), (5, 5, WIDE), (6, 13, 3)])
+def test_upconv_equals_the_transposed_convolution(kernel, size, channels):
     torch.manual_seed(0)
-    layer = UpConv(4, 3, kernel)
-    x = torch.randn(2, 4, size, size, requires_grad=True)
-    expected = torch.nn.functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2)
-    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
-    weights = torch.randn_like(expected)
-    grads = [torch.autograd.grad((out * weights).sum(), [x, layer.weight, layer.bias]) for out in (layer(x), expected)]
-    for found, wanted in zip(*grads, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    layer = UpConv(4, channels, kernel).double()
+    x = torch.randn(2, 4, size, size, dtype=torch.float64, requires_grad=True)
+    found = outputs_and_gradients(layer, layer, x)
+    for ours, theirs in zip(found, outputs_and_gradients(layer, super(UpConv, layer).forward, x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_wide_downconv_equals_the_convolution_over_more_images_than_fit_a_turn():
+    torch.manual_seed(0)
+    layer = DownConv(WIDE, 3).double()
+    x = torch.randn(35, WIDE, 7, 7, dtype=torch.float64, requires_grad=True)
+    found = outputs_and_gradients(layer, layer, x)
+    for ours, theirs in zip(found, outputs_and_gradients(layer, super(DownConv, layer).forward, x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_scaling_covers_minus_half_to_half_and_inverts():
