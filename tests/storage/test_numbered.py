@@ -42,9 +42,12 @@ def workers() -> list[int]:
 
 
 def test_workers_keep_the_order_and_a_dead_or_stopped_one_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    expected = [batches().read(n) for n in range(2, 14)]
+    expected = [batches().read(n) for n in range(2, 32)]
     before = set(workers())
-    with closing(read_ahead(batches(), 2, 14, workers=2, patience_s=1.0)) as found:
+    # What a lost worker had read is still used. So the second is lost only once the first is known to be: a loss costs
+    # all workers, and would take the other signal's mark with it.
+    signals = [(signal.SIGKILL, "died (killed, or out of memory)"), (signal.SIGSTOP, "has not answered for 1 s")]
+    with closing(read_ahead(batches(), 2, 32, workers=2, patience_s=1.0)) as found:
         last = expected[0]
         for number, batch in enumerate(expected):
             here = next(found)
@@ -52,11 +55,13 @@ def test_workers_keep_the_order_and_a_dead_or_stopped_one_is_replaced(caplog: py
             if number:  # the one before may still be in use
                 assert_same(last, expected[number - 1])
             last = here
-            if number in (1, 6):
-                os.kill(min(set(workers()) - before), signal.SIGKILL if number == 1 else signal.SIGSTOP)
-    assert "died (killed, or out of memory); starting 2 new ones" in caplog.text
-    assert "has not answered for 1 s; starting 2 new ones" in caplog.text
-    assert set(workers()) == before
+            known = len(caplog.records)
+            if number == known * 10 + 1 and known < len(signals):
+                os.kill(min(set(workers()) - before), signals[known][0])
+    assert [said in record.getMessage() for (_, said), record in zip(signals, caplog.records, strict=True)] == [
+        True
+    ] * 2
+    assert all(record.getMessage().endswith("; starting 2 new ones there") for record in caplog.records)
 
 
 class Failing(NumberedBatches):
