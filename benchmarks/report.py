@@ -54,7 +54,8 @@ def main() -> None:
     tasks = [published[i * len(published) // args.tasks] for i in range(args.tasks)]  # both suites
     overrides = {
         "finetune.tasks": tasks,
-        "finetune.methods": METHODS,
+        "finetune.methods": METHODS[:1],
+        "finetune.online_methods": METHODS[1:],
         "finetune.seeds": list(range(args.seeds)),
         "finetune.total_frames": FRAMES,
         "report.resamples": args.resamples,

@@ -245,12 +245,21 @@ class MethodParams(Section):
     guidance: bool
     fine_tune: Literal["full", "autoencoder", "dynamics"]
 
+    @property
+    def reads_offline(self) -> bool:
+        """Whether a run reads anything that offline data made."""
+        return self.pretrained or self.guidance or self.rehearsal_fraction > 0
+
 
 class FinetuneParams(Section):
-    """Budgets in ``_frames`` are simulator steps (action repeat included). Update ratio: replayed rows a decision."""
+    """Budgets in ``_frames`` are simulator steps (action repeat included). Update ratio: replayed rows a decision.
+
+    ``methods`` read offline data, ``online_methods`` read none of it and so wait for nothing.
+    """
 
     tasks: list[str]
     methods: list[str]
+    online_methods: list[str]
     seeds: list[Seed]
     total_frames: Positive
     warmup_frames: Positive
@@ -266,6 +275,11 @@ class FinetuneParams(Section):
     guidance_mw: GuidanceParams
 
     _tasks = field_validator("tasks")(_check_tasks)
+
+    @property
+    def all_methods(self) -> tuple[str, ...]:
+        """Every method of the comparison, in the order of the report."""
+        return (*self.methods, *self.online_methods)
 
 
 class ReportParams(Section):
@@ -311,9 +325,17 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
-        for name in (*self.finetune.methods, self.report.treatment, self.report.baseline):
+        for name in (*self.finetune.all_methods, self.report.treatment, self.report.baseline):
             if name not in self.methods:
                 raise ValueError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
+        for key in ("methods", "online_methods"):
+            for name in getattr(self.finetune, key):
+                right = "methods" if self.methods[name].reads_offline else "online_methods"
+                if key != right:
+                    reads = "reads" if right == "methods" else "reads no"
+                    raise ValueError(
+                        f"finetune.{key} has {name!r}, which {reads} offline data; put it in finetune.{right}"
+                    )
         for task in self.finetune.tasks:
             width = get_task(task).action_dim
             if width > self.world_model.action_dim:

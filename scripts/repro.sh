@@ -7,16 +7,27 @@
 set -euo pipefail
 jobs=${JOBS:-$(nproc)}
 
-items() {  # items of a matrix that are not up to date, one a line
+items() {  # items of the matrices that match, one a line
     dvc stage list --name-only | grep -E "^($1)@" || true
 }
 
-parallel() {
-    items "$1" | OMP_NUM_THREADS=1 xargs -r -P "$jobs" -n 1 dvc --wait-for-lock repro --single-item
+at_once() {  # one command a line, so many at a time
+    xargs -r -P "$1" -L 1 env
+}
+
+with_threads() {  # the command that makes each item read from the input, with that many threads; up-to-date ones are skipped
+    sed "s/^/OMP_NUM_THREADS=$1 dvc --wait-for-lock repro --single-item /"
 }
 
 dvc repro code-stamp
-parallel 'collect-data|explore-data'
-dvc repro build-index
-parallel finetune
+items 'collect-data|explore-data' | with_threads 1 | at_once "$jobs"
+
+# At the quickstart's size pre-training is hardly faster on two cores than on one. Half of them run what needs no model.
+online=$((jobs / 2))
+{
+    echo "OMP_NUM_THREADS=$((jobs - online)) dvc --wait-for-lock repro build-index"
+    items finetune-online | with_threads 1
+} | at_once $((online + 1))
+
+items 'finetune|finetune-online' | with_threads 1 | at_once "$jobs"
 dvc repro

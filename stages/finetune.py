@@ -39,7 +39,7 @@ READS = (
 
 def finetune(
     task: Annotated[list[str] | None, typer.Option(help="Task, e.g. mw-reach [default: finetune.tasks].")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Method [default: finetune.methods].")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Method [default: all of finetune].")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed [default: finetune.seeds].")] = None,
     offline: Annotated[Path, typer.Option(help="Offline data, from `gsa convert`.")] = Path("data/offline"),
     model: Annotated[Path | None, typer.Option(help="World model [default: models/<pretrain.name>].")] = None,
@@ -58,7 +58,8 @@ def finetune(
             raise ParamsError(f"unknown method {name!r}; {params} has {', '.join(tree.methods)}")
     model = model or Path("models") / tree.pretrain.name
     index = index or Path("index") / tree.pretrain.name
-    for t, m, s in product(task or tree.finetune.tasks, method or tree.finetune.methods, seed or tree.finetune.seeds):
+    tune = tree.finetune
+    for t, m, s in product(task or tune.tasks, method or tune.all_methods, seed or tune.seeds):
         get_task(t)
         _finetune_one(t, m, s, tree, params, {"offline": offline, "model": model, "index": index}, runs)
 
@@ -77,17 +78,17 @@ def _finetune_one(
 
     keys = (*READS, f"methods.{method}")
     item = f"{method}_{task}_s{seed}"
-    needs_pretrained = tree.methods[method].pretrained
+    reads_offline = tree.methods[method].reads_offline
     with open_run(
         runs / item,
         stage="finetune",
         item=item,
         params=select(tree, keys),
-        inputs=artefacts if needs_pretrained else {},
+        inputs=artefacts if reads_offline else {},
         reread=lambda: select(load_params(params), keys),
     ) as run:
         pretrained = None
-        if needs_pretrained:
+        if reads_offline:
             model, sha256 = load_world_model(artefacts["model"], tree.world_model)
             index = RetrievalIndex.load(artefacts["index"], sha256)
             pretrained = Pretrained(model.state_dict(), index, EpisodeStore(artefacts["offline"]))

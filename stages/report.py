@@ -8,7 +8,10 @@ import typer
 if TYPE_CHECKING:
     from gsa.report.summary import Summary
 
-READS = ("finetune.tasks", "finetune.methods", "finetune.seeds", "finetune.total_frames", "report")
+READS = (
+    *(f"finetune.{key}" for key in ("tasks", "methods", "online_methods", "seeds", "total_frames")),
+    "report",
+)
 """Parameters that decide what is compared and how."""
 
 

@@ -75,7 +75,7 @@ def count(params: Params) -> Counts:
         before = collected.get(spec.embodiment, (0, 0))
         collected[spec.embodiment] = (before[0] + episodes, before[1] + episodes * (spec.max_env_steps + 1))
     explored = {body: (explore.episodes, explore.episodes * (EXPLORED_ENV_STEPS + 1)) for body in explore.domains}
-    runs_a_task = len(tune.methods) * len(tune.seeds)
+    runs_a_task = len(tune.all_methods) * len(tune.seeds)
     evaluations = tune.total_frames // tune.eval_every_frames + 1
     tuned: dict[str, int] = {}
     for task in tune.tasks:

@@ -128,7 +128,7 @@ def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) 
     tune = params.finetune
     runs = tuple(
         _load_run(run_folder(runs_dir, method, task, seed), method, task, seed, tune.total_frames)
-        for method in tune.methods
+        for method in tune.all_methods
         for task in tune.tasks
         for seed in tune.seeds
     )
@@ -136,7 +136,7 @@ def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) 
     # A dot in the name: a temporary folder or lock of a run under way.
     found = sorted(p.name for p in runs_dir.iterdir() if p.is_dir() and "." not in p.name) if runs_dir.is_dir() else []
     scores = Scores(
-        methods=tuple(tune.methods),
+        methods=tune.all_methods,
         tasks=tuple(tune.tasks),
         seeds=tuple(tune.seeds),
         total_frames=tune.total_frames,

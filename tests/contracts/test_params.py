@@ -102,3 +102,20 @@ def test_select_names_an_unknown_key() -> None:
     }
     with pytest.raises(ParamsError, match=r"unknown parameter 'agent\.lamda'"):
         select(params, ["agent.lamda"])
+
+
+@pytest.mark.parametrize(
+    ("key", "method", "message"),
+    [
+        ("methods", "scratch", r"finetune\.methods has 'scratch', which reads no offline data; put it in finetune.onl"),
+        (
+            "online_methods",
+            "p",
+            r"finetune\.online_methods has 'p', which reads offline data; put it in finetune.methods",
+        ),
+        ("online_methods", "scrtch", "unknown method 'scrtch'; methods has gsa, "),
+    ],
+)
+def test_a_method_stands_in_the_list_of_what_it_reads(key: str, method: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        load_params(ROOT / "params.yaml", {f"finetune.{key}": [method]})

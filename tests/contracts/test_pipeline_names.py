@@ -15,6 +15,9 @@ DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 SUPPORT = {"cli", "estimate", "pins", "progress"}
 """Modules of stages/ that are no command."""
 
+TWINS = {"finetune-online": "finetune"}
+"""Stages that run another stage's command: its items that wait for nothing."""
+
 MATRIX_LISTS = {"collect_data.tasks", "collect_data.sigmas", "explore_data.domains"}
 """Lists a matrix spans; only who reads all of them may depend on them."""
 
@@ -23,25 +26,26 @@ def test_commands_modules_and_stages_have_the_same_names() -> None:
     modules = {path.stem.replace("_", "-") for path in (ROOT / "stages").glob("[a-z]*.py")} - SUPPORT
     commands: set[str] = set(get_command(app).commands)  # type: ignore[attr-defined]
     assert commands == modules == {*STAGES, *TOOLS, "profile"}
-    assert set(DVC["stages"]) == {*STAGES, "code-stamp"}
+    assert set(DVC["stages"]) == {*STAGES, *TWINS, "code-stamp"}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *TWINS])
 def test_a_stage_runs_its_command_and_depends_on_its_code(stage: str) -> None:
-    entry = DVC["stages"][stage]
-    assert entry["cmd"].split()[:3] == ["exec", "gsa", stage]
-    assert f".gsa/code/{stage}.json" in entry["deps"]
-    assert f".gsa/code/{stage}.json" in DVC["stages"]["code-stamp"]["outs"]
+    entry, command = DVC["stages"][stage], TWINS.get(stage, stage)
+    assert entry["cmd"].split()[:3] == ["exec", "gsa", command]
+    assert f".gsa/code/{command}.json" in entry["deps"]
+    assert f".gsa/code/{command}.json" in DVC["stages"]["code-stamp"]["outs"]
     assert not {"gsa", "stages", "params.yaml"} & set(entry["deps"])
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *TWINS])
 def test_dvc_tracks_exactly_the_parameters_the_stage_reads(stage: str) -> None:
-    reads = set(import_module(f"stages.{stage.replace('-', '_')}").READS)
+    command = TWINS.get(stage, stage)
+    reads = set(import_module(f"stages.{command.replace('-', '_')}").READS)
     tracked = {name.replace("methods.${item.method}", "methods") for name in DVC["stages"][stage].get("params", [])}
     if "world_model" in reads:
         reads.add("sizes.${world_model.size}")  # whose values `world_model` means
-    if stage == "finetune":
+    if command == "finetune":
         reads.add("methods")
     if stage == "convert":
         reads |= MATRIX_LISTS  # decide which folders it reads

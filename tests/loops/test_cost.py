@@ -38,6 +38,7 @@ def small(**changes: Any) -> Params:
         "pretrain.updates": 7,
         "finetune.tasks": ["mw-reach"],
         "finetune.methods": ["gsa"],
+        "finetune.online_methods": [],
         "finetune.seeds": [0, 1],
         "finetune.total_frames": 1000,
         "finetune.eval_every_frames": 500,

@@ -119,7 +119,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "pretrain",
         "build-index",
         "finetune@gsa-mw-drawer-close-0",
-        "finetune@scratch-mw-drawer-close-0",
+        "finetune-online@scratch-mw-drawer-close-0",
         "report",
     }
     return made
@@ -147,7 +147,7 @@ def test_a_second_run_does_nothing(project: Project) -> None:
 def test_another_task_runs_only_itself(project: Project) -> None:
     with project.params(finetune={"tasks": ["mw-drawer-close", "mw-button-press"]}):
         planned = project.repro("--dry")
-    assert planned == {"finetune@gsa-mw-button-press-0", "finetune@scratch-mw-button-press-0", "report"}
+    assert planned == {"finetune@gsa-mw-button-press-0", "finetune-online@scratch-mw-button-press-0", "report"}
 
 
 def test_words_rerun_nothing_but_the_stamps(project: Project) -> None:
@@ -165,7 +165,7 @@ def test_report_code_reruns_only_the_report(project: Project) -> None:
 def test_another_seed_runs_only_itself(project: Project) -> None:
     with project.params(finetune={"seeds": [0, 1]}):
         new = project.repro() - {STAMPS}
-    assert new == {"finetune@gsa-mw-drawer-close-1", "finetune@scratch-mw-drawer-close-1", "report"}
+    assert new == {"finetune@gsa-mw-drawer-close-1", "finetune-online@scratch-mw-drawer-close-1", "report"}
 
 
 def test_another_sigma_collects_only_itself_and_is_converted(project: Project) -> None:
@@ -173,3 +173,10 @@ def test_another_sigma_collects_only_itself_and_is_converted(project: Project) -
         assert project.repro("collect-data") - {STAMPS} == {"collect-data@mw-drawer-close-2.0"}
         planned = project.repro("--dry")
     assert "convert" in planned and not any(name.startswith(("collect", "explore")) for name in planned)
+
+
+def test_another_model_reruns_no_method_that_learns_without_it(project: Project) -> None:
+    with project.params(pretrain={"updates": 6}):
+        planned = project.repro("--dry")
+    assert {"pretrain", "build-index", "finetune@gsa-mw-drawer-close-0", "report"} <= planned
+    assert not any(name.startswith("finetune-online") for name in planned)

@@ -1,7 +1,7 @@
 """Small comparisons: parameters, and run folders as the fine-tuning stage leaves them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ FRAMES = 6000
 MakeParams = Callable[..., Params]
 
 
-def small_params(**overrides: Any) -> Params:
+def small_params(*, methods: Sequence[str] = ("gsa", "scratch"), **overrides: Any) -> Params:
     """The repository's parameters with 3 tasks × 2 methods × 2 seeds and few resamples; ``a__b`` overrides ``a.b``."""
     values = {
         "finetune.tasks": TASKS,
-        "finetune.methods": ["gsa", "scratch"],
+        "finetune.methods": [name for name in methods if name != "scratch"],
+        "finetune.online_methods": [name for name in methods if name == "scratch"],
         "finetune.seeds": [0, 1],
         "finetune.total_frames": FRAMES,
         "report.resamples": 200,

@@ -125,14 +125,14 @@ def test_a_score_outside_the_range_is_refused_however_absence_counts(
 ) -> None:
     assert score_floor(get_task(task)) == pytest.approx(floor, abs=1e-3)
     write_run(runs, "p", task, 0, {FRAMES: score})
-    params = make_params(finetune__methods=["p"], finetune__tasks=[task], finetune__seeds=[0])
+    params = make_params(methods=["p"], finetune__tasks=[task], finetune__seeds=[0])
     with pytest.raises(DataError, match=rf"p on {task}, seed 0, scores {1000 * score:g} at 6000 frames"):
         load_scores(runs, params, "zero")
 
 
 def test_an_idle_agent_of_a_hard_task_may_score_below_zero(tmp_path: Path, make_params: MakeParams) -> None:
     write_run(tmp_path, "p", "dmc-walker-walk-hard", 0, {FRAMES: -0.02})
-    params = make_params(finetune__methods=["p"], finetune__tasks=["dmc-walker-walk-hard"], finetune__seeds=[0])
+    params = make_params(methods=["p"], finetune__tasks=["dmc-walker-walk-hard"], finetune__seeds=[0])
     np.testing.assert_allclose(load_scores(tmp_path, params).finals("p", "dmc-walker-walk-hard"), [-0.02])
 
 

@@ -19,7 +19,7 @@ def summary_of(
             for seed, score in enumerate(scores):
                 write_run(folder, method, task, seed, {0: 0.0, FRAMES: score})
     seeds = list(range(len(next(iter(finals.values())))))
-    params = make_params(finetune__methods=list(finals), finetune__seeds=seeds, **overrides)
+    params = make_params(methods=list(finals), finetune__seeds=seeds, **overrides)
     return summarise(load_scores(folder, params), params)
 
 
@@ -82,7 +82,7 @@ def test_a_further_method_moves_no_others_interval(runs: Path, make_params: Make
     for task in TASKS:
         for seed in (0, 1):
             write_run(runs, "p", task, seed, {FRAMES: 0.3})
-    params = make_params(finetune__methods=["p", "gsa", "scratch"])
+    params = make_params(methods=["p", "gsa", "scratch"])
     after = summarise(load_scores(runs, params), params)
     assert after.method("gsa") == before.method("gsa")
     assert after.comparison == before.comparison

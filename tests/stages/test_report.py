@@ -20,7 +20,8 @@ def project(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
     yaml = YAML()
     params = yaml.load(root / "params.yaml")
-    params["finetune"] |= {"tasks": TASKS, "methods": ["gsa", "scratch"], "seeds": [0, 1], "total_frames": FRAMES}
+    methods = {"methods": ["gsa"], "online_methods": ["scratch"]}
+    params["finetune"] |= {"tasks": TASKS, "seeds": [0, 1], "total_frames": FRAMES} | methods
     params["report"] |= {"resamples": 100, "missing": "fail"}
     yaml.dump(params, tmp_path / "params.yaml")
     shutil.copytree(root / "data" / "reference", tmp_path / "data" / "reference")
