@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -97,7 +98,7 @@ def model():
     vis = SimpleNamespace(
         global_=SimpleNamespace(offwidth=640, offheight=480), quality=SimpleNamespace(shadowsize=4096)
     )
-    return SimpleNamespace(vis=vis, mat_reflectance=np.array([0.2, 1.0]))
+    return SimpleNamespace(vis=vis, mat_reflectance=np.array([0.2, 1.0]), nmesh=0)
 
 
 def test_shipped_leaves_quality_alone_and_fast_cuts_shadows_and_mirrors():
@@ -108,6 +109,43 @@ def test_shipped_leaves_quality_alone_and_fast_cuts_shadows_and_mirrors():
     assert fast.vis.quality.shadowsize == 0 and not fast.mat_reflectance.any()
     with pytest.raises(ParamsError, match="one of shipped, fast"):
         apply_quality(model(), "faster")
+
+
+def ball_and_block():
+    """A model with two meshes: a ball of radius 0.1 m with 2000 vertices, and a block a hundred times smaller."""
+    turn = np.arange(2000) * np.pi * (3 - 5**0.5)
+    z = np.linspace(-1, 1, 2000)
+    ball = 0.1 * np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], 1)
+    block = 0.001 * np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), -1).reshape(-1, 3)
+    meshes = [("ball", ball), ("block", block)]
+    assets = "".join(f'<mesh name="{n}" vertex="{" ".join(map(str, v.ravel()))}"/>' for n, v in meshes)
+    geoms = "".join(f'<geom type="mesh" mesh="{n}"/>' for n, _ in meshes)
+    return mujoco.MjModel.from_xml_string(f"<mujoco><asset>{assets}</asset><worldbody>{geoms}</worldbody></mujoco>")
+
+
+def drawn(model, number):
+    """A mesh's faces, and the positions and normals of their corners."""
+    rows = slice(model.mesh_faceadr[number], model.mesh_faceadr[number] + model.mesh_facenum[number])
+    face = model.mesh_face[rows]
+    normals = model.mesh_normal[model.mesh_normaladr[number] :][model.mesh_facenormal[rows]]
+    return face, model.mesh_vert[model.mesh_vertadr[number] :][face], normals
+
+
+def test_coarse_meshes_keep_their_surface_and_leave_the_physics_alone():
+    model, before = ball_and_block(), ball_and_block()
+    apply_quality(model, "fast")
+    face, corners, normals = drawn(model, 0)
+    assert 100 < len(face) < 0.7 * len(drawn(before, 0)[0])
+    assert np.allclose(np.linalg.norm(corners, axis=2), 0.1, rtol=1e-3)  # only vertices that were there
+    edges = np.concatenate([face[:, [0, 1]], face[:, [1, 2]], face[:, [2, 0]]]).tolist()
+    assert sorted(edges) == sorted([b, a] for a, b in edges)  # no holes, and every face the same way round
+    outward = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(outward, axis=1)
+    assert area[(outward * corners.mean(1)).sum(1) <= 0].sum() < 0.01 * area.sum()  # slivers may fold over
+    assert ((normals * corners).sum(2) > 0.09).all()  # each corner has a normal of its neighbourhood
+    assert np.array_equal(drawn(model, 1)[0], drawn(before, 1)[0])  # smaller than a cell
+    for name in ("mesh_vert", "mesh_graph", "mesh_polyvert", "geom_rbound"):
+        assert np.array_equal(getattr(model, name), getattr(before, name)), name
 
 
 def test_a_blank_frame_is_an_error():

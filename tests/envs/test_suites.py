@@ -243,6 +243,16 @@ def test_shipped_quality_is_pixel_identical_to_the_suites(make):
     physics.free()
 
 
+def test_the_fast_picture_changes_no_physics(make):
+    fast, shipped = make("mw-door-close"), make("mw-door-close", RenderParams(quality="shipped", backend="auto"))
+    differences = [fast.reset(3).image.astype(int) - shipped.reset(3).image.astype(int)]
+    for action in np.random.default_rng(0).uniform(-1, 1, (20, 4)):
+        steps = fast.step(action), shipped.step(action)
+        assert np.array_equal(steps[0].state, steps[1].state) and steps[0].reward == steps[1].reward
+        differences.append(steps[0].image.astype(int) - steps[1].image.astype(int))
+    assert 0 < np.abs(differences).mean() < 16  # another picture of the same scene
+
+
 def test_the_table_is_at_the_bottom_of_a_meta_world_picture(make):
     """The camera is rolled, so the renderer's own rows come upside down. DMControl's are compared above."""
     image = make("mw-reach").reset(0).image.astype(int)
