@@ -163,7 +163,8 @@ class OptimizerParams(Section):
 class PretrainParams(Section):
     """``updates`` of ``batch_size`` windows of ``batch_length`` rows; a checkpoint every ``checkpoint_every``.
 
-    ``sampling``: uniform draws every window equally often, balanced every embodiment.
+    ``sampling``: uniform draws every window equally often, balanced every embodiment. ``cooldown``: the last share of
+    the updates, over which the learning rate falls linearly to 0.
     ``device``: auto takes the GPU where there is one. ``precision``: bfloat16 is autocast, weights stay float32.
     ``activation_checkpointing``: what the backward pass computes again instead of keeping it; images is encoder and
     decoder, all the recurrence as well. ``compile`` is torch.compile's mode; reduce-overhead also records CUDA graphs.
@@ -177,6 +178,7 @@ class PretrainParams(Section):
     batch_length: Annotated[int, Field(ge=2)]
     sampling: Literal["uniform", "balanced"]
     optimizer: OptimizerParams
+    cooldown: Fraction
     log_every: Positive
     checkpoint_every: Positive
     loader_workers: Annotated[int, Field(ge=0, le=64)]

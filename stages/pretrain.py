@@ -18,6 +18,7 @@ READS = (
             "batch_length",
             "sampling",
             "optimizer",
+            "cooldown",
             "log_every",
             "checkpoint_every",
             "device",

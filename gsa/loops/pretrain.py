@@ -163,6 +163,8 @@ class Trainer:
         Raises:
             TrainingError: loss or gradient is not finite; nothing has changed then.
         """
+        section, left = self.section, 1 - self.update / self.section.updates
+        self.optimizer.lr = section.optimizer.lr * (left / section.cooldown if left < section.cooldown else 1.0)
         total, values = self.objective(batch, self._noise())
         norm = self.optimizer.step(total)
         self.sums[:-1] += values

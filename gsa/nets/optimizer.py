@@ -62,6 +62,11 @@ class Optimizer:
         """The learning rate of the next step."""
         return float(self.adam.param_groups[0]["lr"])
 
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.adam.param_groups:
+            group["lr"] = value
+
     def state_dict(self) -> dict[str, Any]:
         """The moments of all parameters, in the same form whether sharded or not.
 

@@ -3,10 +3,11 @@
 import json
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -150,7 +151,7 @@ def test_it_writes_what_later_stages_read(tmp_path: Path, store: EpisodeStore) -
     last = pretrain(store, params(), out, CheckpointStore(tmp_path / "c", "f"))
     rows = [json.loads(line) for line in (out / "losses.jsonl").read_text().splitlines()]
     assert [row["update"] for row in rows] == [3, 6, 8]
-    assert rows[-1] == last and last["lr"] == params().pretrain.optimizer.lr
+    assert rows[-1] == last and 0 < last["lr"] < params().pretrain.optimizer.lr
     model, _ = load_world_model(out, params().world_model)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     errors = json.loads((out / "open_loop.json").read_text())["embodiments"]
@@ -162,6 +163,17 @@ def test_it_writes_what_later_stages_read(tmp_path: Path, store: EpisodeStore) -
     assert float(table[1].split(",")[2]) == errors["body0"]["error"][5 + 5 - 1]
     assert (out / "prediction_error.png").stat().st_size > 0
     assert (out / "open_loop_body0.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("cooldown", "rates"), [(0.0, [1.0] * 8), (0.5, [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]), (1.0, np.arange(8, 0, -1) / 8)]
+)
+def test_the_rate_falls_to_0_over_the_last_updates(
+    tmp_path: Path, store: EpisodeStore, cooldown: float, rates: Sequence[float]
+) -> None:
+    _, rows, _ = train(store, tmp_path, cooldown=cooldown, log_every=1)
+    lr = params().pretrain.optimizer.lr
+    assert [row["lr"] for row in rows] == pytest.approx([lr * rate for rate in rates])
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
