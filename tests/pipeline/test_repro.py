@@ -177,6 +177,7 @@ def test_another_sigma_collects_only_itself_and_is_converted(project: Project) -
 
 def test_another_model_reruns_no_method_that_learns_without_it(project: Project) -> None:
     with project.params(pretrain={"updates": 6}):
+        assert {"pretrain", "build-index"} <= project.repro("build-index")
         planned = project.repro("--dry")
-    assert {"pretrain", "build-index", "finetune@gsa-mw-drawer-close-0", "report"} <= planned
+    assert "finetune@gsa-mw-drawer-close-0" in planned
     assert not any(name.startswith("finetune-online") for name in planned)
