@@ -7,27 +7,41 @@
 set -euo pipefail
 jobs=${JOBS:-$(nproc)}
 
+index_status=$(mktemp)  # empty until the index is made, then the exit status of making it
+export index_status
+trap 'rm -f "$index_status"' EXIT
+
 items() {  # items of the matrices that match, one a line
     dvc stage list --name-only | grep -E "^($1)@" || true
 }
 
-at_once() {  # one command a line, so many at a time
-    xargs -r -P "$1" -L 1 env
+run_item() {  # what is up to date is skipped
+    dvc --wait-for-lock repro --single-item "$1"
 }
 
-with_threads() {  # the command that makes each item read from the input, with that many threads; up-to-date ones are skipped
-    sed "s/^/OMP_NUM_THREADS=$1 dvc --wait-for-lock repro --single-item /"
+make_index() {
+    dvc --wait-for-lock repro build-index && echo 0 > "$index_status" || echo 1 > "$index_status"
+    return "$(cat "$index_status")"
 }
+
+run_item_after_index() {
+    until [ -s "$index_status" ]; do sleep 1; done
+    [ "$(cat "$index_status")" = 0 ] && run_item "$1"
+}
+
+at_once() {  # lines of threads, function, argument: as many at a time as there are jobs
+    xargs -r -P "$jobs" -L 1 bash -c 'OMP_NUM_THREADS=$0 "$@"'
+}
+export -f run_item make_index run_item_after_index
 
 dvc repro code-stamp
-items 'collect-data|explore-data' | with_threads 1 | at_once "$jobs"
+items 'collect-data|explore-data' | sed 's/^/1 run_item /' | at_once
 
-# At the quickstart's size pre-training is hardly faster on two cores than on one. Half of them run what needs no model.
-online=$((jobs / 2))
+# At the quickstart's size pre-training is hardly faster on two cores than on one: the others run what needs no model.
+online=$(items finetune-online | wc -l)
 {
-    echo "OMP_NUM_THREADS=$((jobs - online)) dvc --wait-for-lock repro build-index"
-    items finetune-online | with_threads 1
-} | at_once $((online + 1))
-
-items 'finetune|finetune-online' | with_threads 1 | at_once "$jobs"
+    echo "$((online < jobs ? jobs - online : 1)) make_index"
+    items finetune-online | sed 's/^/1 run_item /'
+    items finetune | sed 's/^/1 run_item_after_index /'
+} | at_once
 dvc repro
