@@ -1,19 +1,13 @@
-"""``Params``: the typed mirror of params.yaml. ``load_params`` is its only reader.
+"""The sections of params.yaml, each a frozen class that refuses unknown keys.
 
-Every section is frozen and refuses unknown keys. A section is named after the stage that reads it, or, where stages
-share it, after the package. Defaults live in params.yaml alone, never here.
+A section is named after the stage that reads it, or, where stages share it, after the package.
 """
 
 import difflib
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from gsa.errors import ParamsError
 from gsa.tasks import DMC_ACTION_DIM, get_task
 
 Positive = Annotated[int, Field(ge=1)]
@@ -293,123 +287,3 @@ class ReportParams(Section):
     missing: Literal["fail", "zero", "drop"]
     treatment: str
     baseline: str
-
-
-class Params(Section):
-    """The whole of params.yaml."""
-
-    render: RenderParams
-    collect_data: CollectDataParams
-    explore_data: ExploreDataParams
-    convert: ConvertParams
-    world_model: WorldModelParams
-    sizes: dict[str, SizeParams]
-    pretrain: PretrainParams
-    agent: AgentParams
-    bc: BCParams
-    finetune: FinetuneParams
-    methods: dict[str, MethodParams]
-    report: ReportParams
-
-    @model_validator(mode="before")
-    @classmethod
-    def _resolve_size(cls, tree: Any) -> Any:
-        """Put the values of the named size in the place of its name; what stands beside the name wins."""
-        section, sizes = tree.get("world_model"), tree.get("sizes")
-        if not isinstance(section, dict) or not isinstance(sizes, dict):
-            return tree  # reported as missing or malformed
-        size = section.get("size")
-        if not isinstance(size, str) or not isinstance(sizes.get(size), dict):
-            near = difflib.get_close_matches(str(size), sizes, n=1, cutoff=0.0)
-            raise ValueError(f"world_model.size = {size!r}, expected one of {', '.join(sizes)} (nearest: {near[0]})")
-        values = {key: value for key, value in section.items() if key != "size"}
-        return tree | {"world_model": sizes[size] | values}
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Params":
-        for name in (*self.finetune.all_methods, self.report.treatment, self.report.baseline):
-            if name not in self.methods:
-                raise ValueError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
-        for key in ("methods", "online_methods"):
-            for name in getattr(self.finetune, key):
-                right = "methods" if self.methods[name].reads_offline else "online_methods"
-                if key != right:
-                    reads = "reads" if right == "methods" else "reads no"
-                    raise ValueError(
-                        f"finetune.{key} has {name!r}, which {reads} offline data; put it in finetune.{right}"
-                    )
-        for task in self.finetune.tasks:
-            width = get_task(task).action_dim
-            if width > self.world_model.action_dim:
-                raise ValueError(
-                    f"{task} has {width} actions, more than world_model.action_dim = {self.world_model.action_dim}; "
-                    "raise it"
-                )
-        return self
-
-
-def select(params: Params, keys: Iterable[str]) -> dict[str, Any]:
-    """The values of dotted keys, e.g. ``render`` or ``collect_data.episodes``, as plain data for ``open_run``.
-
-    A stage names the keys it reads once; they are what its output is stamped with and what dvc.yaml lists.
-    """
-    tree = params.model_dump(by_alias=True)
-    chosen: dict[str, Any] = {}
-    for key in keys:
-        value: Any = tree
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise ParamsError(f"unknown parameter {key!r}: {part!r} is not among {', '.join(value)}")
-            value = value[part]
-        chosen[key] = value
-    return chosen
-
-
-def load_params(path: Path = Path("params.yaml"), overrides: dict[str, Any] | None = None) -> Params:
-    """Read, override and check the parameters.
-
-    ``overrides`` maps dotted keys to values; None values are ignored (a flag that was not given).
-
-    Raises:
-        ParamsError: the file is missing or no YAML, or keys are unknown, misspelt, missing or out of range;
-            one message names each of them with its value and the nearest valid key.
-    """
-    if not path.is_file():
-        raise ParamsError(f"no parameters at {path}; run inside the project or pass --params")
-    try:
-        tree = YAML(typ="safe").load(path.read_text())
-    except YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise ParamsError(f"{path} holds {type(tree).__name__}, expected sections")
-    for key, value in (overrides or {}).items():
-        if value is not None:
-            _override(tree, key, value, path)
-    try:
-        return Params.model_validate(tree)
-    except ValidationError as error:
-        raise ParamsError(f"{path}: " + "; ".join(_describe(e) for e in error.errors())) from error
-
-
-def _override(tree: dict[str, Any], key: str, value: Any, path: Path) -> None:
-    *parents, last = key.split(".")
-    for parent in parents:
-        if not isinstance(tree.get(parent), dict):
-            raise ParamsError(f"{path} has no section {parent!r} (from {key})")
-        tree = tree[parent]
-    tree[last] = value
-
-
-def _describe(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "params"
-    if error["type"] == "extra_forbidden":
-        model: Any = Params
-        for part in error["loc"][:-1]:
-            fields = getattr(model, "model_fields", None)
-            model = fields[part].annotation if fields else get_args(model)[1]  # a section, or a table of the user's
-        names = [f.alias or n for n, f in model.model_fields.items()]
-        near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1, cutoff=0.0)
-        return f"unknown key {key} = {error['input']!r}, nearest valid key {near[0] if near else names}"
-    if error["type"] == "missing":
-        return f"missing key {key}"
-    return f"{key} = {error['input']!r}: {error['msg']}" if key != "params" else error["msg"]
