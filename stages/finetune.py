@@ -72,6 +72,7 @@ def _finetune_one(
     from gsa.loops.build_index import load_world_model
     from gsa.loops.finetune import Finetuner, Pretrained, write_result
     from gsa.retrieval import RetrievalIndex
+    from gsa.runs.failure import recorded_failure
     from gsa.runs.run_dir import open_run
     from gsa.storage.episode_store import EpisodeStore
     from gsa.tasks import get_task
@@ -79,14 +80,17 @@ def _finetune_one(
     keys = (*READS, f"methods.{method}")
     item = f"{method}_{task}_s{seed}"
     reads_offline = tree.methods[method].reads_offline
-    with open_run(
-        runs / item,
-        stage="finetune",
-        item=item,
-        params=select(tree, keys),
-        inputs=artefacts if reads_offline else {},
-        reread=lambda: select(load_params(params), keys),
-    ) as run:
+    with (
+        open_run(
+            runs / item,
+            stage="finetune",
+            item=item,
+            params=select(tree, keys),
+            inputs=artefacts if reads_offline else {},
+            reread=lambda: select(load_params(params), keys),
+        ) as run,
+        recorded_failure(runs / item),
+    ):
         pretrained = None
         if reads_offline:
             model, sha256 = load_world_model(artefacts["model"], tree.world_model)

@@ -3,7 +3,6 @@
 The parameters decide what is looked for, never the disk: runs of dropped seeds or tasks stay there.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 
 from gsa.config import Params
 from gsa.errors import ArtifactError, DataError
+from gsa.runs.failure import read_failure
 from gsa.runs.fingerprint import file_sha256, read_run
 from gsa.runs.scores import ScoreRow, read_scores
 from gsa.tasks import TaskSpec, get_task
@@ -22,7 +22,6 @@ Status = Literal["present", "missing", "failed", "short", "damaged"]
 Missing = Literal["fail", "zero", "drop"]
 
 SCORES_FILE = "scores.jsonl"
-FAILED_FILE = "failed.json"
 NAMED_IN_ERROR = 4
 """Unusable runs an error message names before it counts the rest."""
 
@@ -164,8 +163,8 @@ def _load_run(folder: Path, method: str, task: str, seed: int, total_frames: int
 
     if not folder.is_dir():
         return run("missing", "no such folder")
-    if (folder / FAILED_FILE).is_file():
-        return run("failed", _failure(folder / FAILED_FILE))
+    if (reason := read_failure(folder)) is not None:
+        return run("failed", reason)
     try:
         record = read_run(folder)
         rows = tuple(read_scores(folder / SCORES_FILE))
@@ -181,17 +180,6 @@ def _load_run(folder: Path, method: str, task: str, seed: int, total_frames: int
         detail = f"last evaluated at {rows[-1].frames} of {total_frames} frames"
         return run("short", detail, rows=rows, record=record)
     return run("present", rows=rows, record=record)
-
-
-def _failure(path: Path) -> str:
-    """The reason a failed run left; whatever is in the file, the run stays failed."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        record = json.loads(text)
-    except ValueError:
-        record = None
-    reason = record.get("reason") if isinstance(record, dict) else text
-    return " ".join(str(reason or "no reason given").split())
 
 
 def _check_recorded(folder: Path, record: dict[str, Any] | None) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from gsa.runs.failure import read_failure
 from tests.conftest import Invoke
 from tests.pipeline.test_repro import OVERLAY, merge
 
@@ -126,6 +127,15 @@ def test_episodes_shorter_than_a_window(project: Path, invoke: Invoke) -> None:
     converted(invoke, 0, rows=5)
     code, line = complaint(invoke, "pretrain")
     assert code == 3 and "8" in line and "batch_length" in line
+
+
+@pytest.mark.sim
+def test_a_run_that_fails_leaves_its_reason_for_the_report(project: Path, invoke: Invoke) -> None:
+    change(project, finetune={"batch_length": 10_000})
+    item = ("--task", "dmc-cartpole-balance", "--method", "scratch", "--seed", "0")
+    code, line = complaint(invoke, "finetune", *item)
+    assert code == 3 and "shorter than a window of 10000 rows" in line
+    assert line.partition("Error: ")[2] in read_failure(project / "runs" / "scratch_dmc-cartpole-balance_s0")
 
 
 @pytest.mark.parametrize("column", ["action", "reward"])

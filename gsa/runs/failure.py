@@ -1,0 +1,49 @@
+"""``failed.json``: what a run that ended in an error leaves where its output would be, for the report to name it."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gsa.errors import StoppedError
+
+FAILED_FILE = "failed.json"
+
+
+@contextmanager
+def recorded_failure(folder: Path) -> Iterator[None]:
+    """Write ``folder/failed.json`` when the block ends in an error, which goes on its way.
+
+    A run that a signal stopped has not failed. An output that is there already stays as it is: nothing is written
+    beside it. The run that succeeds replaces the folder.
+    """
+    try:
+        yield
+    except StoppedError:
+        raise
+    except Exception as error:
+        if not folder.exists() or [path.name for path in folder.iterdir()] == [FAILED_FILE]:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f"{FAILED_FILE}.tmp.{os.getpid()}"
+            part.write_text(json.dumps({"reason": reason}) + "\n", encoding="utf-8")
+            part.replace(folder / FAILED_FILE)
+        raise
+
+
+def read_failure(folder: Path) -> str | None:
+    """Why the run in ``folder`` failed, on one line; None if it left no such record.
+
+    Whatever is in the file, the run stays failed.
+    """
+    path = folder / FAILED_FILE
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        record = json.loads(text)
+    except ValueError:
+        record = None
+    reason = record.get("reason") if isinstance(record, dict) else text
+    return " ".join(str(reason or "no reason given").split())
