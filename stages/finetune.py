@@ -80,24 +80,21 @@ def _finetune_one(
     keys = (*READS, f"methods.{method}")
     item = f"{method}_{task}_s{seed}"
     reads_offline = tree.methods[method].reads_offline
-    with (
-        open_run(
-            runs / item,
-            stage="finetune",
-            item=item,
-            params=select(tree, keys),
-            inputs=artefacts if reads_offline else {},
-            reread=lambda: select(load_params(params), keys),
-        ) as run,
-        recorded_failure(runs / item),
-    ):
+    with open_run(
+        runs / item,
+        stage="finetune",
+        item=item,
+        params=select(tree, keys),
+        inputs=artefacts if reads_offline else {},
+        reread=lambda: select(load_params(params), keys),
+    ) as run:
         pretrained = None
         if reads_offline:
             model, sha256 = load_world_model(artefacts["model"], tree.world_model)
             index = RetrievalIndex.load(artefacts["index"], sha256)
             pretrained = Pretrained(model.state_dict(), index, EpisodeStore(artefacts["offline"]))
-        tuner = Finetuner(lambda: make_env(task, tree.render), get_task(task), method, seed, tree, pretrained)
-        with progress(tree.finetune.total_frames, f"{item}, frames") as advance:
+        with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
+            tuner = Finetuner(lambda: make_env(task, tree.render), get_task(task), method, seed, tree, pretrained)
             result = tuner.run(run.checkpoints, advance)
         write_result(result, run.path)
         run.notes.update(result.facts)

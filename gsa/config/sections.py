@@ -102,12 +102,22 @@ class ExploreDataParams(Section):
 
 
 class ConvertParams(Section):
-    """Parquet layout: rows a row group (it decides the sampling speed), shard size in MB, zstd level."""
+    """Parquet layout: rows a row group, shard size in MB, codec and its level (lz4 1 to 12, zstd 1 to 22).
+
+    lz4 reads faster, zstd is smaller (``benchmarks/storage.py``); both are lossless.
+    """
 
     row_group_rows: Annotated[int, Field(ge=1, le=1000)]
     shard_mb: Positive
-    zstd_level: Annotated[int, Field(ge=1, le=22)]
+    codec: Literal["lz4", "zstd"]
+    level: Annotated[int, Field(ge=1, le=22)]
     holdout_fraction: Fraction
+
+    @model_validator(mode="after")
+    def _level_exists(self) -> "ConvertParams":
+        if self.codec == "lz4" and self.level > 12:
+            raise ValueError(f"level {self.level} is none of lz4's, which end at 12; zstd's end at 22")
+        return self
 
 
 class SizeParams(Section):

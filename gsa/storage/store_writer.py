@@ -148,8 +148,8 @@ class _EmbodimentWriter:
         self._writer = pq.ParquetWriter(
             self._file.file,
             STEPS_SCHEMA,
-            compression="zstd",
-            compression_level=self.params.zstd_level,
+            compression=self.params.codec,
+            compression_level=self.params.level,
             use_dictionary=False,
             # Statistics of images are noise, and 24 kB of it a row group.
             write_statistics=["episode_id", "step"],

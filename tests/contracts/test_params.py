@@ -94,6 +94,13 @@ def test_all_wrong_keys_are_named_at_once_with_the_nearest(tmp_path: Path) -> No
     assert "missing key pretrain.checkpoint_every" in message and "world_model.unimix = 2.0" in message
 
 
+def test_a_level_that_the_codec_does_not_have_is_named() -> None:
+    path = ROOT / "params.yaml"
+    assert load_params(path, {"convert.codec": "zstd", "convert.level": 22}).convert.level == 22
+    with pytest.raises(ParamsError, match=r"convert.*level 13 is none of lz4's"):
+        load_params(path, {"convert.codec": "lz4", "convert.level": 13})
+
+
 def test_select_names_an_unknown_key() -> None:
     params = load_params(ROOT / "params.yaml")
     assert select(params, ["agent.lambda", "render"]) == {

@@ -86,7 +86,7 @@ def make_exorl(folder: Path) -> None:
 
 
 def make_store(folder: Path) -> None:
-    layout = ConvertParams(row_group_rows=2, shard_mb=1, zstd_level=1, holdout_fraction=0.25)
+    layout = ConvertParams(row_group_rows=2, shard_mb=1, codec="lz4", level=1, holdout_fraction=0.25)
     episodes = [noise_episode(seed, steps=3, embodiment=body) for body in ("one", "two") for seed in range(2)]
     write_store(episodes, folder, layout)
 

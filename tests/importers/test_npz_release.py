@@ -30,7 +30,7 @@ def release(tmp_path: Path) -> Path:
 
 
 def test_their_files_become_a_store(tmp_path: Path, release: Path) -> None:
-    params = ConvertParams(row_group_rows=4, shard_mb=1, zstd_level=1, holdout_fraction=0.0)
+    params = ConvertParams(row_group_rows=4, shard_mb=1, codec="lz4", level=1, holdout_fraction=0.0)
     card = convert([open_source("ncrl", release, WALKER)], tmp_path / "out", params)
     assert (card["episodes"], card["by_sigma"][0]["sigma"]) == (2, 0.3)
     store = EpisodeStore(tmp_path / "out")

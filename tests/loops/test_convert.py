@@ -16,7 +16,7 @@ from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import write_manifest, write_raw_episode
 from tests.storage.conftest import assert_same_steps, count_episode, noise_episode
 
-PARAMS = ConvertParams(row_group_rows=4, shard_mb=1, zstd_level=1, holdout_fraction=0.0)
+PARAMS = ConvertParams(row_group_rows=4, shard_mb=1, codec="lz4", level=1, holdout_fraction=0.0)
 
 
 def collect(folder: Path, episodes: list[Episode], **facts: Any) -> Path:

@@ -27,7 +27,7 @@ def raw(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def offline(tmp_path: Path) -> Path:
-    layout = ConvertParams(row_group_rows=4, shard_mb=1, zstd_level=1, holdout_fraction=0.0)
+    layout = ConvertParams(row_group_rows=4, shard_mb=1, codec="lz4", level=1, holdout_fraction=0.0)
     write_store([count_episode(seed, steps=4) for seed in range(3)], tmp_path / "offline", layout)
     return tmp_path / "offline"
 

@@ -48,4 +48,4 @@ def assert_same_steps(found: Episode, expected: Episode) -> None:
 
 @pytest.fixture
 def params() -> ConvertParams:
-    return ConvertParams(row_group_rows=4, shard_mb=1, zstd_level=1, holdout_fraction=0.25)
+    return ConvertParams(row_group_rows=4, shard_mb=1, codec="lz4", level=1, holdout_fraction=0.25)

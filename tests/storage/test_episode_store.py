@@ -19,7 +19,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_every_episode_comes_back_bit_for_bit(tmp_path: Path, params: ConvertParams) -> None:
+@pytest.mark.parametrize(("codec", "level"), [("lz4", 9), ("zstd", 6)])
+def test_every_episode_comes_back_bit_for_bit(tmp_path: Path, params: ConvertParams, codec: str, level: int) -> None:
+    params = params.model_copy(update={"codec": codec, "level": level})
     # Lengths around multiples of the row group (4) are where off-by-one errors live.
     episodes = [noise_episode(n, steps=steps) for n, steps in enumerate([1, 3, 4, 7, 8, 9])]
     write_store(episodes, tmp_path, params)
@@ -155,7 +157,7 @@ def test_what_cannot_be_stored_is_named_and_leaves_no_shard(
 @pytest.fixture(scope="module")
 def sound_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sound")
-    layout = ConvertParams(row_group_rows=4, shard_mb=1, zstd_level=1, holdout_fraction=0.25)
+    layout = ConvertParams(row_group_rows=4, shard_mb=1, codec="lz4", level=1, holdout_fraction=0.25)
     write_store([noise_episode(n, steps=9) for n in range(3)], folder, layout)
     return folder
 
