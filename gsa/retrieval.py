@@ -31,8 +31,10 @@ MEND = "run `gsa build-index` again"
 
 @torch.no_grad()
 def embed_images(model: WorldModel, images: Iterable[UInt8[np.ndarray, "N C Y X"]]) -> Float32[np.ndarray, "M E"]:
-    """Embeddings of chunks of images, in order."""
-    return np.concatenate([model.embed(torch.from_numpy(chunk)).float().numpy() for chunk in images])
+    """Embeddings of chunks of images, in order, computed where the model is."""
+    device = next(model.parameters()).device
+    embeds = (model.embed(torch.from_numpy(chunk).to(device)) for chunk in images)
+    return np.concatenate([embed.float().cpu().numpy() for embed in embeds])
 
 
 @dataclass(frozen=True)

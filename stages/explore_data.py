@@ -31,6 +31,7 @@ def explore_data(
     from gsa.runs.run_dir import open_run
     from gsa.runs.workers import default_workers
     from gsa.tasks import get_task
+    from stages.each import each
     from stages.estimate import say_cost
     from stages.progress import progress
 
@@ -41,7 +42,8 @@ def explore_data(
     if out is not None and domain is None:
         raise ParamsError("--out is the folder of one body; give --domain too, or leave it out")
     say_cost("explore-data", chosen)
-    for body in section.domains:
+
+    def explore(body: str) -> None:
         folder = out or Path("data/raw") / f"explore-{body}"
         make_body = cast(Callable[[], Body], partial(make_env, BODY_TASK[body], chosen.render, pixels=False))
         env = make_body()
@@ -70,3 +72,5 @@ def explore_data(
             f"{folder}: {section.episodes} episodes by {section.method}, coverage "
             f"{gates['coverage']:.3f} (random {gates['coverage_random']:.3f}), saturation {gates['saturation']:.2f}"
         )
+
+    each(section.domains, explore)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stages.each import each
 from stages.progress import progress
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ READS = (
     "render",
     "world_model",
     "agent",
-    "bc",
     *(
         f"finetune.{key}"
         for key in (
@@ -27,14 +27,15 @@ READS = (
             "batch_size",
             "batch_length",
             "replay_ratio",
-            "retrieve_episodes",
             "model_optimizer",
-            "guidance_dmc",
-            "guidance_mw",
+            "device",
         )
     ),
 )
-"""Parameters that decide a run, beside ``methods.<method>``; not the lists of tasks, methods and seeds."""
+"""Parameters that decide every run, beside ``methods.<method>``; not the lists of tasks, methods and seeds."""
+
+READS_OFFLINE = ("bc", "finetune.retrieve_episodes", "finetune.guidance_dmc", "finetune.guidance_mw")
+"""And those that decide the runs of methods that read offline data."""
 
 
 def finetune(
@@ -59,9 +60,11 @@ def finetune(
     model = model or Path("models") / tree.pretrain.name
     index = index or Path("index") / tree.pretrain.name
     tune = tree.finetune
-    for t, m, s in product(task or tune.tasks, method or tune.all_methods, seed or tune.seeds):
-        get_task(t)
-        _finetune_one(t, m, s, tree, params, {"offline": offline, "model": model, "index": index}, runs)
+    for name in task or tune.tasks:
+        get_task(name)
+    items = list(product(task or tune.tasks, method or tune.all_methods, seed or tune.seeds))
+    artefacts = {"offline": offline, "model": model, "index": index}
+    each(items, lambda item: _finetune_one(*item, tree, params, artefacts, runs))
 
 
 def _finetune_one(
@@ -71,15 +74,16 @@ def _finetune_one(
     from gsa.envs import make_env
     from gsa.loops.build_index import load_world_model
     from gsa.loops.finetune import Finetuner, Pretrained, write_result
+    from gsa.loops.ranks import choose_device
     from gsa.retrieval import RetrievalIndex
     from gsa.runs.failure import recorded_failure
     from gsa.runs.run_dir import open_run
     from gsa.storage.episode_store import EpisodeStore
     from gsa.tasks import get_task
 
-    keys = (*READS, f"methods.{method}")
-    item = f"{method}_{task}_s{seed}"
     reads_offline = tree.methods[method].reads_offline
+    keys = (*READS, *(READS_OFFLINE if reads_offline else ()), f"methods.{method}")
+    item = f"{method}_{task}_s{seed}"
     with open_run(
         runs / item,
         stage="finetune",
@@ -94,9 +98,12 @@ def _finetune_one(
             index = RetrievalIndex.load(artefacts["index"], sha256)
             pretrained = Pretrained(model.state_dict(), index, EpisodeStore(artefacts["offline"]))
         with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
-            tuner = Finetuner(lambda: make_env(task, tree.render), get_task(task), method, seed, tree, pretrained)
+            device = choose_device(tree.finetune.device)
+            tuner = Finetuner(
+                lambda: make_env(task, tree.render), get_task(task), method, seed, tree, pretrained, device
+            )
             result = tuner.run(run.checkpoints, advance)
         write_result(result, run.path)
-        run.notes.update(result.facts)
+        run.notes.update(result.facts | {"device": str(device)})
         score = result.scores[-1].score
     typer.echo(f"wrote {item}: score {score:.3g} after {result.scores[-1].frames} frames to {runs / item}")

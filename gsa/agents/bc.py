@@ -18,6 +18,8 @@ from gsa.episode import Episode, Step
 from gsa.errors import DataError, TrainingError
 from gsa.nets.conv import channels_last, scale_image
 
+CPU = torch.device("cpu")
+
 
 class BCNet(nn.Module):
     """Conv 4x4 stride 2 (64 -> 31 -> 14 -> 6 -> 2) with ELU; Linear-LayerNorm-tanh bottleneck; two Linear-LayerNorm-ELU
@@ -81,9 +83,13 @@ class StackSampler:
 
 
 def train_bc(
-    episodes: Iterable[Episode], action_dim: int, params: BCParams, rng: np.random.Generator
+    episodes: Iterable[Episode],
+    action_dim: int,
+    params: BCParams,
+    rng: np.random.Generator,
+    device: torch.device = CPU,
 ) -> tuple[BCNet, list[float]]:
-    """Clone the behaviour in ``episodes``; returns the network and its loss at every update.
+    """Clone the behaviour in ``episodes``; returns the network, on ``device``, and its loss at every update.
 
     Squared error on the native action dimensions, which is the likelihood of a Gaussian of fixed variance. The actions'
     noise stays in the weights at a constant learning rate unless that is small and the updates many (release: 150k).
@@ -98,13 +104,14 @@ def train_bc(
     widths = {e.action.shape[1] for e in sampler.episodes}
     if widths != {action_dim}:
         raise DataError(f"retrieved episodes have action widths {sorted(widths)}, the task has {action_dim}")
-    net = BCNet(params, action_dim)
+    net = BCNet(params, action_dim).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=params.lr)
     end = 1.0 if params.lr_schedule == "constant" else 0.0
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, end, params.updates)
     losses = []
     for update in range(params.updates):
         stack, action = sampler.sample(params.batch_size)
+        stack, action = stack.to(device), action.to(device)
         loss = F.mse_loss(net(random_shift(stack, params.shift_pad, rng)), action)
         if not torch.isfinite(loss):
             raise TrainingError(f"behaviour cloning: loss {loss.item()} at update {update}; lower bc.lr")
@@ -134,5 +141,5 @@ class BCPolicy:
     def act(self, step: Step) -> np.ndarray:
         """Push the newest image and choose the action after it."""
         self.see(step)
-        stack = torch.from_numpy(np.concatenate(self.frames))[None]
-        return self.net(stack)[0].clamp(-1, 1).numpy()
+        stack = torch.from_numpy(np.concatenate(self.frames))[None].to(next(self.net.parameters()).device)
+        return self.net(stack)[0].clamp(-1, 1).cpu().numpy()

@@ -68,8 +68,7 @@ class GSAAgent(nn.Module):
         """One update of everything; returns the loss terms and diagnostics as plain numbers."""
         batch = online if retrieved is None else concat_batches(online, retrieved)
         out = self.world_model.loss(batch)
-        metrics = {name: float(value.detach().mean()) for name, value in out.losses.items()}
-        metrics["model_grad_norm"] = self.optimizers["world_model"].step(self.world_model.total_loss(out.losses))
+        norms = {"model_grad_norm": self.optimizers["world_model"].step(self.world_model.total_loss(out.losses))}
         post = out.post.detach()
 
         # Only online rows carry rewards; their features reach the head without gradient.
@@ -81,15 +80,13 @@ class GSAAgent(nn.Module):
         actor_loss, critic_loss, imag_metrics = self.behavior.losses(
             self.world_model.rssm, self.reward_head, start, is_terminal
         )
-        metrics["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
+        norms["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
         self.optimizers["critic"].step(critic_loss)
         self.behavior.update_slow_critic()
-        metrics |= {name: float(value) for name, value in (out.metrics | imag_metrics).items()}
-        return metrics | {
-            "reward_loss": float(reward_loss.detach()),
-            "actor_loss": float(actor_loss.detach()),
-            "critic_loss": float(critic_loss.detach()),
-        }
+        values = {name: value.mean() for name, value in out.losses.items()} | out.metrics | imag_metrics
+        values |= {"reward_loss": reward_loss, "actor_loss": actor_loss, "critic_loss": critic_loss}
+        numbers = torch.stack([value.detach() for value in values.values()]).tolist()  # one wait for the device
+        return norms | dict(zip(values, numbers, strict=True))
 
     def _imagination_starts(self, post: State, is_terminal: Tensor) -> tuple[State, Tensor]:
         """All posterior states of the batch (paper), or ``imag_starts`` of them drawn without replacement."""
@@ -123,18 +120,19 @@ class AgentPolicy:
     def __init__(self, agent: GSAAgent, explore: bool):
         self.agent, self.explore = agent, explore
         self.state = agent.world_model.rssm.initial(1)
-        self.prev_action = torch.zeros(1, agent.world_model.params.action_dim)
+        self.prev_action = agent.behavior.actor.action_mask.new_zeros(1, agent.world_model.params.action_dim)
 
     @torch.no_grad()
     def act(self, step: Step) -> np.ndarray:
         """Update the latent with the newest image and choose an action, float32 ``(action_dim,)``."""
         model = self.agent.world_model
-        embed = model.embed(torch.from_numpy(step.image)[None])
-        is_first = torch.tensor([step.is_first])
+        device = self.prev_action.device
+        embed = model.embed(torch.from_numpy(step.image)[None].to(device))
+        is_first = torch.tensor([step.is_first], device=device)
         self.state = model.rssm.obs_step(self.state, self.prev_action, embed, is_first)
         mean, std = self.agent.behavior.actor(self.state.feat)
         self.prev_action = self.agent.behavior.actor.sample(mean, std) if self.explore else mean
-        return self.prev_action[0, : self.agent.action_dim].numpy()
+        return self.prev_action[0, : self.agent.action_dim].cpu().numpy()
 
     def executed(self, action: np.ndarray) -> None:
         """Record the action that was really taken after the last image."""

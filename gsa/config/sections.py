@@ -279,6 +279,7 @@ class FinetuneParams(Section):
     model_optimizer: OptimizerParams
     guidance_dmc: GuidanceParams
     guidance_mw: GuidanceParams
+    device: Literal["auto", "cpu", "cuda"]
 
     _tasks = field_validator("tasks")(_check_tasks)
 

@@ -22,7 +22,8 @@ def evaluate(
     The same ``seed`` gives the same episodes at every evaluation of every method, so curves compare like with like.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed + EVAL_SEED_OFFSET, 1]))
-    with torch.random.fork_rng(devices=[]):
+    device = agent.behavior.actor.action_mask.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed + EVAL_SEED_OFFSET)
         policy = AgentPolicy(agent, explore=False)
         episodes = [rollout(env, policy, int(rng.integers(2**32))) for _ in range(num_episodes)]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsa.agents.bc import BCNet, BCPolicy, train_bc
+from gsa.agents.bc import CPU, BCNet, BCPolicy, train_bc
 from gsa.agents.gsa import AgentPolicy, GSAAgent
 from gsa.agents.guidance import GuidanceWindow, GuidedPolicy, draw_window, guidance_prob
 from gsa.config import Params
@@ -75,12 +75,20 @@ class Finetuner:
     """One run: a task, a method, a seed. ``run`` is the algorithm, the other methods are its steps.
 
     ``make_env`` is called twice: training and evaluation share no state. Owns the process's torch generator.
-    ``pretrained`` may be None for methods that use nothing offline.
+    ``pretrained`` may be None for methods that use nothing offline. Networks live on ``device``, episodes in memory.
     """
 
     def __init__(
-        self, make_env: MakeEnv, spec: TaskSpec, method: str, seed: int, params: Params, pretrained: Pretrained | None
+        self,
+        make_env: MakeEnv,
+        spec: TaskSpec,
+        method: str,
+        seed: int,
+        params: Params,
+        pretrained: Pretrained | None,
+        device: torch.device = CPU,
     ):
+        self.device = device
         self.params, self.section, self.switches = params, params.finetune, params.methods[method]
         self.spec, self.method, self.seed, self.pretrained = spec, method, seed, pretrained
         self.guidance = params.finetune.guidance_mw if spec.suite == "mw" else params.finetune.guidance_dmc
@@ -101,7 +109,7 @@ class Finetuner:
             assert pretrained is not None
             model.load_state_dict(pretrained.weights)
         optimizer, fine_tune = params.finetune.model_optimizer, self.switches.fine_tune
-        self.agent = GSAAgent(model, self.env.action_dim, params.agent, optimizer, fine_tune)
+        self.agent = GSAAgent(model, self.env.action_dim, params.agent, optimizer, fine_tune).to(device)
         self.online = EpisodeBuffer()
         self.online_replay = Replay(self.online, params.world_model.action_dim, self.replay_seeds["online"])
         self.retrieved_replay: Replay | None = None
@@ -152,7 +160,7 @@ class Finetuner:
         }
         episodes = self._open_retrieved()
         if self.switches.guidance:
-            self.bc_net, losses = train_bc(episodes, self.env.action_dim, self.params.bc, self.rngs["bc"])
+            self.bc_net, losses = train_bc(episodes, self.env.action_dim, self.params.bc, self.rngs["bc"], self.device)
             self.progress.facts["bc_loss"] = [losses[0], float(np.mean(losses[-20:]))]
 
     def collect_episode(self) -> None:
@@ -202,10 +210,10 @@ class Finetuner:
         """Online windows, and the rehearsal's share of retrieved ones; the number of updates is the replays' cursor."""
         size, length, number = self.section.batch_size, self.section.batch_length, self.progress.updates
         if self.retrieved_replay is None:
-            return self.online_replay.batch(number, size, length), None
+            return self.online_replay.batch(number, size, length).to(self.device), None
         share = round(size * self.switches.rehearsal_fraction)
-        online = self.online_replay.batch(number, size - share, length)
-        return online, self.retrieved_replay.batch(number, share, length)
+        online = self.online_replay.batch(number, size - share, length).to(self.device)
+        return online, self.retrieved_replay.batch(number, share, length).to(self.device)
 
     def _open_retrieved(self) -> list[Episode]:
         """Read the retrieved episodes into memory (12 kB a row) and, for rehearsal, into a replay."""
@@ -230,6 +238,7 @@ class Finetuner:
             "online": {name: torch.tensor(array) for name, array in self.online.state_dict().items()},
             "rngs": {name: rng.bit_generator.state for name, rng in self.rngs.items()},
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "progress": json.dumps(asdict(self.progress)),
         }
 
@@ -240,13 +249,15 @@ class Finetuner:
         if self.progress.retrieved:
             self._open_retrieved()
         if state["bc"] is not None:
-            self.bc_net = BCNet(self.params.bc, self.env.action_dim).eval()
+            self.bc_net = BCNet(self.params.bc, self.env.action_dim).to(self.device).eval()
             self.bc_net.load_state_dict(state["bc"])
         self.agent.load_training_state(state["agent"])
         self.online.load_state_dict({name: tensor.numpy() for name, tensor in state["online"].items()})
         for name, rng in self.rngs.items():
             rng.bit_generator.state = state["rngs"][name]
         torch.set_rng_state(state["torch_rng"])
+        if self.device.type == "cuda" and state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
 
 
 def _score_row(row: dict[str, Any]) -> ScoreRow:

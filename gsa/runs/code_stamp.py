@@ -22,6 +22,7 @@ NOT_STAMPED = frozenset(
         "gsa.runs.fingerprint",
         "gsa.runs.process",
         "gsa.runs.run_dir",
+        "stages.each",
         "stages.estimate",
         "stages.progress",
     }

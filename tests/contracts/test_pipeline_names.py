@@ -12,7 +12,7 @@ from stages.cli import STAGES, TOOLS, app
 
 ROOT = Path(__file__).resolve().parents[2]
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
-SUPPORT = {"cli", "estimate", "pins", "progress"}
+SUPPORT = {"cli", "each", "estimate", "pins", "progress"}
 """Modules of stages/ that are no command."""
 
 TWINS = {"finetune-online": "finetune"}
@@ -41,12 +41,15 @@ def test_a_stage_runs_its_command_and_depends_on_its_code(stage: str) -> None:
 @pytest.mark.parametrize("stage", [*STAGES, *TWINS])
 def test_dvc_tracks_exactly_the_parameters_the_stage_reads(stage: str) -> None:
     command = TWINS.get(stage, stage)
-    reads = set(import_module(f"stages.{command.replace('-', '_')}").READS)
+    module = import_module(f"stages.{command.replace('-', '_')}")
+    reads = set(module.READS)
     tracked = {name.replace("methods.${item.method}", "methods") for name in DVC["stages"][stage].get("params", [])}
     if "world_model" in reads:
         reads.add("sizes.${world_model.size}")  # whose values `world_model` means
     if command == "finetune":
         reads.add("methods")
+    if stage == "finetune":
+        reads |= set(module.READS_OFFLINE)
     if stage == "convert":
         reads |= MATRIX_LISTS  # decide which folders it reads
     assert tracked == reads
