@@ -24,8 +24,8 @@ LOG_STD_RANGE = (-10.0, 2.0)
 
 _FIELDS = ("weight", "bias", "ln.weight", "ln.bias")
 _PARTS = {"encoder": "_encoder.state", "pi": "_pi", "dynamics": "_dynamics", "reward": "_reward"}
-_NOT_READ = re.compile(r"_target_Qs|_detach_Qs|_Qs\.(.*\.)?__|__|log_std_(min|dif)$")
-"""Entries of a file that acting does not need: target networks, tensordict's bookkeeping, constants."""
+_NOT_READ = re.compile(r"_target_Qs|_detach_Qs|_Qs\.module\.|_Qs\.(.*\.)?__|__|log_std_(min|dif)$")
+"""Entries of a file that acting does not need: target networks, tensordict's bookkeeping and templates, constants."""
 
 
 def simnorm(x: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:

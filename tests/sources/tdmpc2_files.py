@@ -46,6 +46,8 @@ def current_code(net: TDMPC2Net) -> dict[str, Any]:
         weights[f"_Qs.params.{name}"] = weights[f"_detach_Qs_params.{name}"] = _stacked(net, name)
         weights[f"_target_Qs_params.{name}"] = torch.zeros(1)
     weights |= {"_Qs.params.__batch_size": torch.Size([5]), "_Qs.params.__device": None}
+    # Where an ensemble's member is kept as a template; newer versions of tensordict save it, without contents.
+    weights |= {f"{qs}.module.0.weight": torch.empty(512, 516, device="meta") for qs in ("_Qs", "_target_Qs")}
     weights |= {"log_std_min": torch.tensor(-10.0), "log_std_dif": torch.tensor(12.0)}
     return {"model": weights}
 
