@@ -70,6 +70,35 @@ def strided_gradients(
     return grad.view(depth, kernel, kernel, channels).permute(0, 3, 1, 2)
 
 
+def channel_sum(grad: Float[Tensor, "N C Y X"]) -> Float[Tensor, " C"]:
+    """The bias's gradient. First over N and Y: runs of X * C numbers add up sooner than runs of C."""
+    _, channels, _, width = grad.shape
+    return grad.permute(0, 2, 3, 1).reshape(-1, width * channels).sum(0).view(width, channels).sum(0)
+
+
+def up_convolution(
+    x: Float[Tensor, "N I V U"], weight: Float[Tensor, "I O K K"], bias: Float[Tensor, " O"] | None, size: int
+) -> Float[Tensor, "N O Y X"]:
+    """A transposed convolution of stride 2 as an ordinary one, on a CPU the faster kernel; Y = X = ``size``.
+
+    y[2i+p, 2j+q] = sum_ab x[i-a, j-b] w[2a+p, 2b+q]: a convolution to four times the channels, then interleaved. Pixels
+    that no window covers are zero.
+    """
+    (i, o, kernel, _), (n, _, height, width) = weight.shape, x.shape
+    half = (kernel + 1) // 2
+    odd = 2 * half - kernel
+    taps = F.pad(weight, (0, odd, 0, odd)).reshape(i, o, half, 2, half, 2).flip(2, 4)
+    taps = taps.permute(3, 5, 1, 0, 2, 4).reshape(4 * o, i, half, half).contiguous(memory_format=torch.channels_last)
+    out = F.conv2d(x, taps, None if bias is None else bias.repeat(4), padding=half - 1).permute(0, 2, 3, 1)
+    height, width = height + half - 1, width + half - 1
+    out = out.reshape(n, height, width, 2, 2 * o).transpose(2, 3)  # channels are (p, q, o): runs of q and o are copied
+    if 2 * height >= size:
+        return out.reshape(n, 2 * height, 2 * width, o).permute(0, 3, 1, 2)[..., :size, :size]
+    image = x.new_zeros(n, size, size, o)
+    image.as_strided(out.shape, (size * size * o, 2 * size * o, size * o, 2 * o, 1)).copy_(out)
+    return image.permute(0, 3, 1, 2)
+
+
 class _DownConv(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -83,8 +112,12 @@ class _DownConv(torch.autograd.Function):
     def backward(ctx: Any, grad: Float[Tensor, "N O V U"]) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         settings = ([len(weight)], [2, 2], [0, 0], [1, 1], False, [0, 0], 1)
-        grad_x = torch.ops.aten.convolution_backward(grad, x, weight, *settings, [True, False, False])[0]
-        return grad_x, strided_gradients(x, grad, weight), grad.sum((0, 2, 3))
+        if x.shape[1] >= WIDE:
+            grad_weight = strided_gradients(x, grad, weight)
+        else:
+            which = [False, True, False]
+            grad_weight = torch.ops.aten.convolution_backward(grad, x, weight, *settings, which)[1]
+        return up_convolution(grad, weight, None, x.shape[-1]), grad_weight, channel_sum(grad)
 
 
 class DownConv(nn.Conv2d):
@@ -95,7 +128,7 @@ class DownConv(nn.Conv2d):
 
     def forward(self, input: Float[Tensor, "N I Y X"]) -> Float[Tensor, "N O V U"]:
         """Halve Y and X."""
-        if self.in_channels < WIDE or not by_hand.is_better(input):
+        if not input.requires_grad or not by_hand.is_better(input):
             return super().forward(input)
         assert self.bias is not None
         found: Tensor = _DownConv.apply(input, self.weight, self.bias)
@@ -124,24 +157,12 @@ class ImageEncoder(nn.Module):
 
 
 class _UpConv(torch.autograd.Function):
-    """Forwards an ordinary convolution, backwards a transposed one's: on a CPU the faster kernel either way.
-
-    y[2i+p, 2j+q] = sum_ab x[i-a, j-b] w[2a+p, 2b+q] with a, b in 0..2: a 3 x 3 convolution to four times the channels,
-    then interleaved. The gradients are those of a strided convolution, for which the kernels are faster as they are.
-    """
-
     @staticmethod
     def forward(
         ctx: Any, x: Float[Tensor, "N I Y X"], weight: Float[Tensor, "I O K K"], bias: Float[Tensor, " O"]
     ) -> Float[Tensor, "N O V U"]:
         ctx.save_for_backward(x, weight)
-        (i, o, kernel, _), (n, _, height, width) = weight.shape, x.shape
-        taps = F.pad(weight, (0, 6 - kernel, 0, 6 - kernel)).reshape(i, o, 3, 2, 3, 2).flip(2, 4)
-        taps = taps.permute(3, 5, 1, 0, 2, 4).reshape(4 * o, i, 3, 3).contiguous(memory_format=torch.channels_last)
-        out = F.conv2d(x, taps, bias.repeat(4), padding=2).permute(0, 2, 3, 1)  # channels are (p, q, o)
-        out = out.reshape(n, height + 2, width + 2, 2, 2 * o).transpose(2, 3)  # so that runs of q and o are copied
-        out = out.reshape(n, 2 * height + 4, 2 * width + 4, o).permute(0, 3, 1, 2)
-        return out[..., : 2 * (height - 1) + kernel, : 2 * (width - 1) + kernel]
+        return up_convolution(x, weight, bias, 2 * (x.shape[-1] - 1) + weight.shape[-1])
 
     @staticmethod
     @once_differentiable
@@ -149,8 +170,10 @@ class _UpConv(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         settings = ([weight.shape[1]], [2, 2], [0, 0], [1, 1], True, [0, 0], 1)
         wide = weight.shape[1] >= WIDE
-        found = torch.ops.aten.convolution_backward(grad, x, weight, *settings, [True, not wide, not wide])
-        return (found[0], strided_gradients(grad, x, weight), grad.sum((0, 2, 3))) if wide else found
+        # Not the bias: asked for it as well, the kernel of the weight's gradient takes twice its time.
+        which = [True, not wide, False]
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, weight, *settings, which)
+        return grad_x, strided_gradients(grad, x, weight) if wide else grad_weight, channel_sum(grad)
 
 
 class UpConv(nn.ConvTranspose2d):

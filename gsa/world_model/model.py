@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gsa.config import Recompute, WorldModelParams
 from gsa.episode import Batch, prev_action
+from gsa.nets.by_hand import squared_error
 from gsa.nets.conv import ImageDecoder, ImageEncoder, scale_image
 from gsa.nets.distributions import categorical_entropy, categorical_kl
 from gsa.nets.recompute import recomputed_in_slices
@@ -54,7 +55,7 @@ class WorldModel(nn.Module):
         log_q = self.rssm.log_prob(post_logit)
         log_p = self.rssm.log_prob(self.rssm.prior_logits(post.deter))
         losses = {
-            "image": (recon - image).square().sum((-3, -2, -1)),
+            "image": squared_error(recon, image),
             "dyn": categorical_kl(log_q.detach(), log_p),
             "rep": categorical_kl(log_q, log_p.detach()),
         }

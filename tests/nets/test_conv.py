@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from gsa.nets import by_hand
 from gsa.nets.conv import WIDE, DownConv, ImageDecoder, ImageEncoder, UpConv, scale_image, unscale_image
 
 
@@ -21,13 +22,27 @@ def test_upconv_equals_the_transposed_convolution(kernel, size, channels):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-def test_wide_downconv_equals_the_convolution_over_more_images_than_fit_a_turn():
+@pytest.mark.parametrize(("channels", "size"), [(WIDE, 7), (3, 6), (3, 7)])
+def test_downconv_equals_the_convolution_over_more_images_than_fit_a_turn(channels, size):
     torch.manual_seed(0)
-    layer = DownConv(WIDE, 3).double()
-    x = torch.randn(35, WIDE, 7, 7, dtype=torch.float64, requires_grad=True)
+    layer = DownConv(channels, 3).double()
+    x = torch.randn(35, channels, size, size, dtype=torch.float64, requires_grad=True)
     found = outputs_and_gradients(layer, layer, x)
     for ours, theirs in zip(found, outputs_and_gradients(layer, super(DownConv, layer).forward, x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_the_squared_error_and_its_gradient_are_autograds():
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    target = torch.randn_like(x)
+    target[0, 0] = x[0, 0].detach()  # no error at all
+    expected = (x - target).square().sum((-3, -2, -1))
+    found = by_hand.squared_error(x, target)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    weight = torch.rand(2, 3, dtype=torch.float64)
+    gradients = [torch.autograd.grad((loss * weight).sum(), x)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
 
 
 def test_scaling_covers_minus_half_to_half_and_inverts():
