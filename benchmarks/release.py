@@ -4,7 +4,7 @@ CHECKOUT is a clone of github.com/zhaoyi11/ncrl, run as it is. Its code needs pa
 ``pip install einops tensordict opencv-python-headless``, best in an environment of its own. Both get the 2.3 M
 configuration of ``benchmarks/world_model.py`` and the same weights of the world model, which is asserted by the
 embeddings of one batch; then turns of the two are timed alternately. An update of theirs computes a little more than
-ours: it also draws the prior's latents and reports the entropies.
+ours: it also draws the prior's latents and checks every distribution's arguments.
 """
 
 import argparse
