@@ -10,6 +10,8 @@ from stages.each import each
 from stages.progress import progress
 
 if TYPE_CHECKING:
+    import torch
+
     from gsa.config import Params
 
 READS = (
@@ -29,6 +31,7 @@ READS = (
             "replay_ratio",
             "model_optimizer",
             "device",
+            "compile",
         )
     ),
 )
@@ -51,6 +54,7 @@ def finetune(
     """Learn tasks online, rehearsing retrieved episodes and guided by the policy cloned from them."""
     from gsa.config import load_params
     from gsa.errors import ParamsError
+    from gsa.loops.ranks import choose_device
     from gsa.tasks import get_task
 
     tree = load_params(params)
@@ -64,17 +68,24 @@ def finetune(
         get_task(name)
     items = list(product(task or tune.tasks, method or tune.all_methods, seed or tune.seeds))
     artefacts = {"offline": offline, "model": model, "index": index}
-    each(items, lambda item: _finetune_one(*item, tree, params, artefacts, runs))
+    device = choose_device(tune.device)
+    each(items, lambda item: _finetune_one(*item, tree, params, artefacts, runs, device))
 
 
 def _finetune_one(
-    task: str, method: str, seed: int, tree: "Params", params: Path, artefacts: dict[str, Path], runs: Path
+    task: str,
+    method: str,
+    seed: int,
+    tree: "Params",
+    params: Path,
+    artefacts: dict[str, Path],
+    runs: Path,
+    device: "torch.device",
 ) -> None:
     from gsa.config import load_params, select
     from gsa.envs import make_env
     from gsa.loops.build_index import load_world_model
     from gsa.loops.finetune import Finetuner, Pretrained, write_result
-    from gsa.loops.ranks import choose_device
     from gsa.retrieval import RetrievalIndex
     from gsa.runs.failure import recorded_failure
     from gsa.runs.run_dir import open_run
@@ -98,7 +109,6 @@ def _finetune_one(
             index = RetrievalIndex.load(artefacts["index"], sha256)
             pretrained = Pretrained(model.state_dict(), index, EpisodeStore(artefacts["offline"]))
         with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
-            device = choose_device(tree.finetune.device)
             tuner = Finetuner(
                 lambda: make_env(task, tree.render), get_task(task), method, seed, tree, pretrained, device
             )

@@ -96,8 +96,21 @@ def _imagine_by_hand(rssm: RSSM, actor: Actor, start: State, horizon: int) -> Im
     return ImaginedTrajectory(feat, normal_entropy(std, actor.action_mask.expand_as(std)))
 
 
+class ValuedTrajectory(NamedTuple):
+    """The actor's loss, and what the critic learns from: features, lambda returns and weights of states 0..H-1."""
+
+    actor_loss: Float[Tensor, ""]
+    feat: Float[Tensor, "H B F"]
+    returns: Float[Tensor, "H B"]
+    weight: Float[Tensor, "H B"]
+    metrics: dict[str, Float[Tensor, ""]]
+
+
 class ActorCritic(nn.Module):
-    """Actor, critic and the critic's slow copy; ``losses`` computes both objectives on one imagined trajectory."""
+    """Actor, critic and the critic's slow copy; ``losses`` computes both objectives on one imagined trajectory.
+
+    ``compile`` (torch's) makes one graph of imagination and the actor's loss, which ``losses`` uses.
+    """
 
     def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: AgentParams):
         super().__init__()
@@ -117,25 +130,32 @@ class ActorCritic(nn.Module):
         Actor: -(V_{t+1} + eta H[pi(. | s_t)]) weighted by the discount, t = 0..H-2 (the return that action t leads to).
         Critic: -ln v(V_t | s_t), t = 0..H-1, on detached states. No gradient reaches model, reward head or slow critic.
         """
+        with frozen(rssm, reward_head):  # not in what is compiled: a graph cannot change who is trained
+            valued: ValuedTrajectory = self(rssm, reward_head, start, is_terminal)
+        logits = self.critic(valued.feat)
+        critic_loss = (valued.weight * self.two_hot.loss(logits, valued.returns)).mean()
+        return valued.actor_loss, critic_loss, valued.metrics
+
+    def forward(
+        self, rssm: RSSM, reward_head: nn.Module, start: State, is_terminal: Bool[Tensor, " B"]
+    ) -> ValuedTrajectory:
+        """Imagine, and the actor's side of ``losses``: apart from the critic's, for a compiled graph goes back once."""
         params = self.params
-        with frozen(rssm, reward_head):
-            imag = imagine(rssm, self.actor, start, params.imag_horizon)
-            reward = self.two_hot.decode(reward_head(imag.feat[:-1]))
-            value = self.two_hot.decode(self.slow_critic(imag.feat))
+        imag = imagine(rssm, self.actor, start, params.imag_horizon)
+        reward = self.two_hot.decode(reward_head(imag.feat[:-1]))
+        value = self.two_hot.decode(self.slow_critic(imag.feat))
         discount = torch.full_like(reward, params.discount)
         discount[0] = discount[0] * (~is_terminal).to(reward.dtype)  # nothing follows a terminal state
         returns = lambda_return(reward, value[:-1], discount, value[-1], params.lambda_)
         weight = trajectory_weight(discount)
         objective = returns[1:] + params.actor_entropy_coef * imag.entropy[:-1]
-        actor_loss = -(weight[:-1] * objective).mean()
-        logits = self.critic(imag.feat[:-1].detach())
-        critic_loss = (weight * self.two_hot.loss(logits, returns)).mean()
         metrics = {
             "imag_reward": reward.mean().detach(),
             "imag_return": returns.mean().detach(),
             "actor_entropy": imag.entropy.mean().detach(),
         }
-        return actor_loss, critic_loss, metrics
+        actor_loss = -(weight[:-1] * objective).mean()
+        return ValuedTrajectory(actor_loss, imag.feat[:-1].detach(), returns.detach(), weight, metrics)
 
     @torch.no_grad()
     def update_slow_critic(self) -> None:

@@ -4,6 +4,8 @@ One update: world model on online and retrieved rows, reward head on online rows
 from the posterior states of both (SPEC.md section 4).
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from gsa.episode import Batch, Step, concat_batches
 from gsa.nets.blocks import mlp
 from gsa.nets.distributions import TwoHot
 from gsa.nets.optimizer import Optimizer
-from gsa.world_model.model import WorldModel
+from gsa.world_model.model import ModelOutput, WorldModel
 from gsa.world_model.rssm import State
 
 
@@ -44,6 +46,7 @@ class GSAAgent(nn.Module):
     ):
         super().__init__()
         self.params, self.action_dim = params, action_dim
+        self.compiled = False
         self.world_model = world_model
         mask = torch.zeros(world_model.params.action_dim)
         mask[:action_dim] = 1
@@ -64,10 +67,21 @@ class GSAAgent(nn.Module):
             "critic": Optimizer("critic", list(self.behavior.critic.parameters()), critic_opt),
         }
 
+    def compile_losses(self, **options: Any) -> None:
+        """Let torch.compile make one graph of the model's losses and one of imagination with the actor's.
+
+        ``options`` are torch.compile's; mode reduce-overhead records them as CUDA graphs.
+        """
+        self.compiled = True
+        self.world_model.compile(**options)
+        self.behavior.compile(**options)
+
     def update(self, online: Batch, retrieved: Batch | None) -> dict[str, float]:
         """One update of everything; returns the loss terms and diagnostics as plain numbers."""
         batch = online if retrieved is None else concat_batches(online, retrieved)
-        out = self.world_model.loss(batch)
+        if self.compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what recorded graphs returned at the last update is used up
+        out: ModelOutput = self.world_model(batch)
         norms = {"model_grad_norm": self.optimizers["world_model"].step(self.world_model.total_loss(out.losses))}
         post = out.post.detach()
 

@@ -260,7 +260,8 @@ class MethodParams(Section):
 class FinetuneParams(Section):
     """Budgets in ``_frames`` are simulator steps (action repeat included). Update ratio: replayed rows a decision.
 
-    ``methods`` read offline data, ``online_methods`` read none of it and so wait for nothing.
+    ``methods`` read offline data, ``online_methods`` read none of it and so wait for nothing. ``compile``: see
+    PretrainParams.
     """
 
     tasks: list[str]
@@ -280,6 +281,7 @@ class FinetuneParams(Section):
     guidance_dmc: GuidanceParams
     guidance_mw: GuidanceParams
     device: Literal["auto", "cpu", "cuda"]
+    compile: Literal["none", "default", "reduce-overhead"]
 
     _tasks = field_validator("tasks")(_check_tasks)
 

@@ -110,6 +110,8 @@ class Finetuner:
             model.load_state_dict(pretrained.weights)
         optimizer, fine_tune = params.finetune.model_optimizer, self.switches.fine_tune
         self.agent = GSAAgent(model, self.env.action_dim, params.agent, optimizer, fine_tune).to(device)
+        if self.section.compile != "none":
+            self.agent.compile_losses(mode=self.section.compile)
         self.online = EpisodeBuffer()
         self.online_replay = Replay(self.online, params.world_model.action_dim, self.replay_seeds["online"])
         self.retrieved_replay: Replay | None = None

@@ -65,6 +65,10 @@ class WorldModel(nn.Module):
         }
         return ModelOutput(losses, post, metrics)
 
+    def forward(self, batch: Batch) -> ModelOutput:
+        """``loss``, as one graph after ``compile`` (torch's)."""
+        return self.loss(batch)
+
     def total_loss(
         self, losses: dict[str, Float[Tensor, "B T"]], mean: Callable[[Tensor], Tensor] = torch.mean
     ) -> Float[Tensor, ""]:

@@ -1,12 +1,21 @@
-"""``pretrain.compile`` changes the speed alone. In a process of its own, for the tests' type check does not compile."""
+"""``compile`` changes the speed alone. In processes of their own, for the tests' type check does not compile."""
 
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 
-def test_compiled_losses_and_gradients_are_those_of_eager_mode() -> None:
-    command = [sys.executable, "-m", "tests.loops.compiled_objective", "aot_eager"]
+@pytest.mark.parametrize(
+    ("loop", "expected"),
+    [
+        ("pretraining", "gradients and the losses agree"),
+        ("finetuning", "losses of 3 updates and 101 weights after them agree"),
+    ],
+)
+def test_compiled_updates_are_those_of_eager_mode(loop: str, expected: str) -> None:
+    command = [sys.executable, "-m", f"tests.loops.compiled_{loop}", "aot_eager"]
     found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert "gradients and the losses agree" in found.stdout, found.stderr
+    assert expected in found.stdout, found.stderr

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ruamel.yaml import YAML
 
 from gsa.runs.failure import read_failure
@@ -88,6 +89,14 @@ def test_unknown_task(project: Path, invoke: Invoke, args: tuple[str, ...]) -> N
 def test_unknown_method(project: Path, invoke: Invoke) -> None:
     code, line = complaint(invoke, "finetune", "--method", "gas")
     assert code == 2 and "unknown method 'gas'" in line and "p_er" in line
+
+
+def test_a_gpu_that_is_not_there(project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    change(project, finetune={"device": "cuda"})
+    code, line = complaint(invoke, "finetune", "--method", "scratch")
+    assert code == 5 and "GPU 0 is asked for, 0 found; set the device to cpu" in line
+    assert not list(project.glob("runs/*"))  # a setting, not a run that failed
 
 
 def test_unknown_parameter(project: Path, invoke: Invoke) -> None:

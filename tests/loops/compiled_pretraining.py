@@ -1,4 +1,4 @@
-"""Losses and gradients of pre-training, compiled and not: ``python -m tests.loops.compiled_objective BACKEND``.
+"""Losses and gradients of pre-training, compiled and not: ``python -m tests.loops.compiled_pretraining BACKEND``.
 
 ``aot_eager`` captures and differentiates without generating code, in seconds; ``inductor`` is what ``pretrain.compile``
 runs and takes two minutes and a C++ compiler even for this model.
