@@ -144,6 +144,9 @@ def _verdict(summary: Summary) -> str:
         text = f"{ours} scores higher than {theirs}: {numbers}"
     elif gap.high < 0 and odds.high < 0.5:
         text = f"{ours} scores lower than {theirs}: {numbers}"
+    elif gap.low > 0 or gap.high < 0:
+        word = "higher" if gap.low > 0 else "lower"
+        text = f"{ours} has the {word} IQM; whether it beats {theirs} on the same task is not settled: {numbers}"
     else:
         text = f"These runs do not separate {ours} from {theirs}: {numbers}"
     if scores.unusable:

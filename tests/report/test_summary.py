@@ -29,6 +29,8 @@ def summary_of(
         ((0.8, 0.9, 0.7), (0.2, 0.3, 0.1), "gsa scores higher than scratch: IQM 0.80 against 0.20;"),
         ((0.2, 0.3, 0.1), (0.8, 0.9, 0.7), "gsa scores lower than scratch: IQM 0.20 against 0.80;"),
         ((0.1, 0.5, 0.9), (0.2, 0.5, 0.7), "These runs do not separate gsa from scratch:"),
+        ((0.9, 0.9, 0.9, 0.0, 0.0), (0.1,) * 5, "gsa has the higher IQM; whether"),
+        ((0.1,) * 5, (0.9, 0.9, 0.9, 0.0, 0.0), "gsa has the lower IQM; whether"),
         ((0.8,), (0.2,), "gsa scores higher than scratch in these runs, too few for an interval:"),
         ((0.4,), (0.4,), "gsa scores no different than scratch in these runs, too few for an interval:"),
     ],
