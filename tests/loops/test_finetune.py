@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gsa.agents.gsa import GSAAgent
 from gsa.config import Params, load_params
 from gsa.episode import Step
 from gsa.errors import DataError, StoppedError
@@ -197,6 +198,14 @@ def test_evaluation_leaves_training_as_it_was(tmp_path):
         for i, t in enumerate((often, rarely))
     ]
     assert losses[0] == losses[1]
+
+
+def test_it_compiles_in_the_mode_that_is_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(GSAAgent, "compile_losses", lambda self, **options: asked.append(options))
+    for mode in ("none", "reduce-overhead"):
+        make_tuner("scratch", params(**{"finetune.compile": mode}))
+    assert asked == [{"mode": "reduce-overhead"}]
 
 
 def test_an_episode_shorter_than_a_window_is_named(tmp_path):
