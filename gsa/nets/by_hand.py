@@ -1,17 +1,16 @@
-"""Layers and a loss with their gradients written out: autograd's are slow for small steps and large images.
+"""Layers with their gradients written out: autograd's are slow for small steps.
 
 Autograd gives every step a node for each operation, and every weight a matrix product and a sum at every step. Written
 out, a step costs its arithmetic, and the gradients of the weights come once, from the rows of all steps. CPU, float.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 _layer_norm_backward = torch.ops.aten.native_layer_norm_backward.default
 _silu_backward = torch.ops.aten.silu_backward.default
@@ -20,28 +19,6 @@ _silu_backward = torch.ops.aten.silu_backward.default
 def is_better(x: Tensor) -> bool:
     """Whether these beat autograd for ``x``: on a CPU, in the precision of the weights, and not being compiled."""
     return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-
-
-class _SquaredError(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Float[Tensor, "*N C Y X"], target: Float[Tensor, "*N C Y X"]) -> Float[Tensor, "*N"]:
-        difference = x - target
-        ctx.save_for_backward(difference)
-        return torch.linalg.vector_norm(difference, dim=(-3, -2, -1)).square()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Float[Tensor, "*N"]) -> tuple[Float[Tensor, "*N C Y X"], None]:
-        (difference,) = ctx.saved_tensors
-        return difference * (2 * grad)[..., None, None, None], None
-
-
-def squared_error(x: Float[Tensor, "*N C Y X"], target: Float[Tensor, "*N C Y X"]) -> Float[Tensor, "*N"]:
-    """The squared error of each image, summed over it. ``target`` gets no gradient."""
-    if not is_better(x):
-        return (x - target).square().sum((-3, -2, -1))
-    found: Tensor = _SquaredError.apply(x, target)
-    return found
 
 
 class Normed(NamedTuple):

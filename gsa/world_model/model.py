@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from gsa.config import Recompute, WorldModelParams
 from gsa.episode import Batch, prev_action
-from gsa.nets.by_hand import squared_error
 from gsa.nets.conv import ImageDecoder, ImageEncoder, scale_image
 from gsa.nets.distributions import categorical_entropy, categorical_kl
 from gsa.nets.recompute import recomputed_in_slices
@@ -51,11 +50,11 @@ class WorldModel(nn.Module):
         images, again = self.recompute != "none", self.recompute == "all"
         embed = recomputed_in_slices(self.encoder, image) if images else self.encoder(image)
         post, post_logit = self.rssm.observe(embed, prev_action(batch.action), batch.is_first, noise, again)
-        recon = recomputed_in_slices(self.decoder, *post) if images else self.decoder(*post)
+        error = self.decoder.squared_error
         log_q = self.rssm.log_prob(post_logit)
         log_p = self.rssm.log_prob(self.rssm.prior_logits(post.deter))
         losses = {
-            "image": squared_error(recon, image),
+            "image": recomputed_in_slices(error, *post, image) if images else error(*post, image),
             "dyn": categorical_kl(log_q.detach(), log_p),
             "rep": categorical_kl(log_q, log_p.detach()),
         }

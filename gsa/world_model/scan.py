@@ -71,14 +71,19 @@ class GRUByHand:
         self.shared = shared.transpose(0, 1).reshape(3 * self.hidden, self.deter)
         self.gates_bias = self._by_gate(gru.gates.bias.clone().reshape(self.blocks, 1, -1)).contiguous()
         self.gates_bias[:, 2] -= 1  # biased to keep h at the start of training
+        # For a few rows a product with a transposed view takes two to four times as long as one with a copy.
+        self.from_deter = gru.in_deter[0].weight.t().contiguous()
+        self.from_stoch = gru.in_stoch[0].weight.t().contiguous()
+        self.shared_back = self.shared.t().contiguous()
+        self.own_back, self.gates_back = (x.transpose(1, 2).contiguous() for x in (self.own, gru.gates.weight))
 
     def step(
         self, deter: Float[Tensor, "B D"], stoch: Float[Tensor, "B Z"], action_in: Float[Tensor, "B U"]
     ) -> tuple[Float[Tensor, "B D"], GRUStep]:
         """The next h."""
         gru = self.gru
-        from_deter, in_deter = norm_silu(gru.in_deter[0](deter), gru.in_deter[1])
-        from_stoch, in_stoch = norm_silu(gru.in_stoch[0](stoch), gru.in_stoch[1])
+        from_deter, in_deter = norm_silu(torch.addmm(gru.in_deter[0].bias, deter, self.from_deter), gru.in_deter[1])
+        from_stoch, in_stoch = norm_silu(torch.addmm(gru.in_stoch[0].bias, stoch, self.from_stoch), gru.in_stoch[1])
         shared = torch.cat([from_deter, from_stoch, action_in], -1)
         x = torch.addmm(gru.mix.bias, shared, self.shared)
         self._blocks(x).add_(torch.bmm(self._blocks(deter), self.own))
@@ -104,10 +109,10 @@ class GRUByHand:
         torch.mul(before, reset, out=gates[:, 1])
         torch.ops.aten.sigmoid_backward.grad_input(before * candidate, reset, grad_input=gates[:, 0])
         gates = self._by_block(gates)
-        mixed = torch.bmm(gates, gru.gates.weight.transpose(1, 2)).transpose(0, 1).reshape(grad.shape)
+        mixed = torch.bmm(gates, self.gates_back).transpose(0, 1).reshape(grad.shape)
         mix, mix_norm = norm_silu_backward(mixed, step.mix, gru.norm)
-        self._blocks(grad_deter).add_(torch.bmm(self._blocks(mix), self.own.transpose(1, 2)))
-        from_deter, from_stoch, action_in = (mix @ self.shared.t()).chunk(3, -1)
+        self._blocks(grad_deter).add_(torch.bmm(self._blocks(mix), self.own_back))
+        from_deter, from_stoch, action_in = (mix @ self.shared_back).chunk(3, -1)
         in_deter, in_deter_norm = norm_silu_backward(from_deter, step.in_deter, gru.in_deter[1])
         in_stoch, in_stoch_norm = norm_silu_backward(from_stoch, step.in_stoch, gru.in_stoch[1])
         grad_deter.addmm_(in_deter, gru.in_deter[0].weight)
@@ -179,7 +184,8 @@ class Observe(torch.autograd.Function):
         *weights: Tensor,
     ) -> tuple[Float[Tensor, "T B D"], Float[Tensor, "T B Z"], Float[Tensor, "T B Z"]]:
         """A step after the other, without a graph."""
-        gru, (norm, _, out), from_deter = GRUByHand(rssm.gru), rssm.post_head, weights[-5].t()
+        gru, (norm, _, out), from_deter = GRUByHand(rssm.gru), rssm.post_head, weights[-5].t().contiguous()
+        to_logits = out.weight.t().contiguous()
         deter, stoch = rssm.initial(embed_in.shape[1])
         resets = (keep == 0).flatten(1).any(1).tolist()
         rows, gru_steps, post_steps = [], [], []
@@ -188,7 +194,7 @@ class Observe(torch.autograd.Function):
                 deter, stoch = deter * keep[t], stoch * keep[t]
             deter, gru_step = gru.step(deter, stoch, action_in[t])
             hidden, head = norm_silu(torch.addmm(embed_in[t], deter, from_deter), norm)
-            logits = out(hidden)
+            logits = torch.addmm(out.bias, hidden, to_logits)
             one_hot, softmax = sample_one_hot(logits.view(noise.shape[1:]), rssm.params.unimix, noise[t])
             stoch = one_hot.flatten(1)
             rows.append((deter, stoch, logits))

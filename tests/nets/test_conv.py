@@ -2,47 +2,74 @@ import pytest
 import torch
 
 from gsa.nets import by_hand
-from gsa.nets.conv import WIDE, DownConv, ImageDecoder, ImageEncoder, UpConv, scale_image, unscale_image
+from gsa.nets.conv import FromPixel, ImageDecoder, ImageEncoder, scale_image, unscale_image
+from gsa.nets.fast_conv import WIDE
 
 
-def outputs_and_gradients(layer, function, x) -> list[torch.Tensor]:
-    out = function(x)
+@pytest.fixture
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def outputs_and_gradients(module, function, *inputs) -> dict[str, torch.Tensor]:
+    """What ``function`` makes of the inputs, and gradients of all that has a part in it."""
+    leaves = {f"input {n}": x.clone().requires_grad_() for n, x in enumerate(inputs)}
+    out = function(*leaves.values())
     torch.manual_seed(1)
-    weights = torch.randn(out.shape, dtype=out.dtype)
-    return [out, *torch.autograd.grad((out * weights).sum(), [x, layer.weight, layer.bias])]
+    module.zero_grad()
+    (out * torch.randn(out.shape)).sum().backward()
+    leaves |= dict(module.named_parameters())
+    return {"output": out.detach()} | {name: leaf.grad.clone() for name, leaf in leaves.items()}
 
 
-@pytest.mark.parametrize(("kernel", "size", "channels"), [(5, 1, 3), (5, 5, WIDE), (6, 13, 3)])
-def test_upconv_equals_the_transposed_convolution(kernel, size, channels):
+def assert_equal_without_the_fast_layers(module, function, *inputs, monkeypatch):
+    for parameter in module.parameters():  # norms away from 1, biases away from 0
+        torch.nn.init.normal_(parameter, std=0.3)
+    found = outputs_and_gradients(module, function, *inputs)
+    monkeypatch.setattr(by_hand, "is_better", lambda x: False)
+    for name, expected in outputs_and_gradients(module, function, *inputs).items():
+        assert expected.abs().max() > 0, name
+        torch.testing.assert_close(found[name], expected, rtol=1e-9, atol=1e-9, msg=lambda text, name=name: name + text)
+
+
+# More images than one matrix product takes at a time, and an odd number for the two threads.
+@pytest.mark.parametrize(("images", "channels"), [(35, [2, WIDE, 3, 4]), (3, [4, 5, 6, 7])])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("double_precision")
+def test_the_fast_encoder_equals_its_modules(images, channels, threads, monkeypatch):
     torch.manual_seed(0)
-    layer = UpConv(4, channels, kernel).double()
-    x = torch.randn(2, 4, size, size, dtype=torch.float64, requires_grad=True)
-    found = outputs_and_gradients(layer, layer, x)
-    for ours, theirs in zip(found, outputs_and_gradients(layer, super(UpConv, layer).forward, x), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    encoder = ImageEncoder(channels)
+    image = torch.rand(images, 3, 64, 64) - 0.5
+    assert_equal_without_the_fast_layers(encoder, encoder, image, monkeypatch=monkeypatch)
 
 
-@pytest.mark.parametrize(("channels", "size"), [(WIDE, 7), (3, 6), (3, 7)])
-def test_downconv_equals_the_convolution_over_more_images_than_fit_a_turn(channels, size):
+@pytest.mark.parametrize(("images", "channels"), [(35, [2, 3, WIDE, 4]), (3, [4, 5, 6, 7])])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("double_precision")
+def test_the_fast_decoder_and_its_error_equal_those_of_its_modules(images, channels, threads, monkeypatch):
     torch.manual_seed(0)
-    layer = DownConv(channels, 3).double()
-    x = torch.randn(35, channels, size, size, dtype=torch.float64, requires_grad=True)
-    found = outputs_and_gradients(layer, layer, x)
-    for ours, theirs in zip(found, outputs_and_gradients(layer, super(DownConv, layer).forward, x), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    decoder = ImageDecoder(8, 6, 4, 2, channels)
+    states, image = (torch.randn(images, 8), torch.randn(images, 6)), torch.rand(images, 3, 64, 64) - 0.5
+    for function in (decoder, lambda *states: decoder.squared_error(*states, image)):
+        with monkeypatch.context() as patch:
+            assert_equal_without_the_fast_layers(decoder, function, *states, monkeypatch=patch)
 
 
-def test_the_squared_error_and_its_gradient_are_autograds():
-    torch.manual_seed(0)
-    x = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64, requires_grad=True)
-    target = torch.randn_like(x)
-    target[0, 0] = x[0, 0].detach()  # no error at all
-    expected = (x - target).square().sum((-3, -2, -1))
-    found = by_hand.squared_error(x, target)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    weight = torch.rand(2, 3, dtype=torch.float64)
-    gradients = [torch.autograd.grad((loss * weight).sum(), x)[0] for loss in (found, expected)]
-    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+def test_going_back_twice_through_the_fast_layers_is_an_error():
+    embed = ImageEncoder([2, 2, 2, 2])(torch.zeros(1, 3, 64, 64)).sum()
+    embed.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        embed.backward()
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_a_transposed_convolution_of_one_pixel():
+    layer, x = FromPixel(4, 3, 5, stride=2), torch.randn(2, 4, 1, 1)
+    torch.testing.assert_close(layer(x), super(FromPixel, layer).forward(x), rtol=1e-12, atol=1e-12)
 
 
 def test_scaling_covers_minus_half_to_half_and_inverts():
@@ -56,5 +83,6 @@ def test_scaling_covers_minus_half_to_half_and_inverts():
 def test_encoder_and_decoder_keep_leading_axes():
     embed = ImageEncoder([2, 2, 4, 4])(torch.zeros(2, 3, 3, 64, 64))
     assert embed.shape == (2, 3, 16)
-    image = ImageDecoder(8, 6, 4, 2, [2, 2, 4, 4])(torch.zeros(2, 3, 8), torch.zeros(2, 3, 6))
-    assert image.shape == (2, 3, 3, 64, 64)
+    decoder, states = ImageDecoder(8, 6, 4, 2, [2, 2, 4, 4]), (torch.zeros(2, 3, 8), torch.zeros(2, 3, 6))
+    assert decoder(*states).shape == (2, 3, 3, 64, 64)
+    assert decoder.squared_error(*states, torch.zeros(2, 3, 3, 64, 64)).shape == (2, 3)

@@ -1,0 +1,227 @@
+"""What lies between convolutions as loops compiled for the CPU: bias, LayerNorm and SiLU; the squared error of images.
+
+torch takes a kernel for each step, and its LayerNorm takes as long for a row of 16 channels as for one of 64. Here a
+pixel is read once each way, from wherever the convolution left it. numba compiles a loop when it is first used, within
+seconds, and keeps it on disk until this file changes; everything that is compiled is therefore in this file.
+"""
+
+import math
+from collections.abc import Callable
+from inspect import unwrap
+from threading import Thread
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numba.extending import overload
+from torch import Tensor
+
+SMALL = 1 << 16
+"""Numbers below which a second thread costs more than it saves."""
+
+
+def compiled(function: Callable[..., None]) -> Any:
+    """Without Python's lock. Sums may be reordered, but NaN and infinity remain what they are."""
+    plain = unwrap(function)  # tests check types around every function, which numba could not read
+    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})(
+        plain
+    )
+
+
+LOG2_E, ONE, HALF, LOWEST, HIGHEST = map(np.float32, (math.log2(math.e), 1, 0.5, -87, 88))
+LN2_HIGH = np.float32(0.693359375)  # of few bits, so that its products with small integers are exact
+LN2_LOW = np.float32(math.log(2) - 0.693359375)
+C2, C3, C4, C5, C6, C7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8))
+
+
+def _exp(x: Any) -> Any:
+    """exp in the loops below."""
+    raise NotImplementedError
+
+
+@overload(_exp, inline="always")
+def _exp_of_type(x: Any) -> Any:
+    """Of float32 as arithmetic, which runs on vectors; the C library's exp would take one number at a time.
+
+    exp(x) = 2^n exp(r), |r| at most ln(2) / 2: Taylor's series (to 2e-7) and n in the exponent's bits. It stops growing
+    at 88 and falling at -87.
+    """
+
+    def series(x: Any) -> Any:
+        x = min(max(x, LOWEST), HIGHEST)
+        n = np.floor(x * LOG2_E + HALF)
+        r = x - n * LN2_HIGH - n * LN2_LOW
+        value = ONE + r * (ONE + r * (C2 + r * (C3 + r * (C4 + r * (C5 + r * (C6 + r * C7))))))
+        return value * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+    def library(x: Any) -> Any:
+        return math.exp(x)
+
+    return unwrap(series if x == numba.types.float32 else library)
+
+
+@compiled
+def _forward(x: Any, where: Any, bias: Any, gain: Any, offset: Any, eps: Any, out: Any, mean: Any, rstd: Any) -> None:
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    share = one / x.dtype.type(x.shape[2])
+    for n in range(x.shape[0]):
+        for p in range(len(where)):
+            r = where[p]
+            origin = x[n, r, 0]  # sums of distances from it, for squares of large numbers would cancel
+            total = square = zero
+            for c in range(x.shape[2]):
+                distance = x[n, r, c] + bias[c] - origin
+                total += distance
+                square += distance * distance
+            total *= share
+            middle, scale = origin + total, one / np.sqrt(square * share - total * total + eps)
+            mean[n, p], rstd[n, p] = middle, scale
+            for c in range(x.shape[2]):
+                value = (x[n, r, c] + bias[c] - middle) * scale * gain[c] + offset[c]
+                out[n, p, c] = value / (one + _exp(-value))
+
+
+@compiled
+def _backward(
+    grad: Any,
+    x: Any,
+    where: Any,
+    to: Any,
+    bias: Any,
+    gain: Any,
+    offset: Any,
+    mean: Any,
+    rstd: Any,
+    grad_x: Any,
+    sums: Any,
+) -> None:
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    share = one / x.dtype.type(x.shape[2])
+    some = np.zeros((5, x.shape[2]), x.dtype)
+    some_bias, some_gain, some_offset, slopes, units = some[0], some[1], some[2], some[3], some[4]
+    for n in range(x.shape[0]):
+        for p in range(len(where)):
+            r, t, middle, scale = where[p], to[p], mean[n, p], rstd[n, p]
+            first = second = zero
+            for c in range(x.shape[2]):
+                unit = (x[n, r, c] + bias[c] - middle) * scale
+                value = unit * gain[c] + offset[c]
+                sigmoid = one / (one + _exp(-value))
+                slope = grad[n, p, c] * sigmoid * (one + value * (one - sigmoid))
+                some_gain[c] += slope * unit
+                some_offset[c] += slope
+                slope *= gain[c]
+                first += slope
+                second += slope * unit
+                slopes[c], units[c] = slope, unit
+            first *= share
+            second *= share
+            for c in range(x.shape[2]):
+                change = scale * (slopes[c] - first - units[c] * second)
+                some_bias[c] += change
+                grad_x[n, t, c] = change
+        for kind in range(3):  # an image's sums in its own precision, those of all images in double precision
+            for c in range(x.shape[2]):
+                sums[kind, c] += some[kind, c]
+                some[kind, c] = zero
+
+
+@compiled
+def _difference(phases: Any, target: Any, out: Any, errors: Any) -> None:
+    for n in range(phases.shape[0]):
+        total = 0.0
+        for i in range(phases.shape[1]):
+            some = target.dtype.type(0)
+            for p in range(2):
+                for j in range(phases.shape[2]):
+                    for k in range(phases.shape[4]):
+                        distance = phases[n, i, j, p, k] - target[n, i, p, j, k]
+                        out[n, i, p, j, k] = distance
+                        some += distance * distance
+            total += some
+        errors[n] = total
+
+
+def _in_turns(images: int, numbers: int, work: Callable[[int, slice], None]) -> None:
+    """``work(n, images)`` for as many parts as torch has threads, all but one in threads of their own."""
+    parts = torch.get_num_threads() if numbers >= SMALL else 1
+    turns = [(n, slice(images * n // parts, images * (n + 1) // parts)) for n in range(parts)]
+    threads = [Thread(target=work, args=turn) for turn in turns[1:]]
+    for thread in threads:
+        thread.start()
+    work(*turns[0])
+    for thread in threads:
+        thread.join()
+
+
+class Norm(NamedTuple):
+    """What belongs to a channel: the bias that is added before the norm, the norm's weight and bias."""
+
+    bias: Float[Tensor, " C"]
+    gain: Float[Tensor, " C"]
+    offset: Float[Tensor, " C"]
+
+
+class Statistics(NamedTuple):
+    """Mean and 1 / standard deviation of every pixel."""
+
+    mean: Float[Tensor, "N P"]
+    rstd: Float[Tensor, "N P"]
+
+
+def norm_silu(
+    x: Float[Tensor, "N R C"], where: Int64[np.ndarray, " P"], norm: Norm, eps: float
+) -> tuple[Float[Tensor, "N P C"], Statistics]:
+    """SiLU(LayerNorm(x[:, where] + bias)) over C, float32 or float64."""
+    count, pixels = len(x), len(where)
+    out, mean, rstd = x.new_empty(count, pixels, x.shape[2]), x.new_empty(count, pixels), x.new_empty(count, pixels)
+    arrays, channels = _arrays(x, out, mean, rstd), _arrays(*norm)
+    small = arrays[0].dtype.type(eps)
+
+    def work(_: int, part: slice) -> None:
+        x, *found = (array[part] for array in arrays)
+        _forward(x, where, *channels, small, *found)
+
+    _in_turns(count, out.numel(), work)
+    return out, Statistics(mean, rstd)
+
+
+def norm_silu_backward(
+    grad: Float[Tensor, "N P C"],
+    x: Float[Tensor, "N R C"],
+    where: Int64[np.ndarray, " P"],
+    norm: Norm,
+    statistics: Statistics,
+    grad_x: Float[Tensor, "N Q C"],
+    to: Int64[np.ndarray, " P"],
+) -> Norm:
+    """Write the gradient of x[:, where] into grad_x[:, to], and return that of the channels.
+
+    ``grad_x`` may be x itself where ``to`` is ``where``.
+    """
+    arrays, channels = _arrays(grad, x, *statistics, grad_x), _arrays(*norm)
+    sums = np.zeros((torch.get_num_threads(), 3, x.shape[2]))
+
+    def work(n: int, part: slice) -> None:
+        grad, x, mean, rstd, grad_x = (array[part] for array in arrays)
+        _backward(grad, x, where, to, *channels, mean, rstd, grad_x, sums[n])
+
+    _in_turns(len(x), grad.numel(), work)
+    return Norm(*torch.from_numpy(sums.sum(0)).to(x.dtype))
+
+
+def difference(
+    phases: Float[Tensor, "N H W O4"], target: Float[Tensor, "N Y X O"]
+) -> tuple[Float[Tensor, "N Y X O"], Float[Tensor, " N"]]:
+    """Image - target and the sum of its squares, the image (Y = 2 H, X = 2 W) given by its four phases a pixel."""
+    out, errors = torch.empty_like(target), target.new_empty(len(target))
+    images = (image.view(len(phases), phases.shape[1], 2, phases.shape[2], -1) for image in (target, out))
+    arrays = _arrays(phases.unflatten(3, (2, -1)), *images, errors)
+    _in_turns(len(target), target.numel(), lambda _, part: _difference(*(array[part] for array in arrays)))
+    return out, errors
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [tensor.detach().numpy() for tensor in tensors]
