@@ -7,8 +7,8 @@ seconds, and keeps it on disk until this file changes; everything that is compil
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from inspect import unwrap
-from threading import Thread
 from typing import Any, NamedTuple
 
 import numba
@@ -144,16 +144,15 @@ def _difference(phases: Any, target: Any, out: Any, errors: Any) -> None:
         errors[n] = total
 
 
-def _in_turns(images: int, numbers: int, work: Callable[[int, slice], None]) -> None:
-    """``work(n, images)`` for as many parts as torch has threads, all but one in threads of their own."""
+def _in_parts(images: int, numbers: int, work: Callable[[int, slice], None]) -> None:
+    """``work(n, images)`` for as many parts as torch has threads."""
     parts = torch.get_num_threads() if numbers >= SMALL else 1
-    turns = [(n, slice(images * n // parts, images * (n + 1) // parts)) for n in range(parts)]
-    threads = [Thread(target=work, args=turn) for turn in turns[1:]]
-    for thread in threads:
-        thread.start()
-    work(*turns[0])
-    for thread in threads:
-        thread.join()
+    slices = [slice(images * n // parts, images * (n + 1) // parts) for n in range(parts)]
+    if parts == 1:
+        work(0, slices[0])
+        return
+    with ThreadPoolExecutor(parts) as pool:  # a new one each time: one that is kept would not survive a fork
+        list(pool.map(work, range(parts), slices))
 
 
 class Norm(NamedTuple):
@@ -184,7 +183,7 @@ def norm_silu(
         x, *found = (array[part] for array in arrays)
         _forward(x, where, *channels, small, *found)
 
-    _in_turns(count, out.numel(), work)
+    _in_parts(count, out.numel(), work)
     return out, Statistics(mean, rstd)
 
 
@@ -208,7 +207,7 @@ def norm_silu_backward(
         grad, x, mean, rstd, grad_x = (array[part] for array in arrays)
         _backward(grad, x, where, to, *channels, mean, rstd, grad_x, sums[n])
 
-    _in_turns(len(x), grad.numel(), work)
+    _in_parts(len(x), grad.numel(), work)
     return Norm(*torch.from_numpy(sums.sum(0)).to(x.dtype))
 
 
@@ -219,7 +218,7 @@ def difference(
     out, errors = torch.empty_like(target), target.new_empty(len(target))
     images = (image.view(len(phases), phases.shape[1], 2, phases.shape[2], -1) for image in (target, out))
     arrays = _arrays(phases.unflatten(3, (2, -1)), *images, errors)
-    _in_turns(len(target), target.numel(), lambda _, part: _difference(*(array[part] for array in arrays)))
+    _in_parts(len(target), target.numel(), lambda _, part: _difference(*(array[part] for array in arrays)))
     return out, errors
 
 
