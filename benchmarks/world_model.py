@@ -161,8 +161,8 @@ def parts(agent: GSAAgent, plain: PlainAgent, batch: Batch) -> dict[str, Pair]:
         ),
         "recurrence": Pair(observe, plain_observe),
         "decoder": Pair(
-            lambda: model.decoder(h, z).sum().backward(),
-            lambda: plain_model.decode(*flat, weights["decoder"]).sum().backward(),
+            lambda: model.decoder.squared_error(h, z, image).sum().backward(),
+            lambda: (plain_model.decode(*flat, weights["decoder"]) - images).square().sum().backward(),
         ),
     }
 

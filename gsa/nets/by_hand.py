@@ -17,8 +17,10 @@ _silu_backward = torch.ops.aten.silu_backward.default
 
 
 def is_better(x: Tensor) -> bool:
-    """Whether these beat autograd for ``x``: on a CPU, in the precision of the weights, and not being compiled."""
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    """Whether these beat autograd for ``x``: on a CPU, in single or double precision, and not being compiled."""
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return False
+    return not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
 
 class Normed(NamedTuple):

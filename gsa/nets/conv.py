@@ -103,16 +103,18 @@ class ImageDecoder(nn.Module):
         """Reconstruct images in [-0.5, 0.5] (unclamped) from h and the flattened z."""
         pixel = self._pixel(deter, stoch)
         image = fast_conv.up(self.conv, pixel) if by_hand.is_better(pixel) else self.conv(pixel)
-        return image.unflatten(0, deter.shape[:-1])
+        return image.reshape(*deter.shape[:-1], *image.shape[1:])
 
     def squared_error(
         self, deter: Float[Tensor, "*N D"], stoch: Float[Tensor, "*N Z"], image: Float[Tensor, "*N 3 64 64"]
     ) -> Float[Tensor, "*N"]:
-        """Of the reconstruction, summed over each image, which gets no gradient."""
+        """Squared error of the reconstruction, summed over each ``image`` (in [-0.5, 0.5]), which gets no gradient."""
         pixel = self._pixel(deter, stoch)
         if by_hand.is_better(pixel):
-            return fast_conv.squared_error(self.conv, pixel, image.flatten(0, -4)).unflatten(0, deter.shape[:-1])
-        return (self.conv(pixel).unflatten(0, deter.shape[:-1]) - image).square().sum((-3, -2, -1))
+            return fast_conv.squared_error(self.conv, pixel, image.reshape(-1, *image.shape[-3:])).reshape(
+                deter.shape[:-1]
+            )
+        return (self.conv(pixel).reshape(image.shape) - image.detach()).square().sum((-3, -2, -1))
 
     def _pixel(self, deter: Float[Tensor, "*N D"], stoch: Float[Tensor, "*N Z"]) -> Float[Tensor, "M I 1 1"]:
         return (self.from_deter(deter) + self.from_stoch(stoch)).reshape(-1, self.start_dim, 1, 1)

@@ -132,10 +132,10 @@ def where_in_phases(size: int, width: int) -> Int64[np.ndarray, " P"]:
     return np.asarray(((y // 2) * width + x // 2) * 4 + (y % 2) * 2 + x % 2)
 
 
-def interleaved(phases: Float[Tensor, "N H W O4"]) -> Float[Tensor, "N O Y X"]:
-    """The image of the ``phases``."""
-    n, height, width, channels = phases.shape
-    four = phases.reshape(n, height, width, 2, channels // 2).transpose(2, 3)  # runs of q and o are copied
+def interleaved(four: Float[Tensor, "N H W O4"]) -> Float[Tensor, "N O Y X"]:
+    """The image whose ``phases`` are given, Y = 2 H and X = 2 W."""
+    n, height, width, channels = four.shape
+    four = four.reshape(n, height, width, 2, channels // 2).transpose(2, 3)  # runs of q and o are copied
     return four.reshape(n, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
@@ -214,7 +214,8 @@ class _Layer(torch.autograd.Function):
         grad = as_image(below, math.isqrt(below.shape[1]))
         grad[:, :, ctx.size :], grad[..., ctx.size :] = 0.0, 0.0
         grad_x = ctx.convolution.input_gradient(grad, x, weight) if ctx.needs_input_grad[2] else None
-        return None, None, grad_x, ctx.convolution.weight_gradient(grad, x, weight), *channels
+        grad_weight = ctx.convolution.weight_gradient(grad, x, weight) if ctx.needs_input_grad[3] else None
+        return None, None, grad_x, grad_weight, *channels
 
 
 def _layer(convolution: Convolution, x: Tensor, conv: Any, channel_norm: Any) -> Tensor:
@@ -239,11 +240,14 @@ class _Error(torch.autograd.Function):
         """In the place of the difference, as ``_Layer`` does."""
         x, weight, difference = ctx.saved_tensors
         above = difference.mul_((2 * grad)[:, None, None, None]).permute(0, 3, 1, 2)
-        return UP.input_gradient(above, x, weight), UP.weight_gradient(above, x, weight), channel_sum(above), None
+        is_x, is_weight, is_bias, _ = ctx.needs_input_grad
+        grad_x = UP.input_gradient(above, x, weight) if is_x else None
+        grad_weight = UP.weight_gradient(above, x, weight) if is_weight else None
+        return grad_x, grad_weight, channel_sum(above) if is_bias else None, None
 
 
-def down(layers: nn.Sequential, x: Float[Tensor, "N 3 Y X"]) -> Float[Tensor, "N C V U"]:
-    """What ``layers``, (convolution, ChannelNorm, SiLU) several times, make of x."""
+def down(layers: nn.Sequential, x: Float[Tensor, "N 3 64 64"]) -> Float[Tensor, "N C 2 2"]:
+    """What the encoder's ``layers``, (convolution, ChannelNorm, SiLU) four times, make of x."""
     for n in range(0, len(layers), 3):
         x = _layer(DOWN, x, layers[n], layers[n + 1])
     return x

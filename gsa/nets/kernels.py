@@ -22,17 +22,20 @@ SMALL = 1 << 16
 """Numbers below which a second thread costs more than it saves."""
 
 
-def compiled(function: Callable[..., None]) -> Any:
-    """Without Python's lock. Sums may be reordered, but NaN and infinity remain what they are."""
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as machine code that runs without Python's lock; its first argument is an array of floats.
+
+    Sums may be reordered, but NaN and infinity remain what they are. Only float32 is kept on disk, for two processes
+    that save different types at the same instant could exchange them; float64 is for tests.
+    """
     plain = unwrap(function)  # tests check types around every function, which numba could not read
-    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})(
-        plain
-    )
+    fast = {"reassoc", "contract", "nsz", "arcp"}
+    settings: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fast}
+    single, double = numba.njit(cache=True, **settings)(plain), numba.njit(**settings)(plain)
+    return lambda *arrays: (single if arrays[0].dtype == np.float32 else double)(*arrays)
 
 
-LOG2_E, ONE, HALF, LOWEST, HIGHEST = map(np.float32, (math.log2(math.e), 1, 0.5, -87, 88))
-LN2_HIGH = np.float32(0.693359375)  # of few bits, so that its products with small integers are exact
-LN2_LOW = np.float32(math.log(2) - 0.693359375)
+LOG2_E, LN2, ONE, HALF, LOWEST, HIGHEST = map(np.float32, (math.log2(math.e), math.log(2), 1, 0.5, -87, 88))
 C2, C3, C4, C5, C6, C7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8))
 
 
@@ -45,14 +48,14 @@ def _exp(x: Any) -> Any:
 def _exp_of_type(x: Any) -> Any:
     """Of float32 as arithmetic, which runs on vectors; the C library's exp would take one number at a time.
 
-    exp(x) = 2^n exp(r), |r| at most ln(2) / 2: Taylor's series (to 2e-7) and n in the exponent's bits. It stops growing
-    at 88 and falling at -87.
+    exp(x) = 2^n exp(r), |r| at most ln(2) / 2: Taylor's series (to 4e-7 with fused products), n in the exponent.
+    It stops growing at 88 and falling at -87.
     """
 
     def series(x: Any) -> Any:
         x = min(max(x, LOWEST), HIGHEST)
         n = np.floor(x * LOG2_E + HALF)
-        r = x - n * LN2_HIGH - n * LN2_LOW
+        r = x - n * LN2
         value = ONE + r * (ONE + r * (C2 + r * (C3 + r * (C4 + r * (C5 + r * (C6 + r * C7))))))
         return value * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
 
@@ -69,7 +72,7 @@ def _forward(x: Any, where: Any, bias: Any, gain: Any, offset: Any, eps: Any, ou
     for n in range(x.shape[0]):
         for p in range(len(where)):
             r = where[p]
-            origin = x[n, r, 0]  # sums of distances from it, for squares of large numbers would cancel
+            origin = x[n, r, 0] + bias[0]  # sums of distances from it, for squares of large numbers would cancel
             total = square = zero
             for c in range(x.shape[2]):
                 distance = x[n, r, c] + bias[c] - origin
@@ -144,7 +147,7 @@ def _difference(phases: Any, target: Any, out: Any, errors: Any) -> None:
         errors[n] = total
 
 
-def _in_parts(images: int, numbers: int, work: Callable[[int, slice], None]) -> None:
+def _in_threads(images: int, numbers: int, work: Callable[[int, slice], None]) -> None:
     """``work(n, images)`` for as many parts as torch has threads."""
     parts = torch.get_num_threads() if numbers >= SMALL else 1
     slices = [slice(images * n // parts, images * (n + 1) // parts) for n in range(parts)]
@@ -183,7 +186,7 @@ def norm_silu(
         x, *found = (array[part] for array in arrays)
         _forward(x, where, *channels, small, *found)
 
-    _in_parts(count, out.numel(), work)
+    _in_threads(count, out.numel(), work)
     return out, Statistics(mean, rstd)
 
 
@@ -196,7 +199,7 @@ def norm_silu_backward(
     grad_x: Float[Tensor, "N Q C"],
     to: Int64[np.ndarray, " P"],
 ) -> Norm:
-    """Write the gradient of x[:, where] into grad_x[:, to], and return that of the channels.
+    """Write the gradient of x[:, where] into grad_x[:, to], no other row of it, and return that of the channels.
 
     ``grad_x`` may be x itself where ``to`` is ``where``.
     """
@@ -207,7 +210,7 @@ def norm_silu_backward(
         grad, x, mean, rstd, grad_x = (array[part] for array in arrays)
         _backward(grad, x, where, to, *channels, mean, rstd, grad_x, sums[n])
 
-    _in_parts(len(x), grad.numel(), work)
+    _in_threads(len(x), grad.numel(), work)
     return Norm(*torch.from_numpy(sums.sum(0)).to(x.dtype))
 
 
@@ -216,9 +219,10 @@ def difference(
 ) -> tuple[Float[Tensor, "N Y X O"], Float[Tensor, " N"]]:
     """Image - target and the sum of its squares, the image (Y = 2 H, X = 2 W) given by its four phases a pixel."""
     out, errors = torch.empty_like(target), target.new_empty(len(target))
-    images = (image.view(len(phases), phases.shape[1], 2, phases.shape[2], -1) for image in (target, out))
+    n, height, width, channels = phases.shape
+    images = (image.view(n, height, 2, width, channels // 2) for image in (target, out))
     arrays = _arrays(phases.unflatten(3, (2, -1)), *images, errors)
-    _in_parts(len(target), target.numel(), lambda _, part: _difference(*(array[part] for array in arrays)))
+    _in_threads(len(target), target.numel(), lambda _, part: _difference(*(array[part] for array in arrays)))
     return out, errors
 
 

@@ -67,6 +67,27 @@ def test_going_back_twice_through_the_fast_layers_is_an_error():
 
 
 @pytest.mark.usefixtures("double_precision")
+def test_gradients_pass_through_frozen_networks(monkeypatch):
+    torch.manual_seed(0)
+    decoder, states = (
+        ImageDecoder(8, 6, 4, 2, [2, 3, 4, 5]).requires_grad_(False),
+        (torch.randn(2, 8), torch.randn(2, 6)),
+    )
+    image, found = torch.rand(2, 3, 64, 64) - 0.5, []
+    for fast in (by_hand.is_better, lambda x: False):
+        monkeypatch.setattr(by_hand, "is_better", fast)
+        leaves = [state.clone().requires_grad_() for state in states]
+        found.append(torch.autograd.grad(decoder.squared_error(*leaves, image).sum(), leaves))
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
+
+
+def test_decoding_a_single_state():
+    decoder = ImageDecoder(8, 6, 4, 2, [2, 3, 4, 5])
+    assert decoder(torch.zeros(8), torch.zeros(6)).shape == (3, 64, 64)
+    assert decoder.squared_error(torch.zeros(8), torch.zeros(6), torch.zeros(3, 64, 64)).shape == ()
+
+
+@pytest.mark.usefixtures("double_precision")
 def test_a_transposed_convolution_of_one_pixel():
     layer, x = FromPixel(4, 3, 5, stride=2), torch.randn(2, 4, 1, 1)
     torch.testing.assert_close(layer(x), super(FromPixel, layer).forward(x), rtol=1e-12, atol=1e-12)

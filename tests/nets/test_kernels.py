@@ -1,10 +1,13 @@
 """Compiled loops against torch's functions. ``test_conv.py`` sees them in the networks."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from gsa.nets import kernels
 from gsa.nets.kernels import SMALL, Norm, difference, norm_silu, norm_silu_backward
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -34,10 +37,28 @@ def test_norm_silu_and_its_gradients_are_torchs(dtype, channels):
 
 
 def test_silu_over_the_whole_range_of_exp():
-    value = torch.linspace(-120, 120, 4801).view(1, -1, 1).repeat(1, 1, 2)
-    norm = Norm(torch.zeros(2), torch.zeros(2), torch.zeros(2))
-    found = [norm_silu(value, np.arange(4801), norm._replace(offset=value[0, n]), 1e-3)[0][0, 0] for n in range(4801)]
-    torch.testing.assert_close(torch.stack(found), F.silu(value[0]), rtol=1e-6, atol=1e-30)
+    value, zeros = torch.linspace(-120, 120, 4801), torch.zeros(4801)
+    found, _ = norm_silu(zeros.view(1, 1, -1), np.arange(1), Norm(zeros, zeros, value), 1e-3)
+    torch.testing.assert_close(found[0, 0], F.silu(value), rtol=1e-6, atol=1e-30)
+
+
+def test_a_large_bias_leaves_the_norm_its_digits():
+    torch.manual_seed(0)
+    x, bias, ones = 0.05 * torch.randn(1, 50, 32), 30 + 0.05 * torch.randn(32), torch.ones(32)
+    found, _ = norm_silu(x, np.arange(50), Norm(bias, ones, 0 * ones), 1e-3)
+    expected = F.silu(F.layer_norm((x + bias).double(), (32,), eps=1e-3)).float()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_goes_wrong_in_a_thread_is_an_error(monkeypatch):
+    def fail_elsewhere(*_):
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError("no room")
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(kernels, "_forward", fail_elsewhere)
+    with pytest.raises(MemoryError, match="no room"):
+        norm_silu(torch.zeros(2, SMALL, 1), np.arange(SMALL), Norm(*torch.zeros(3, 1)), 1e-3)
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
