@@ -6,7 +6,7 @@ Images are in channels-last memory, so that a pixel's channels are one row.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,18 +18,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from gsa.nets import kernels
-from gsa.nets.kernels import Norm, Statistics, norm_silu, norm_silu_backward
+from gsa.nets.kernels import Norm, Pixels, Statistics, norm_silu, norm_silu_backward
 
 WIDE = 32
 """Channels of the larger image from which ``window_products`` beats the kernel of the weight's gradient."""
 
-
-class Pixels(NamedTuple):
-    """An image of Y = X = ``size`` whose pixel p, counted row by row, is ``rows[:, where[p]]``."""
-
-    rows: Float[Tensor, "N R C"]
-    where: Int64[np.ndarray, " P"]
-    size: int
+NARROW = 6
+"""Y = X up to which ``phases``, which compute (Y + 1)^2 pixels, lose to a kernel for the input's gradient."""
 
 
 def as_rows(x: Float[Tensor, "N C Y X"]) -> Float[Tensor, "N P C"]:
@@ -40,6 +35,11 @@ def as_rows(x: Float[Tensor, "N C Y X"]) -> Float[Tensor, "N P C"]:
 def as_image(rows: Float[Tensor, "N P C"], size: int) -> Float[Tensor, "N C Y X"]:
     """The inverse of ``as_rows``; a view."""
     return rows.unflatten(1, (size, size)).permute(0, 3, 1, 2)
+
+
+def in_order(x: Float[Tensor, "N C Y X"]) -> Pixels:
+    """An image, Y = X, row by row."""
+    return Pixels(as_rows(x), where_in_image(x.shape[-1], x.shape[-1]), x.shape[-1])
 
 
 def in_pairs(x: Float[Tensor, "N C Y X"]) -> Float[Tensor, "N E Y U"]:
@@ -97,12 +97,6 @@ def window_products(
     return grad.view(depth, kernel, kernel, channels).permute(0, 3, 1, 2)
 
 
-def channel_sum(grad: Float[Tensor, "N C Y X"]) -> Float[Tensor, " C"]:
-    """The bias's gradient. First over N and Y: runs of X * C numbers add up sooner than runs of C."""
-    _, channels, _, width = grad.shape
-    return grad.permute(0, 2, 3, 1).reshape(-1, width * channels).sum(0).view(width, channels).sum(0)
-
-
 def phases(
     x: Float[Tensor, "N I V U"], weight: Float[Tensor, "I O K K"], bias: Float[Tensor, " O"] | None = None
 ) -> Float[Tensor, "N H W O4"]:
@@ -143,7 +137,7 @@ class Convolution(NamedTuple):
     """A convolution without its bias, forwards and back; ``in_image`` says that its pixels lie row by row."""
 
     forward: Callable[[Float[Tensor, "N I V U"], Tensor], Pixels]
-    input_gradient: Callable[[Float[Tensor, "N O Y X"], Float[Tensor, "N I V U"], Tensor], Float[Tensor, "N I V U"]]
+    input_gradient: Callable[[Float[Tensor, "N O Y X"], Float[Tensor, "N I V U"], Tensor], Pixels]
     weight_gradient: Callable[[Float[Tensor, "N O Y X"], Float[Tensor, "N I V U"], Tensor], Tensor]
     in_image: bool
 
@@ -156,9 +150,12 @@ def _down(x: Tensor, weight: Tensor) -> Pixels:
     return Pixels(as_rows(out), where_in_image(size, width), size)
 
 
-def _down_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def _down_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Pixels:
+    if grad.shape[-1] > NARROW:
+        return _up(grad, weight)
     settings = ([len(weight)], [2, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False])
-    return of_pairs(torch.ops.aten.convolution_backward(grad, in_pairs(x), weight_in_pairs(weight), *settings)[0])
+    found = torch.ops.aten.convolution_backward(grad, in_pairs(x), weight_in_pairs(weight), *settings)[0]
+    return in_order(of_pairs(found))
 
 
 def _up(x: Tensor, weight: Tensor) -> Pixels:
@@ -166,13 +163,17 @@ def _up(x: Tensor, weight: Tensor) -> Pixels:
     return Pixels(out.reshape(len(x), -1, weight.shape[1]), where_in_phases(size, out.shape[2]), size)
 
 
+def _up_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Pixels:
+    return in_order(F.conv2d(grad, weight, stride=2))
+
+
 def _from_pixel(x: Tensor, weight: Tensor) -> Pixels:
     out, size = x.flatten(1) @ weight.permute(0, 2, 3, 1).flatten(1), weight.shape[-1]
     return Pixels(out.unflatten(1, (-1, weight.shape[1])), where_in_image(size, size), size)
 
 
-def _from_pixel_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    return (as_rows(grad).flatten(1) @ weight.permute(0, 2, 3, 1).flatten(1).t()).view(x.shape)
+def _from_pixel_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Pixels:
+    return in_order((as_rows(grad).flatten(1) @ weight.permute(0, 2, 3, 1).flatten(1).t()).view(x.shape))
 
 
 def _from_pixel_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -181,21 +182,29 @@ def _from_pixel_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tens
 
 
 DOWN = Convolution(_down, _down_input_gradient, lambda grad, x, weight: weight_gradient(x, grad, weight), True)
-UP = Convolution(_up, lambda grad, x, weight: F.conv2d(grad, weight, stride=2), weight_gradient, False)
+UP = Convolution(_up, _up_input_gradient, weight_gradient, False)
 FROM_PIXEL = Convolution(_from_pixel, _from_pixel_input_gradient, _from_pixel_weight_gradient, True)
 """A transposed convolution of one pixel: a matrix product."""
 
 
-class _Layer(torch.autograd.Function):
+class _Layers(torch.autograd.Function):
+    """Layers one after the other; their weights are, of each, the convolution's and those of its ``Norm``."""
+
     @staticmethod
     def forward(
-        ctx: Any, convolution: Convolution, eps: float, x: Tensor, weight: Tensor, *channels: Tensor
+        ctx: Any, convolutions: tuple[Convolution, ...], eps: float, x: Tensor, *weights: Tensor
     ) -> Float[Tensor, "N O Y X"]:
-        pixels = convolution.forward(x, weight)
-        out, statistics = norm_silu(pixels.rows, pixels.where, Norm(*channels), eps)
-        ctx.convolution, ctx.where, ctx.size = convolution, pixels.where, pixels.size
-        ctx.save_for_backward(x, weight, pixels.rows, *channels, *statistics)
-        return as_image(out, pixels.size)
+        saved: list[Tensor] = []
+        ctx.convolutions, ctx.places = convolutions, []
+        for n, convolution in enumerate(convolutions):
+            weight, *channels = weights[4 * n : 4 * n + 4]
+            pixels = convolution.forward(x, weight)
+            out, statistics = norm_silu(pixels, Norm(*channels), eps)
+            saved += [x, weight, pixels.rows, *channels, *statistics]
+            ctx.places.append((pixels.where, pixels.size))
+            x = as_image(out, pixels.size)
+        ctx.save_for_backward(*saved)
+        return x
 
     @staticmethod
     @once_differentiable
@@ -204,23 +213,35 @@ class _Layer(torch.autograd.Function):
 
         A second pass back is an error that autograd raises, since what was kept has changed.
         """
-        x, weight, rows, *saved = ctx.saved_tensors
-        above, norm, statistics = as_rows(grad), Norm(*saved[:3]), Statistics(*saved[3:])
-        below, to = rows, ctx.where
-        if not ctx.convolution.in_image:
-            below, to = torch.empty_like(above), where_in_image(ctx.size, ctx.size)
-        channels = norm_silu_backward(above, rows, ctx.where, norm, statistics, below, to)
-        torch.autograd.graph.increment_version(rows)
-        grad = as_image(below, math.isqrt(below.shape[1]))
-        grad[:, :, ctx.size :], grad[..., ctx.size :] = 0.0, 0.0
-        grad_x = ctx.convolution.input_gradient(grad, x, weight) if ctx.needs_input_grad[2] else None
-        grad_weight = ctx.convolution.weight_gradient(grad, x, weight) if ctx.needs_input_grad[3] else None
-        return None, None, grad_x, grad_weight, *channels
+        saved, above = ctx.saved_tensors, in_order(grad)
+        gradients: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
+        for n, convolution in reversed(list(enumerate(ctx.convolutions))):
+            x, weight, rows, *channels = saved[8 * n : 8 * n + 8]
+            pixels = below = Pixels(rows, *ctx.places[n])
+            if not convolution.in_image:
+                below = in_order(grad.new_empty(len(rows), pixels.size, pixels.size, rows.shape[2]).permute(0, 3, 1, 2))
+            first = 3 + 4 * n
+            gradients[first + 1 : first + 4] = norm_silu_backward(
+                above, pixels, Norm(*channels[:3]), Statistics(*channels[3:]), below
+            )
+            torch.autograd.graph.increment_version(rows)
+            grad = as_image(below.rows, math.isqrt(below.rows.shape[1]))
+            grad[:, :, pixels.size :], grad[..., pixels.size :] = 0.0, 0.0
+            if ctx.needs_input_grad[first]:
+                gradients[first] = convolution.weight_gradient(grad, x, weight)
+            if not any(ctx.needs_input_grad[2:first]):
+                return tuple(gradients)
+            above = convolution.input_gradient(grad, x, weight)
+        gradients[2] = as_image(above.rows[:, above.where], above.size)
+        return tuple(gradients)
 
 
-def _layer(convolution: Convolution, x: Tensor, conv: Any, channel_norm: Any) -> Tensor:
-    norm = channel_norm.norm
-    found: Tensor = _Layer.apply(convolution, norm.eps, x, conv.weight, conv.bias, norm.weight, norm.bias)
+def _layers(convolutions: Sequence[Convolution], modules: Sequence[Any], x: Tensor) -> Tensor:
+    """What ``modules``, (convolution, ChannelNorm, SiLU) for each of ``convolutions``, make of x."""
+    weights, norms = [], [channel_norm.norm for channel_norm in modules[1::3]]
+    for conv, norm in zip(modules[::3], norms, strict=True):
+        weights += [conv.weight, conv.bias, norm.weight, norm.bias]
+    found: Tensor = _Layers.apply(tuple(convolutions), norms[0].eps, x, *weights)
     return found
 
 
@@ -237,26 +258,24 @@ class _Error(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
-        """In the place of the difference, as ``_Layer`` does."""
+        """In the place of the difference, as ``_Layers`` does."""
         x, weight, difference = ctx.saved_tensors
-        above = difference.mul_((2 * grad)[:, None, None, None]).permute(0, 3, 1, 2)
+        bias = kernels.scale(difference, 2 * grad)
+        torch.autograd.graph.increment_version(difference)
+        above = difference.permute(0, 3, 1, 2)
         is_x, is_weight, is_bias, _ = ctx.needs_input_grad
-        grad_x = UP.input_gradient(above, x, weight) if is_x else None
+        grad_x = F.conv2d(above, weight, stride=2) if is_x else None
         grad_weight = UP.weight_gradient(above, x, weight) if is_weight else None
-        return grad_x, grad_weight, channel_sum(above) if is_bias else None, None
+        return grad_x, grad_weight, bias if is_bias else None, None
 
 
 def down(layers: nn.Sequential, x: Float[Tensor, "N 3 64 64"]) -> Float[Tensor, "N C 2 2"]:
     """What the encoder's ``layers``, (convolution, ChannelNorm, SiLU) four times, make of x."""
-    for n in range(0, len(layers), 3):
-        x = _layer(DOWN, x, layers[n], layers[n + 1])
-    return x
+    return _layers([DOWN] * 4, list(layers), x)
 
 
 def _up_to_last(layers: nn.Sequential, x: Tensor) -> Tensor:
-    for n in range(0, len(layers) - 1, 3):
-        x = _layer(UP if n else FROM_PIXEL, x, layers[n], layers[n + 1])
-    return x
+    return _layers([FROM_PIXEL, UP, UP], list(layers)[:-1], x)
 
 
 def up(layers: nn.Sequential, x: Float[Tensor, "N I 1 1"]) -> Float[Tensor, "N 3 Y X"]:

@@ -7,17 +7,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsa.nets import kernels
-from gsa.nets.kernels import SMALL, Norm, difference, norm_silu, norm_silu_backward
+from gsa.nets import loops
+from gsa.nets.kernels import SMALL, Norm, Pixels, difference, norm_silu, norm_silu_backward, scale
+
+
+def in_order(rows):
+    return Pixels(rows, np.arange(rows.shape[1]), 0)
+
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("channels", [1, 8, 19, 48])
+@pytest.mark.parametrize("channels", [1, 8, 19, 20, 48])  # vectors of 1, 8, 1, 4 and 16 lanes
 def test_norm_silu_and_its_gradients_are_torchs(dtype, channels):
     torch.manual_seed(0)
-    where, to = np.array([5, 0, 3, 2]), np.array([1, 3, 0, 4])  # two pixels of six are not used, one of five not
+    where, to, at = np.array([5, 0, 3, 2]), np.array([1, 3, 0, 4]), np.array([4, 1, 5, 2])  # not every row is used
     x = 3 + torch.randn(7, 6, channels, dtype=dtype)
     norm = Norm(*(torch.randn(3, channels, dtype=dtype)))
     grad = torch.randn(7, 4, channels, dtype=dtype)
@@ -25,9 +30,10 @@ def test_norm_silu_and_its_gradients_are_torchs(dtype, channels):
     expected = F.silu(F.layer_norm(leaves[0][:, where] + leaves[1], (channels,), leaves[2], leaves[3], 1e-3))
     gradients = torch.autograd.grad(expected, leaves, grad)
 
-    out, statistics = norm_silu(x, where, norm, 1e-3)
-    grad_x = torch.full((7, 5, channels), 9.0, dtype=dtype)
-    found = norm_silu_backward(grad, x, where, norm, statistics, grad_x, to)
+    pixels, above = Pixels(x, where, 2), torch.full((7, 6, channels), 9.0, dtype=dtype)
+    out, statistics = norm_silu(pixels, norm, 1e-3)
+    above[:, at], grad_x = grad, torch.full((7, 5, channels), 9.0, dtype=dtype)
+    found = norm_silu_backward(Pixels(above, at, 2), pixels, norm, statistics, Pixels(grad_x, to, 2))
     close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
     torch.testing.assert_close(out, expected.detach(), **close)
     torch.testing.assert_close(grad_x[:, to], gradients[0][:, where], **close)
@@ -37,15 +43,15 @@ def test_norm_silu_and_its_gradients_are_torchs(dtype, channels):
 
 
 def test_silu_over_the_whole_range_of_exp():
-    value, zeros = torch.linspace(-120, 120, 4801), torch.zeros(4801)
-    found, _ = norm_silu(zeros.view(1, 1, -1), np.arange(1), Norm(zeros, zeros, value), 1e-3)
+    value, zeros = torch.linspace(-120, 120, 4800), torch.zeros(4800)
+    found, _ = norm_silu(in_order(zeros.view(1, 1, -1)), Norm(zeros, zeros, value), 1e-3)
     torch.testing.assert_close(found[0, 0], F.silu(value), rtol=1e-6, atol=1e-30)
 
 
 def test_a_large_bias_leaves_the_norm_its_digits():
     torch.manual_seed(0)
     x, bias, ones = 0.05 * torch.randn(1, 50, 32), 30 + 0.05 * torch.randn(32), torch.ones(32)
-    found, _ = norm_silu(x, np.arange(50), Norm(bias, ones, 0 * ones), 1e-3)
+    found, _ = norm_silu(in_order(x), Norm(bias, ones, 0 * ones), 1e-3)
     expected = F.silu(F.layer_norm((x + bias).double(), (32,), eps=1e-3)).float()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -56,20 +62,20 @@ def test_what_goes_wrong_in_a_thread_is_an_error(monkeypatch):
             raise MemoryError("no room")
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(kernels, "_forward", fail_elsewhere)
+    monkeypatch.setattr(loops, "difference", fail_elsewhere)
     with pytest.raises(MemoryError, match="no room"):
-        norm_silu(torch.zeros(2, SMALL, 1), np.arange(SMALL), Norm(*torch.zeros(3, 1)), 1e-3)
+        difference(torch.zeros(2, 1, SMALL, 4), torch.zeros(2, 2, 2 * SMALL, 1))
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_what_is_not_finite_stays_so(broken):
     x, norm = torch.zeros(1, 2, 3), Norm(torch.zeros(3), torch.ones(3), torch.zeros(3))
     x[0, 1, 2] = broken
-    out, statistics = norm_silu(x, np.arange(2), norm, 1e-3)
+    out, statistics = norm_silu(in_order(x), norm, 1e-3)
     assert out[0, 0].isfinite().all()
     assert not out[0, 1].isfinite().any()
     grad_x = torch.zeros_like(x)
-    found = norm_silu_backward(torch.ones_like(x), x, np.arange(2), norm, statistics, grad_x, np.arange(2))
+    found = norm_silu_backward(in_order(torch.ones_like(x)), in_order(x), norm, statistics, in_order(grad_x))
     assert grad_x[0, 0].isfinite().all()
     assert not grad_x[0, 1].isfinite().any()
     assert not found.gain.isfinite().any()
@@ -85,3 +91,8 @@ def test_images_are_shared_among_threads(threads, monkeypatch):
     image = phases.reshape(images, 3, 2, 2, 2, 3).permute(0, 1, 3, 2, 4, 5).reshape(images, 6, 4, 3)
     torch.testing.assert_close(out, image - target)
     torch.testing.assert_close(errors, (image - target).square().sum((1, 2, 3)))
+    rows = out.clone()
+    factors = torch.rand(images)
+    sums = scale(rows, factors)
+    torch.testing.assert_close(rows, out * factors[:, None, None, None])
+    torch.testing.assert_close(sums, rows.double().sum((0, 1, 2)).float())
