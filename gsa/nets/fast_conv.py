@@ -160,7 +160,8 @@ def _down_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Pixels:
 
 def _up(x: Tensor, weight: Tensor) -> Pixels:
     size, out = 2 * (x.shape[-1] - 1) + weight.shape[-1], phases(x, weight)
-    return Pixels(out.reshape(len(x), -1, weight.shape[1]), where_in_phases(size, out.shape[2]), size)
+    height, width = out.shape[1:3]
+    return Pixels(out.reshape(len(x), 4 * height * width, weight.shape[1]), where_in_phases(size, width), size)
 
 
 def _up_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Pixels:
@@ -192,16 +193,18 @@ class _Layers(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, convolutions: tuple[Convolution, ...], eps: float, x: Tensor, *weights: Tensor
+        ctx: Any, layers: Sequence[tuple[Convolution, float]], keep: bool, x: Tensor, *weights: Tensor
     ) -> Float[Tensor, "N O Y X"]:
+        """``layers``: convolution and the norm's epsilon; ``keep`` says that there will be a backward pass."""
         saved: list[Tensor] = []
-        ctx.convolutions, ctx.places = convolutions, []
-        for n, convolution in enumerate(convolutions):
+        ctx.layers, ctx.places = layers, []
+        for n, (convolution, eps) in enumerate(layers):
             weight, *channels = weights[4 * n : 4 * n + 4]
             pixels = convolution.forward(x, weight)
             out, statistics = norm_silu(pixels, Norm(*channels), eps)
-            saved += [x, weight, pixels.rows, *channels, *statistics]
-            ctx.places.append((pixels.where, pixels.size))
+            if keep:
+                saved += [x, weight, pixels.rows, *channels, *statistics]
+                ctx.places.append((pixels.where, pixels.size))
             x = as_image(out, pixels.size)
         ctx.save_for_backward(*saved)
         return x
@@ -215,11 +218,12 @@ class _Layers(torch.autograd.Function):
         """
         saved, above = ctx.saved_tensors, in_order(grad)
         gradients: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
-        for n, convolution in reversed(list(enumerate(ctx.convolutions))):
+        for n, (convolution, _) in reversed(list(enumerate(ctx.layers))):
             x, weight, rows, *channels = saved[8 * n : 8 * n + 8]
             pixels = below = Pixels(rows, *ctx.places[n])
             if not convolution.in_image:
-                below = in_order(grad.new_empty(len(rows), pixels.size, pixels.size, rows.shape[2]).permute(0, 3, 1, 2))
+                new = rows.new_empty(len(rows), pixels.size**2, rows.shape[2])
+                below = Pixels(new, where_in_image(pixels.size, pixels.size), pixels.size)
             first = 3 + 4 * n
             gradients[first + 1 : first + 4] = norm_silu_backward(
                 above, pixels, Norm(*channels[:3]), Statistics(*channels[3:]), below
@@ -238,10 +242,12 @@ class _Layers(torch.autograd.Function):
 
 def _layers(convolutions: Sequence[Convolution], modules: Sequence[Any], x: Tensor) -> Tensor:
     """What ``modules``, (convolution, ChannelNorm, SiLU) for each of ``convolutions``, make of x."""
-    weights, norms = [], [channel_norm.norm for channel_norm in modules[1::3]]
-    for conv, norm in zip(modules[::3], norms, strict=True):
+    layers, weights = [], []
+    for convolution, conv, channel_norm in zip(convolutions, modules[::3], modules[1::3], strict=True):
+        norm = channel_norm.norm
+        layers.append((convolution, norm.eps))
         weights += [conv.weight, conv.bias, norm.weight, norm.bias]
-    found: Tensor = _Layers.apply(tuple(convolutions), norms[0].eps, x, *weights)
+    found: Tensor = _Layers.apply(layers, torch.is_grad_enabled(), x, *weights)
     return found
 
 

@@ -4,6 +4,8 @@ torch takes a kernel for each step, and its LayerNorm takes as long for a row of
 pixel is read once each way, from wherever the convolution left it, by the loops of ``gsa/nets/loops.py``.
 """
 
+import ctypes
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -18,6 +20,9 @@ from gsa.nets.loops import lanes_of, loops_of
 
 SMALL = 1 << 16
 """Numbers below which a second thread costs more than it saves."""
+
+OPENMP: Any = getattr(ctypes.CDLL(None), "GOMP_parallel", None) if os.name == "posix" else None
+"""void GOMP_parallel(void (*)(void *), void *, unsigned threads, unsigned flags), of the OpenMP that torch loads."""
 
 
 class Pixels(NamedTuple):
@@ -44,7 +49,7 @@ class Statistics(NamedTuple):
 
 
 def norm_silu(x: Pixels, norm: Norm, eps: float) -> tuple[Float[Tensor, "N P C"], Statistics]:
-    """SiLU(LayerNorm(x + bias)) over C, its pixels row by row; float32 or float64."""
+    """SiLU(LayerNorm(x + bias)) over C, its pixels row by row; float32 or float64, rows contiguous."""
     count, _, channels = x.rows.shape
     out, mean, rstd = (x.rows.new_empty(count, len(x.where), *width) for width in ((channels,), (), ()))
     arrays, weights = _arrays(x.rows, out, mean, rstd), _arrays(*norm)
@@ -61,15 +66,16 @@ def norm_silu(x: Pixels, norm: Norm, eps: float) -> tuple[Float[Tensor, "N P C"]
 def norm_silu_backward(grad: Pixels, x: Pixels, norm: Norm, statistics: Statistics, grad_x: Pixels) -> Norm:
     """Write the gradient of x into ``grad_x``, no other row of it, and return that of the channels.
 
-    ``grad_x`` may be x itself.
+    ``grad`` is that of what ``norm_silu`` returned. ``grad_x`` may be x itself. Rows are contiguous.
     """
+    assert len(grad.where) == len(x.where) == len(grad_x.where)
     channels = x.rows.shape[2]
     arrays, weights = _arrays(grad.rows, x.rows, *statistics, grad_x.rows), _arrays(*norm)
     sums, backward = np.zeros((torch.get_num_threads(), 3, channels)), loops_of(lanes_of(channels)).backward
 
     def work(n: int, part: slice) -> None:
         above, rows, mean, rstd, below = (array[part] for array in arrays)
-        backward(above, grad.where, rows, x.where, grad_x.where, *weights, mean, rstd, below, sums[n])
+        backward(above, grad.where, rows, x.where, *weights, mean, rstd, below, grad_x.where, sums[n])
 
     _in_threads(len(x.rows), len(x.where) * x.rows[:, 0].numel(), work)
     return Norm(*torch.from_numpy(sums.sum(0)).to(x.rows.dtype))
@@ -88,23 +94,42 @@ def difference(
 
 
 def scale(x: Float[Tensor, "N Y X C"], factors: Float[Tensor, " N"]) -> Float[Tensor, " C"]:
-    """Multiply every image by its factor, in place; what their pixels then sum up to."""
-    count, _, width, channels = x.shape
-    rows, factor = _arrays(x.flatten(2), factors)
-    sums, scaled = np.zeros((torch.get_num_threads(), width * channels)), loops_of(lanes_of(width * channels)).scale
-    _in_threads(count, x.numel(), lambda n, part: scaled(rows[part], factor[part], sums[n]))
+    """Multiply every image by its factor, in place; what their pixels then sum up to. x is contiguous."""
+    count, height, width, channels = x.shape
+    rows, factor = _arrays(x.view(count, height, width * channels), factors)
+    sums, loop = np.zeros((torch.get_num_threads(), width * channels)), loops_of(lanes_of(width * channels)).scale
+    _in_threads(count, x.numel(), lambda n, part: loop(rows[part], factor[part], sums[n]))
     return torch.from_numpy(sums.reshape(-1, channels).sum(0)).to(x.dtype)
 
 
 def _in_threads(images: int, numbers: int, work: Callable[[int, slice], None]) -> None:
-    """``work(n, images)`` for as many parts as torch has threads."""
+    """``work(n, images)`` for as many parts as torch has threads, by torch's own threads where they can be called.
+
+    These wait for torch's next operation in a busy loop, for milliseconds, and threads of ours would wait for them.
+    """
     parts = torch.get_num_threads() if numbers >= SMALL else 1
     slices = [slice(images * n // parts, images * (n + 1) // parts) for n in range(parts)]
     if parts == 1:
         work(0, slices[0])
         return
-    with ThreadPoolExecutor(parts) as pool:  # a new one each time: one that is kept would not survive a fork
-        list(pool.map(work, range(parts), slices))
+    if OPENMP is None:
+        with ThreadPoolExecutor(parts) as pool:  # a new one each time: one that is kept would not survive a fork
+            list(pool.map(work, range(parts), slices))
+        return
+    rest, errors = iter(range(parts)), []
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    def thread(_: int | None) -> None:
+        """What every thread does: parts that no other has taken, for there may be fewer threads than parts."""
+        try:
+            for n in rest:
+                work(n, slices[n])
+        except BaseException as error:  # raised again below, for C would ignore it
+            errors.append(error)
+
+    OPENMP(thread, None, parts, 0)
+    if errors:
+        raise errors[0]
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:

@@ -114,7 +114,7 @@ def _address(context: Any, builder: ir.IRBuilder, kinds: Any, values: Any, lanes
 
 @intrinsic(prefer_literal=True)
 def load(_: Any, array: Any, index: Any, count: Any) -> Any:
-    """``count`` (a constant) numbers of an array whose last axis has no gaps, from ``index`` on."""
+    """``count`` (a constant) numbers of an array without gaps, from ``index`` on."""
     assert array.layout == "C", array
     lanes = Lanes(array.dtype, count.literal_value)
 
@@ -194,13 +194,14 @@ def power_of_two(_: Any, lanes: Any) -> Any:
     return lanes(lanes), generate
 
 
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
+def compiled(function: Callable[..., None], lanes: int = 1) -> Callable[..., None]:
     """The function as machine code that runs without Python's lock; its first argument is an array of floats.
 
-    Only float32 is kept on disk, for two processes that save different types at the same instant could exchange them;
-    float64 is for tests.
+    Two processes that save different code under one name at the same instant could exchange it. The name therefore
+    says for how many ``lanes`` the function is, and only float32 is kept on disk; float64 is for tests.
     """
     plain = unwrap(function)  # tests check types around every function, which numba could not read
+    plain.__qualname__ += f"_{lanes}"
     settings: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(FAST)}
     single, double = numba.njit(cache=True, **settings)(plain), numba.njit(**settings)(plain)
     return lambda *arrays: (single if arrays[0].dtype == np.float32 else double)(*arrays)
@@ -211,7 +212,7 @@ C2, C3, C4, C5, C6, C7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8)
 
 
 def _exp(x: Any) -> Any:
-    """exp in the loops below: ``_exp_of_type``."""
+    """A name for the compiler, which puts ``_exp_of_type`` in its place."""
 
 
 @overload(_exp, inline="always")
@@ -246,9 +247,13 @@ class Loops(NamedTuple):
 
 @lru_cache
 def loops_of(lanes: int) -> Loops:
-    """For rows that are made of ``lanes`` without a rest."""
+    """For rows that are made of ``lanes`` without a rest. Arrays have no gaps, and nothing checks an index.
 
-    @compiled
+    ``forward`` and ``backward``: pixel p is row ``where[p]`` of x (N R C), row ``grad_at[p]`` of its SiLU's gradient
+    (N G C) and row ``grad_x_at[p]`` of what is written (N Q C); statistics are (N P). ``scale``: x is (N Y X), factors
+    (N). ``sums``, (3 C) and (X), are float64 and added to.
+    """
+
     def forward(
         x: Any, where: Any, bias: Any, gain: Any, offset: Any, eps: Any, out: Any, mean: Any, rstd: Any
     ) -> None:
@@ -256,11 +261,11 @@ def loops_of(lanes: int) -> Loops:
         share = one / x.dtype.type(channels)
         for n in range(x.shape[0]):
             for p in range(len(where)):
-                r = where[p]
-                origin = x[n, r, 0] + bias[0]  # sums of distances from it, for squares of large numbers would cancel
+                row = where[p]
+                origin = x[n, row, 0] + bias[0]  # sums of distances from it: squares of large numbers would cancel
                 distances = squares = zeros(x, lanes)
                 for c in range(0, channels, lanes):
-                    distance = load(x, (n, r, c), lanes) + load(bias, (c,), lanes) - origin
+                    distance = load(x, (n, row, c), lanes) + load(bias, (c,), lanes) - origin
                     distances = distances + distance
                     squares = squares + distance * distance
                 middle = total(distances) * share
@@ -268,25 +273,24 @@ def loops_of(lanes: int) -> Loops:
             for p in range(len(where)):
                 rstd[n, p] = one / np.sqrt(rstd[n, p])
             for p in range(len(where)):
-                r, middle, scale = where[p], mean[n, p], rstd[n, p]
+                row, middle, inverse = where[p], mean[n, p], rstd[n, p]
                 for c in range(0, channels, lanes):
-                    unit = (load(x, (n, r, c), lanes) + load(bias, (c,), lanes) - middle) * scale
+                    unit = (load(x, (n, row, c), lanes) + load(bias, (c,), lanes) - middle) * inverse
                     value = unit * load(gain, (c,), lanes) + load(offset, (c,), lanes)
                     store(out, (n, p, c), value / (one + _exp(zero - value)))
 
-    @compiled
     def backward(
         grad: Any,
-        at: Any,
+        grad_at: Any,
         x: Any,
         where: Any,
-        to: Any,
         bias: Any,
         gain: Any,
         offset: Any,
         mean: Any,
         rstd: Any,
         grad_x: Any,
+        grad_x_at: Any,
         sums: Any,
     ) -> None:
         one, zero, channels = x.dtype.type(1), x.dtype.type(0), x.shape[2]
@@ -295,14 +299,14 @@ def loops_of(lanes: int) -> Loops:
         some_bias, some_gain, some_offset, slopes, units = some[0], some[1], some[2], some[3], some[4]
         for n in range(x.shape[0]):
             for p in range(len(where)):
-                r, s, t, middle, scale = where[p], at[p], to[p], mean[n, p], rstd[n, p]
+                row, above, below, middle, inverse = where[p], grad_at[p], grad_x_at[p], mean[n, p], rstd[n, p]
                 firsts = seconds = zeros(x, lanes)
                 for c in range(0, channels, lanes):
-                    unit = (load(x, (n, r, c), lanes) + load(bias, (c,), lanes) - middle) * scale
+                    unit = (load(x, (n, row, c), lanes) + load(bias, (c,), lanes) - middle) * inverse
                     steep = load(gain, (c,), lanes)
                     value = unit * steep + load(offset, (c,), lanes)
                     sigmoid = one / (one + _exp(zero - value))
-                    slope = load(grad, (n, s, c), lanes) * sigmoid * (one + value * (one - sigmoid))
+                    slope = load(grad, (n, above, c), lanes) * sigmoid * (one + value * (one - sigmoid))
                     store(some_gain, (c,), load(some_gain, (c,), lanes) + slope * unit)
                     store(some_offset, (c,), load(some_offset, (c,), lanes) + slope)
                     slope = slope * steep
@@ -312,15 +316,14 @@ def loops_of(lanes: int) -> Loops:
                     store(units, (c,), unit)
                 first, second = total(firsts) * share, total(seconds) * share
                 for c in range(0, channels, lanes):
-                    change = scale * (load(slopes, (c,), lanes) - first - load(units, (c,), lanes) * second)
+                    change = inverse * (load(slopes, (c,), lanes) - first - load(units, (c,), lanes) * second)
                     store(some_bias, (c,), load(some_bias, (c,), lanes) + change)
-                    store(grad_x, (n, t, c), change)
+                    store(grad_x, (n, below, c), change)
             for kind in range(3):  # an image's sums in its own precision, those of all images in double precision
                 for c in range(channels):
                     sums[kind, c] += some[kind, c]
                     some[kind, c] = zero
 
-    @compiled
     def scale(x: Any, factors: Any, sums: Any) -> None:
         some = np.zeros(len(sums), x.dtype)
         for n in range(x.shape[0]):
@@ -333,14 +336,14 @@ def loops_of(lanes: int) -> Loops:
                 sums[k] += some[k]
                 some[k] = x.dtype.type(0)
 
-    return Loops(forward, backward, scale)
+    return Loops(*(compiled(loop, lanes) for loop in (forward, backward, scale)))
 
 
 @compiled
 def difference(phases: Any, target: Any, out: Any, errors: Any) -> None:
     """The loop of ``kernels.difference``; long rows, of which LLVM makes vectors by itself."""
     for n in range(phases.shape[0]):
-        total = 0.0
+        error = 0.0
         for i in range(phases.shape[1]):
             some = target.dtype.type(0)
             for p in range(2):
@@ -349,5 +352,5 @@ def difference(phases: Any, target: Any, out: Any, errors: Any) -> None:
                         distance = phases[n, i, j, p, k] - target[n, i, p, j, k]
                         out[n, i, p, j, k] = distance
                         some += distance * distance
-            total += some
-        errors[n] = total
+            error += some
+        errors[n] = error

@@ -60,10 +60,36 @@ def test_the_fast_decoder_and_its_error_equal_those_of_its_modules(images, chann
 
 
 def test_going_back_twice_through_the_fast_layers_is_an_error():
-    embed = ImageEncoder([2, 2, 2, 2])(torch.zeros(1, 3, 64, 64)).sum()
-    embed.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        embed.backward()
+    encoder, decoder = ImageEncoder([2, 2, 2, 2]), ImageDecoder(8, 6, 4, 2, [2, 2, 2, 2]).requires_grad_(False)
+    decoder.conv[-1].requires_grad_(True)  # nothing but the squared error itself can notice
+    image = torch.zeros(1, 3, 64, 64)
+    for out in (encoder(image).sum(), decoder.squared_error(torch.zeros(1, 8), torch.zeros(1, 6), image).sum()):
+        out.backward(retain_graph=True)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            out.backward()
+
+
+@pytest.mark.parametrize("frozen", ["conv.0.", "conv.3.weight", "conv.4.", "conv.9.weight"])
+@pytest.mark.usefixtures("double_precision")
+def test_an_encoder_that_learns_in_part(frozen, monkeypatch):
+    torch.manual_seed(0)
+    encoder, image, found = ImageEncoder([2, 3, 4, 5]), torch.rand(2, 3, 64, 64) - 0.5, []
+    for name, parameter in encoder.named_parameters():
+        parameter.requires_grad_(not name.startswith(frozen))
+    for fast in (by_hand.is_better, lambda x: False):
+        monkeypatch.setattr(by_hand, "is_better", fast)
+        encoder.zero_grad()
+        encoder(image).square().sum().backward()
+        found.append({name: parameter.grad for name, parameter in encoder.named_parameters()})
+    for name, expected in found[1].items():
+        assert (expected is None) == name.startswith(frozen), name
+        torch.testing.assert_close(found[0][name], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_no_images_are_no_error():
+    encoder = ImageEncoder([2, 2, 2, 2])
+    encoder(torch.zeros(0, 3, 64, 64)).sum().backward()
+    assert not encoder.conv[0].weight.grad.any()
 
 
 @pytest.mark.usefixtures("double_precision")

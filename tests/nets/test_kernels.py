@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsa.nets import loops
+from gsa.nets import kernels, loops
 from gsa.nets.kernels import SMALL, Norm, Pixels, difference, norm_silu, norm_silu_backward, scale
 
 
@@ -19,7 +19,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("channels", [1, 8, 19, 20, 48])  # vectors of 1, 8, 1, 4 and 16 lanes
+@pytest.mark.parametrize("channels", [1, 6, 8, 19, 20, 48])  # vectors of 1, 2, 8, 1, 4 and 16 lanes
 def test_norm_silu_and_its_gradients_are_torchs(dtype, channels):
     torch.manual_seed(0)
     where, to, at = np.array([5, 0, 3, 2]), np.array([1, 3, 0, 4]), np.array([4, 1, 5, 2])  # not every row is used
@@ -48,6 +48,37 @@ def test_silu_over_the_whole_range_of_exp():
     torch.testing.assert_close(found[0, 0], F.silu(value), rtol=1e-6, atol=1e-30)
 
 
+def test_silus_gradient_over_the_whole_range_of_exp():
+    value, zeros = torch.linspace(-120, 120, 4800), torch.zeros(4800)
+    leaf, norm, x = value.clone().requires_grad_(), Norm(zeros, zeros, value), zeros.view(1, 1, -1)
+    _, statistics = norm_silu(in_order(x), norm, 1e-3)
+    found = norm_silu_backward(in_order(torch.ones_like(x)), in_order(x), norm, statistics, in_order(x.clone()))
+    F.silu(leaf).sum().backward()
+    torch.testing.assert_close(found.offset, leaf.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_may_begin_anywhere():
+    torch.manual_seed(0)
+    x, *weights = (torch.randn(1 + 16 * rows)[1:].view(*shape, 16) for rows, shape in ((6, (2, 3)), *[(1, ())] * 3))
+    found, _ = norm_silu(in_order(x), Norm(*weights), 1e-3)
+    torch.testing.assert_close(found, F.silu(F.layer_norm(x + weights[0], (16,), *weights[1:], 1e-3)))
+
+
+@pytest.mark.parametrize("width", [1, 6, 16])  # rows of 3, 18 and 48 numbers: vectors of 1, 2 and 16 lanes
+def test_scale_multiplies_in_place_and_sums(width):
+    torch.manual_seed(0)
+    x, factors = torch.randn(4, 5, width, 3), torch.randn(4)
+    expected = x * factors[:, None, None, None]
+    sums = scale(x, factors)
+    torch.testing.assert_close(x, expected)
+    torch.testing.assert_close(sums, expected.sum((0, 1, 2)))
+
+
+def test_scale_changes_no_copy():
+    with pytest.raises(RuntimeError, match="view"):
+        scale(torch.zeros(4, 5, 6, 3).transpose(2, 3), torch.zeros(4))
+
+
 def test_a_large_bias_leaves_the_norm_its_digits():
     torch.manual_seed(0)
     x, bias, ones = 0.05 * torch.randn(1, 50, 32), 30 + 0.05 * torch.randn(32), torch.ones(32)
@@ -56,13 +87,21 @@ def test_a_large_bias_leaves_the_norm_its_digits():
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_what_goes_wrong_in_a_thread_is_an_error(monkeypatch):
+@pytest.mark.parametrize("has_openmp", [True, False])
+def test_what_goes_wrong_in_a_thread_is_an_error(has_openmp, monkeypatch):
+    failed = threading.Event()
+
     def fail_elsewhere(*_):
-        if threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
+            assert failed.wait(10)
+        else:
+            failed.set()
             raise MemoryError("no room")
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(loops, "difference", fail_elsewhere)
+    if not has_openmp:
+        monkeypatch.setattr(kernels, "OPENMP", None)
     with pytest.raises(MemoryError, match="no room"):
         difference(torch.zeros(2, 1, SMALL, 4), torch.zeros(2, 2, 2 * SMALL, 1))
 
@@ -81,9 +120,12 @@ def test_what_is_not_finite_stays_so(broken):
     assert not found.gain.isfinite().any()
 
 
+@pytest.mark.parametrize("has_openmp", [True, False])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_images_are_shared_among_threads(threads, monkeypatch):
+def test_images_are_shared_among_threads(threads, has_openmp, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    if not has_openmp:
+        monkeypatch.setattr(kernels, "OPENMP", None)
     torch.manual_seed(0)
     images = SMALL // (6 * 4 * 3) + 1
     phases, target = torch.randn(images, 3, 2, 12), torch.randn(images, 6, 4, 3)
@@ -91,8 +133,4 @@ def test_images_are_shared_among_threads(threads, monkeypatch):
     image = phases.reshape(images, 3, 2, 2, 2, 3).permute(0, 1, 3, 2, 4, 5).reshape(images, 6, 4, 3)
     torch.testing.assert_close(out, image - target)
     torch.testing.assert_close(errors, (image - target).square().sum((1, 2, 3)))
-    rows = out.clone()
-    factors = torch.rand(images)
-    sums = scale(rows, factors)
-    torch.testing.assert_close(rows, out * factors[:, None, None, None])
-    torch.testing.assert_close(sums, rows.double().sum((0, 1, 2)).float())
+    torch.testing.assert_close(scale(out, torch.ones(images)), out.double().sum((0, 1, 2)).float())
