@@ -5,8 +5,9 @@
 The plain implementation (``benchmarks/plain_agent.py``) does the same arithmetic a step at a time; before anything is
 timed, losses and gradients of both are asserted equal to 1e-4. Turns of the two are interleaved in one run, so ratios
 hold on a noisy machine. The floor is the time that the matrix products and convolutions of the plain update would take
-at the rate of a matrix product measured in the same run. Sizes: the 2.3 M configuration that was timed with the
-authors' release, and the quickstart of params.yaml.
+at the rate of a matrix product measured in the same run. MB are the most bytes of tensors alive at a time, weights and
+batch among them. Sizes: the 2.3 M configuration that was timed with the authors' release, and the quickstart of
+params.yaml.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.memory import LiveBytes
 from benchmarks.plain_agent import PlainAgent
 from gsa.agents.gsa import GSAAgent
 from gsa.config import Params, load_params
@@ -185,6 +187,17 @@ def median_seconds(pair: Pair, repeats: int) -> Pair:
     return Pair(*map(float, map(np.median, times)))
 
 
+def peak_megabytes(pair: Pair) -> Pair:
+    """The most bytes of tensors alive at a time, those that are only read among them."""
+
+    def of(function: Callable[[], None]) -> float:
+        with LiveBytes() as live:
+            function()
+        return live.peak / 1e6
+
+    return Pair(*map(of, pair))
+
+
 def compare(name: str, overrides: dict[str, Any], repeats: int) -> None:
     """Print the table of one size."""
     worst = largest_difference(overrides)
@@ -204,14 +217,17 @@ def compare(name: str, overrides: dict[str, Any], repeats: int) -> None:
         f"{name}: {millions:.2f} M parameters, {rows}, {torch.get_num_threads()} threads, largest relative difference"
     )
     print(f"  of a loss or gradient {worst:.0e}, matrix product {rate / 1e9:.0f} GFLOP/s")
-    print(f"  {'':20s} {'plain s':>8s} {'ours s':>8s} {'ratio':>6s} {'GFLOP':>7s} {'floor s':>8s} {'share':>6s}")
+    print(
+        f"  {'':20s} {'plain s':>8s} {'ours s':>8s} {'ratio':>6s} {'GFLOP':>7s} {'floor s':>8s} {'share':>6s} "
+        f"{'plain MB':>9s} {'ours MB':>8s}"
+    )
     for what, (ours, yardstick) in seconds.items():
         with FlopCounterMode(display=False) as counter:
             work[what].plain()
-        flops = counter.get_total_flops()
+        flops, peak = counter.get_total_flops(), peak_megabytes(work[what])
         print(
             f"  {what:20s} {yardstick:8.3f} {ours:8.3f} {yardstick / ours:6.2f} {flops / 1e9:7.1f} "
-            f"{flops / rate:8.3f} {flops / rate / ours:6.0%}"
+            f"{flops / rate:8.3f} {flops / rate / ours:6.0%} {peak.plain:9.0f} {peak.ours:8.0f}"
         )
 
 

@@ -11,7 +11,7 @@ their numbers are vectors, ``Lanes``, in LLVM's own types, which it maps to any 
 import math
 import operator
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from inspect import unwrap
 from typing import Any, NamedTuple
 
@@ -204,7 +204,12 @@ def compiled(function: Callable[..., None], lanes: int = 1) -> Callable[..., Non
     plain.__qualname__ += f"_{lanes}"
     settings: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(FAST)}
     single, double = numba.njit(cache=True, **settings)(plain), numba.njit(**settings)(plain)
-    return lambda *arrays: (single if arrays[0].dtype == np.float32 else double)(*arrays)
+
+    @wraps(plain)
+    def of_type(*arrays: Any) -> None:
+        (single if arrays[0].dtype == np.float32 else double)(*arrays)
+
+    return of_type
 
 
 LOG2_E, LN2, ONE, HALF = map(np.float32, (math.log2(math.e), math.log(2), 1, 0.5))
