@@ -16,7 +16,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gsa.nets import loops
-from gsa.nets.loops import lanes_of, loops_of
+from gsa.nets.lanes import lanes_of
+from gsa.nets.loops import loops_of
 
 SMALL = 1 << 16
 """Numbers below which a second thread costs more than it saves."""

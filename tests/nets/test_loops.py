@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gsa.nets.kernels import Norm, Pixels, norm_silu
-from gsa.nets.loops import clamp, exp, floor, lanes_of, load, loops_of, power_of_two, store, total, zeros
+from gsa.nets.lanes import clamp, exp, floor, lanes_of, load, power_of_two, store, total, zeros
+from gsa.nets.loops import VECTORS, loops_of
 
 
 def test_the_widest_vector_without_a_rest():
@@ -60,3 +61,4 @@ def test_code_for_other_lanes_has_another_name_on_disk():
     """numba's files are named after the function; two processes that fill them at once can exchange their entries."""
     names = {loop.__qualname__ for lanes in (1, 2, 16) for loop in loops_of(lanes)}
     assert len(names) == 9
+    assert all(name.endswith(VECTORS) for name in names)  # and code of other vectors, too
