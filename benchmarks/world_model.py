@@ -5,8 +5,8 @@
 The plain implementation (``benchmarks/plain_agent.py``) does the same arithmetic a step at a time; before anything is
 timed, losses and gradients of both are asserted equal to 1e-4. Turns of the two are interleaved in one run, so ratios
 hold on a noisy machine. The floor is the time that the matrix products and convolutions of the plain update would take
-at the rate of a matrix product measured in the same run. MB are the most bytes of tensors alive at a time, weights and
-batch among them. Sizes: the 2.3 M configuration that was timed with the authors' release, and the quickstart of
+at the rate of a matrix product measured in the same run. MB are the most bytes of tensors alive at a time, counted as
+operations return them. Sizes: the 2.3 M configuration that was timed with the authors' release, and the quickstart of
 params.yaml.
 """
 
@@ -188,7 +188,7 @@ def median_seconds(pair: Pair, repeats: int) -> Pair:
 
 
 def peak_megabytes(pair: Pair) -> Pair:
-    """The most bytes of tensors alive at a time, those that are only read among them."""
+    """The most bytes of tensors alive at a time, of those that operations return."""
 
     def of(function: Callable[[], None]) -> float:
         with LiveBytes() as live:

@@ -1,4 +1,4 @@
-"""What lies between convolutions as loops compiled for the CPU; ``gsa/nets/kernels.py`` has the functions that use it.
+"""What lies between convolutions as loops compiled for the CPU; the functions of ``gsa/nets/kernels.py`` run them.
 
 numba compiles a loop when it is first used, within seconds, and keeps it on disk until this file or that of its
 vectors, ``gsa/nets/lanes.py``, changes. If loops called anything else of ours, that could go stale.
