@@ -3,16 +3,24 @@
 Defaults live in params.yaml alone, never here.
 """
 
-from gsa.config.load import load_params
+from gsa.config.learners import (
+    BCParams,
+    DreamerMethod,
+    DreamerParams,
+    GSAMethod,
+    GSAParams,
+    GuidanceParams,
+    MethodParams,
+)
+from gsa.config.load import load_params, parse_settings, variant
 from gsa.config.params import Params, select
 from gsa.config.sections import (
-    AgentParams,
-    BCParams,
     CollectDataParams,
     ConvertParams,
     ExploreDataParams,
-    GuidanceParams,
+    MachineParams,
     OptimizerParams,
+    OwnTaskParams,
     Recompute,
     RenderParams,
     TDMPC2Params,
@@ -20,18 +28,26 @@ from gsa.config.sections import (
 )
 
 __all__ = [
-    "AgentParams",
     "BCParams",
     "CollectDataParams",
     "ConvertParams",
+    "DreamerMethod",
+    "DreamerParams",
     "ExploreDataParams",
+    "GSAMethod",
+    "GSAParams",
     "GuidanceParams",
+    "MachineParams",
+    "MethodParams",
     "OptimizerParams",
+    "OwnTaskParams",
     "Params",
     "Recompute",
     "RenderParams",
     "TDMPC2Params",
     "WorldModelParams",
     "load_params",
+    "parse_settings",
     "select",
+    "variant",
 ]

@@ -6,14 +6,15 @@ from typing import Any
 
 from pydantic import model_validator
 
+from gsa.config.learners import DreamerParams, GSAMethod, GSAParams, MethodParams
 from gsa.config.sections import (
-    AgentParams,
-    BCParams,
     CollectDataParams,
     ConvertParams,
     ExploreDataParams,
     FinetuneParams,
-    MethodParams,
+    MachineParams,
+    MatrixParams,
+    OwnTaskParams,
     PretrainParams,
     RenderParams,
     ReportParams,
@@ -22,12 +23,16 @@ from gsa.config.sections import (
     WorldModelParams,
 )
 from gsa.errors import ParamsError
-from gsa.tasks import get_task
+from gsa.pipeline import LEARNERS
+from gsa.tasks import get_task, register_task
 
 
 class Params(Section):
     """The whole of params.yaml."""
 
+    matrix: MatrixParams
+    machine: MachineParams
+    own_tasks: dict[str, OwnTaskParams]
     render: RenderParams
     collect_data: CollectDataParams
     explore_data: ExploreDataParams
@@ -35,11 +40,21 @@ class Params(Section):
     world_model: WorldModelParams
     sizes: dict[str, SizeParams]
     pretrain: PretrainParams
-    agent: AgentParams
-    bc: BCParams
     finetune: FinetuneParams
+    dreamer: DreamerParams
+    gsa: GSAParams
     methods: dict[str, MethodParams]
     report: ReportParams
+
+    @model_validator(mode="before")
+    @classmethod
+    def _register_own_tasks(cls, tree: Any) -> Any:
+        """First of all, because other sections name tasks."""
+        tasks = tree.get("own_tasks")
+        if isinstance(tasks, dict):
+            for name, task in tasks.items():
+                register_task(name, **OwnTaskParams.model_validate(task).model_dump())
+        return tree
 
     @model_validator(mode="before")
     @classmethod
@@ -57,32 +72,50 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
-        for name in (*self.finetune.all_methods, self.report.treatment, self.report.baseline):
-            if name not in self.methods:
-                raise ValueError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
-        for key in ("methods", "online_methods"):
-            for name in getattr(self.finetune, key):
-                right = "methods" if self.methods[name].reads_offline else "online_methods"
-                if key != right:
-                    reads = "reads" if right == "methods" else "reads no"
-                    raise ValueError(
-                        f"finetune.{key} has {name!r}, which {reads} offline data; put it in finetune.{right}"
-                    )
-        for task in self.finetune.tasks:
-            width = get_task(task).action_dim
-            if width > self.world_model.action_dim:
-                raise ValueError(
-                    f"{task} has {width} actions, more than world_model.action_dim = {self.world_model.action_dim}; "
-                    "raise it"
-                )
+        for learner, names in self.matrix.finetune.methods.items():
+            if learner not in LEARNERS:
+                raise ValueError(f"matrix.finetune.methods has {learner!r}, expected learners: {', '.join(LEARNERS)}")
+            for name in names:
+                if (found := self.method(name).learner) != learner:
+                    raise ValueError(f"method {name!r} has the learner {found}; list it in matrix.finetune.methods.{found}")
+        for name in (self.report.treatment, self.report.baseline):
+            self.method(name)
+        for method in self.matrix.finetune.all_methods:
+            for task in self.matrix.finetune.tasks:
+                self.check_fit(method, task)
         return self
+
+    def method(self, name: str) -> MethodParams:
+        """The method of that name.
+
+        Raises:
+            ValueError: ``methods`` has none.
+        """
+        if name not in self.methods:
+            raise ValueError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
+        return self.methods[name]
+
+    def check_fit(self, method: str, task: str) -> None:
+        """Refuse a method that cannot run on a task.
+
+        Raises:
+            ValueError: actions are wider than the world model's, or the task's suite has no guidance schedule.
+        """
+        spec, switches = get_task(task), self.method(method)
+        width = spec.action_dim
+        if "world_model" in LEARNERS[switches.learner].sections and width and width > self.world_model.action_dim:
+            raise ValueError(
+                f"{task} has {width} actions, more than world_model.action_dim = {self.world_model.action_dim}; raise it"
+            )
+        if isinstance(switches, GSAMethod) and switches.guidance and spec.suite not in self.gsa.guidance:
+            raise ValueError(
+                f"method {method!r} guides, but gsa.guidance has no schedule for the suite {spec.suite!r} of {task} "
+                f"(it has {', '.join(self.gsa.guidance)}); add one"
+            )
 
 
 def select(params: Params, keys: Iterable[str]) -> dict[str, Any]:
-    """The values of dotted keys, e.g. ``render`` or ``collect_data.episodes``, as plain data for ``open_run``.
-
-    A stage names the keys it reads once; they are what its output is stamped with and what dvc.yaml lists.
-    """
+    """The values of dotted keys, e.g. ``render`` or ``matrix.finetune``, as plain data for ``open_run``."""
     tree = params.model_dump(by_alias=True)
     chosen: dict[str, Any] = {}
     for key in keys:

@@ -1,10 +1,12 @@
 """The sections of params.yaml, each a frozen class that refuses unknown keys.
 
-A section is named after the stage that reads it, or, where stages share it, after the package.
+A section is named after the stage that reads it, or, where stages share it, after the package. Learners and methods have
+theirs in ``gsa.config.learners``. What decides a result and what does not is a boundary between sections: ``matrix`` lists
+what is run, ``machine`` says how, and neither enters the identity of an output.
 """
 
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -50,32 +52,22 @@ class TDMPC2Params(Section):
 
 
 class CollectDataParams(Section):
-    """Scripted experts with noise: ``episodes`` per task and sigma; sigma is the std of the Gaussian action noise.
+    """Scripted experts with noise: ``episodes`` per task and sigma of the matrix."""
 
-    ``workers`` processes act, 0 is one a core; the data does not depend on it.
-    """
-
-    tasks: list[str]
-    sigmas: list[Annotated[float, Field(ge=0.0, le=10.0)]]
     policy: Literal["expert", "tdmpc2", "random", "ou"]
     tdmpc2: TDMPC2Params
     episodes: Positive
     seed: Seed
-    workers: Annotated[int, Field(ge=0)]
-
-    _tasks = field_validator("tasks")(_check_tasks)
 
 
 class ExploreDataParams(Section):
-    """Reward-free exploration of DMControl bodies by a curiosity agent on states (BASELINES.md section 11).
+    """Reward-free exploration of DMControl bodies by a curiosity agent on states (docs/baselines.md).
 
     ``train_env_steps`` decisions are run without rendering; ``episodes`` of them, evenly spread over training, are
     replayed with rendering and kept. ``method`` is the intrinsic reward (``random`` and ``ou`` learn nothing).
     ``failed_gate``: what happens to data that covers too little or saturates; refuse is an error, keep records it.
-    ``workers`` processes render, 0 is one a core.
     """
 
-    domains: list[str]
     method: Literal["icm", "rnd", "disagreement", "ou", "random"]
     train_env_steps: Positive
     update_every: Positive
@@ -89,16 +81,6 @@ class ExploreDataParams(Section):
     episodes: Positive
     failed_gate: Literal["refuse", "keep"]
     seed: Seed
-    workers: Annotated[int, Field(ge=0)]
-
-    @field_validator("domains")
-    @classmethod
-    def _domains(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in DMC_ACTION_DIM:
-                near = difflib.get_close_matches(name, DMC_ACTION_DIM, n=1)
-                raise ValueError(f"unknown domain {name!r}; one of {', '.join(DMC_ACTION_DIM)} (nearest: {near})")
-        return names
 
 
 class ConvertParams(Section):
@@ -138,7 +120,7 @@ class SizeParams(Section):
 
 
 class WorldModelParams(SizeParams):
-    """The world model (SPEC.md section 2): a size, and the two places where the authors' release and DreamerV3 differ.
+    """The world model (docs/method.md): a size, and the two places where the authors' release and DreamerV3 differ.
 
     In the file ``size`` names a row of ``sizes``, whose values are meant here; a key of it that stands in the section
     wins. ``gate_layout``: flat cuts the GRU's three gates from the whole vector (release), block cuts them inside each
@@ -165,18 +147,13 @@ class OptimizerParams(Section):
 
 
 class PretrainParams(Section):
-    """``updates`` of ``batch_size`` windows of ``batch_length`` rows; a checkpoint every ``checkpoint_every``.
+    """``updates`` of ``batch_size`` windows of ``batch_length`` rows, logged every ``log_every``.
 
     ``sampling``: uniform draws every window equally often, balanced every embodiment. ``cooldown``: the last share of
-    the updates, over which the learning rate falls linearly to 0.
-    ``device``: auto takes the GPU where there is one. ``precision``: bfloat16 is autocast, weights stay float32.
-    ``activation_checkpointing``: what the backward pass computes again instead of keeping it; images is encoder and
-    decoder, all the recurrence as well. ``compile`` is torch.compile's mode; reduce-overhead also records CUDA graphs.
-    ``loader_workers`` processes read ahead; how many changes no batch. ``sharded_optimizer``: several processes each
-    keep a part of Adam's moments; one that hears nothing from another for ``timeout_s`` seconds ends with an error.
+    the updates, over which the learning rate falls linearly to 0. ``precision``: bfloat16 is autocast, weights stay
+    float32.
     """
 
-    name: str
     updates: Positive
     batch_size: Positive
     batch_length: Annotated[int, Field(ge=2)]
@@ -184,111 +161,16 @@ class PretrainParams(Section):
     optimizer: OptimizerParams
     cooldown: Fraction
     log_every: Positive
-    checkpoint_every: Positive
-    loader_workers: Annotated[int, Field(ge=0, le=64)]
-    device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
-    activation_checkpointing: Recompute
-    compile: Literal["none", "default", "reduce-overhead"]
-    sharded_optimizer: bool
-    timeout_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     seed: Seed
 
 
-class AgentParams(Section):
-    """Actor, critic and reward head (SPEC.md section 4)."""
-
-    imag_horizon: Positive
-    imag_starts: Annotated[int, Field(ge=0)]
-    discount: Rate
-    lambda_: Fraction = Field(alias="lambda")
-    actor_entropy_coef: Annotated[float, Field(ge=0.0)]
-    min_std: Rate
-    max_std: Annotated[float, Field(gt=0.0)]
-    units: Positive
-    actor_layers: Positive
-    critic_layers: Positive
-    reward_layers: Positive
-    bins: Annotated[int, Field(ge=3)]
-    slow_critic_fraction: Fraction
-    actor_lr: Rate
-    critic_lr: Rate
-
-
-class BCParams(Section):
-    """Behaviour cloning of the retrieved episodes (paper G.1).
-
-    ``lr_schedule``: constant (release), or linear, which falls from ``lr`` to 0 over the updates.
-    """
-
-    updates: Positive
-    batch_size: Positive
-    lr: Rate
-    lr_schedule: Literal["constant", "linear"]
-    frame_stack: Positive
-    shift_pad: Annotated[int, Field(ge=0)]
-    channels: Annotated[list[Positive], Field(min_length=4, max_length=4)]
-    bottleneck: Positive
-    units: Positive
-
-
-class GuidanceParams(Section):
-    """Probability of a guidance window: linear from ``start`` to ``end`` over ``env_steps`` decisions."""
-
-    start: Fraction
-    end: Fraction
-    env_steps: Positive
-
-
-class MethodParams(Section):
-    """One column of the comparison: which of GSA's ingredients are on.
-
-    ``fine_tune``: full (default), autoencoder (encoder and decoder only) or dynamics (RSSM only).
-    """
-
-    pretrained: bool
-    rehearsal_fraction: Fraction
-    guidance: bool
-    fine_tune: Literal["full", "autoencoder", "dynamics"]
-
-    @property
-    def reads_offline(self) -> bool:
-        """Whether a run reads anything that offline data made."""
-        return self.pretrained or self.guidance or self.rehearsal_fraction > 0
-
-
 class FinetuneParams(Section):
-    """Budgets in ``_frames`` are simulator steps (action repeat included). Update ratio: replayed rows a decision.
+    """Budget and evaluation of a run. Counts in ``_frames`` are simulator steps (action repeat included)."""
 
-    ``methods`` read offline data, ``online_methods`` read none of it and so wait for nothing. ``compile``: see
-    PretrainParams.
-    """
-
-    tasks: list[str]
-    methods: list[str]
-    online_methods: list[str]
-    seeds: list[Seed]
     total_frames: Positive
-    warmup_frames: Positive
-    max_warmup_episodes: Positive
     eval_every_frames: Positive
     eval_episodes: Positive
-    batch_size: Positive
-    batch_length: Annotated[int, Field(ge=2)]
-    replay_ratio: Annotated[float, Field(gt=0.0)]
-    retrieve_episodes: Positive
-    model_optimizer: OptimizerParams
-    guidance_dmc: GuidanceParams
-    guidance_mw: GuidanceParams
-    device: Literal["auto", "cpu", "cuda"]
-    compile: Literal["none", "default", "reduce-overhead"]
-
-    _tasks = field_validator("tasks")(_check_tasks)
-
-    @property
-    def all_methods(self) -> tuple[str, ...]:
-        """Every method of the comparison, in the order of the report."""
-        return (*self.methods, *self.online_methods)
 
 
 class ReportParams(Section):
@@ -300,3 +182,98 @@ class ReportParams(Section):
     missing: Literal["fail", "zero", "drop"]
     treatment: str
     baseline: str
+
+
+class CollectMatrix(Section):
+    """Tasks to collect, and stds of the Gaussian noise on the policy's action: one output per pair."""
+
+    tasks: list[str]
+    sigmas: list[Annotated[float, Field(ge=0.0, le=10.0)]]
+
+    _tasks = field_validator("tasks")(_check_tasks)
+
+
+class ExploreMatrix(Section):
+    """DMControl domains whose bodies explore: one output each."""
+
+    domains: list[str]
+
+    @field_validator("domains")
+    @classmethod
+    def _domains(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in DMC_ACTION_DIM:
+                near = difflib.get_close_matches(name, DMC_ACTION_DIM, n=1)
+                hint = f"; nearest: {near[0]}" if near else ""
+                raise ValueError(f"unknown domain {name!r}, expected one of {', '.join(DMC_ACTION_DIM)}{hint}")
+        return names
+
+
+class PretrainMatrix(Section):
+    """The world model's name: the folder of ``models/`` and ``index/`` that is made and used."""
+
+    name: str
+
+
+class FinetuneMatrix(Section):
+    """One run per task, method and seed. Methods are listed under their learner, in the order of the report."""
+
+    tasks: list[str]
+    methods: dict[str, list[str]]
+    seeds: list[Seed]
+
+    _tasks = field_validator("tasks")(_check_tasks)
+
+    @property
+    def all_methods(self) -> tuple[str, ...]:
+        """Every method of the comparison, in the order of the report."""
+        return tuple(name for names in self.methods.values() for name in names)
+
+
+class MatrixParams(Section):
+    """What is run: a new entry of a list runs itself and what reads all of it, never its siblings."""
+
+    collect_data: CollectMatrix
+    explore_data: ExploreMatrix
+    pretrain: PretrainMatrix
+    finetune: FinetuneMatrix
+
+
+class MachineParams(Section):
+    """How the work is done: nothing here decides a result or enters an identity.
+
+    ``workers`` processes act and render, ``loader_workers`` read batches ahead; 0 is one per core, or none.
+    ``device``: auto takes the GPU where there is one. ``cpu_kernels``: gradients written out by hand on a CPU.
+    ``compile`` is torch.compile's mode; reduce-overhead also records CUDA graphs. ``activation_checkpointing``: what the
+    backward pass computes again instead of keeping it; images is encoder and decoder, all the recurrence as well.
+    ``sharded_optimizer``: each of several processes keeps a part of Adam's moments; one that hears nothing from another
+    for ``timeout_s`` seconds ends with an error. ``checkpoint_every``: updates of pre-training between checkpoints.
+    """
+
+    workers: Annotated[int, Field(ge=0)]
+    loader_workers: Annotated[int, Field(ge=0, le=64)]
+    device: Literal["auto", "cpu", "cuda"]
+    cpu_kernels: bool
+    compile: Literal["none", "default", "reduce-overhead"]
+    activation_checkpointing: Recompute
+    sharded_optimizer: bool
+    checkpoint_every: Positive
+    timeout_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class OwnTaskParams(Section):
+    """A task of the user's: any Gymnasium environment with pictures (docs/tasks.md).
+
+    ``env`` is ``module:function`` or a registered Gymnasium id, called with ``kwargs``. ``score_range`` are the scores
+    that count as 0 and 1 in aggregates. ``max_frames`` simulator steps per episode, ``action_repeat`` of them per
+    decision. ``camera``: render, or the key of the picture in a dict observation.
+    """
+
+    env: str
+    kwargs: dict[str, Any]
+    embodiment: str
+    metric: Literal["return", "success"]
+    score_range: Annotated[list[float], Field(min_length=2, max_length=2)]
+    max_frames: Positive
+    action_repeat: Positive
+    camera: str

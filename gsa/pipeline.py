@@ -1,0 +1,201 @@
+"""The one declaration of the pipeline: its stages, what each reads and makes, and the learners that fine-tune.
+
+Parameters of a command (``reads``), commands of the command line, code stamps, hints on what makes a missing input and
+``dvc.yaml`` come from here; ``python -m gsa.pipeline`` writes the last. Paths are written as DVC interpolates them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LearnerRow:
+    """A learner: its class as ``module:name``, the sections of parameters and the folders it reads."""
+
+    make: str
+    sections: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """The module of the class."""
+        return self.make.partition(":")[0]
+
+
+LEARNERS = {
+    "gsa": LearnerRow("gsa.agents.gsa:GSALearner", ("world_model", "dreamer", "gsa"), ("offline", "model", "index")),
+    "dreamer": LearnerRow("gsa.agents.dreamer:DreamerLearner", ("world_model", "dreamer")),
+}
+"""Every learner by name; its methods are listed in ``matrix.finetune.methods`` under that name."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of ``dvc.yaml``: it runs ``gsa <command>`` once per item of ``matrix`` (variable to dotted list).
+
+    ``sections`` are the parameters that decide the output, ``inputs`` names of ``FOLDERS``, ``output`` lies in the folder
+    named ``makes``. ``modules`` are where its code begins.
+    """
+
+    name: str
+    command: str
+    sections: tuple[str, ...]
+    inputs: tuple[str, ...]
+    makes: str
+    output: str
+    matrix: Mapping[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Modules whose imports are the stage's code."""
+        return ("stages", f"stages.{self.command.replace('-', '_')}", *self.modules)
+
+
+FOLDERS = {
+    "raw": "data/raw",
+    "offline": "data/offline",
+    "model": "models/${matrix.pretrain.name}",
+    "index": "index/${matrix.pretrain.name}",
+    "runs": "runs",
+    "report": "reports",
+}
+"""Where the stages' outputs lie."""
+
+
+def _finetune(learner: str, row: LearnerRow) -> Stage:
+    lists = {"method": f"matrix.finetune.methods.{learner}"}
+    lists |= {name: f"matrix.finetune.{name}s" for name in ("task", "seed")}
+    sections = ("render", "finetune", *row.sections, "methods.${item.method}")
+    output = "runs/${item.method}_${item.task}_s${item.seed}"
+    return Stage(f"finetune-{learner}", "finetune", sections, row.inputs, "runs", output, lists, (row.module,))
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "collect-data",
+            "collect-data",
+            ("render", "collect_data"),
+            (),
+            "raw",
+            "data/raw/${item.task}_sigma-${item.sigma}",
+            {"task": "matrix.collect_data.tasks", "sigma": "matrix.collect_data.sigmas"},
+        ),
+        Stage(
+            "explore-data",
+            "explore-data",
+            ("render", "explore_data"),
+            (),
+            "raw",
+            "data/raw/explore-${item.domain}",
+            {"domain": "matrix.explore_data.domains"},
+        ),
+        Stage(
+            "convert",
+            "convert",
+            ("convert", "matrix.collect_data", "matrix.explore_data"),
+            ("raw",),
+            "offline",
+            FOLDERS["offline"],
+        ),
+        Stage("pretrain", "pretrain", ("world_model", "pretrain"), ("offline",), "model", FOLDERS["model"]),
+        Stage("build-index", "build-index", ("world_model",), ("offline", "model"), "index", FOLDERS["index"]),
+        *(_finetune(learner, row) for learner, row in LEARNERS.items()),
+        Stage(
+            "report",
+            "report",
+            ("matrix.finetune", "finetune", "own_tasks", "report"),
+            ("model", "runs"),
+            "report",
+            FOLDERS["report"],
+        ),
+    )
+}
+"""Every stage by name, in order."""
+
+COMMANDS = tuple(dict.fromkeys(stage.command for stage in STAGES.values()))
+"""Commands of ``gsa`` that are stages: each is the function of its name in the module of its name in ``stages``."""
+
+MADE_BY = {stage.makes: stage.command for stage in STAGES.values()}
+"""Which command makes a folder of that name."""
+
+
+def reads(stage: str, method: str = "") -> tuple[str, ...]:
+    """Dotted keys of the parameters that decide the stage's output, for ``gsa.config.select``."""
+    return tuple(section.replace("${item.method}", method) for section in STAGES[stage].sections)
+
+
+def place(folder: str, model: str) -> Path:
+    """Where the pipeline keeps a folder of that name; ``model`` is ``matrix.pretrain.name``."""
+    return Path(FOLDERS[folder].replace("${matrix.pretrain.name}", model))
+
+
+HEADER = """\
+# Written by `python -m gsa.pipeline` from the table of stages in gsa/pipeline.py: change that, not this file.
+#  - A stage depends on .gsa/code/<stage>.json, the hash of the code it imports, never on source files: an edited comment
+#    reruns nothing, an edited loss reruns what uses it.
+#  - `params:` lists whole sections. What is run (matrix) and how (machine) are sections of their own, so a new sigma, seed,
+#    task or domain runs only itself and what reads all of them, and a new device runs nothing.
+#  - `exec` replaces the shell by the command, which asks to die with its parent: killing dvc then leaves no orphan.
+#  - A learner has a stage of its own, because items of one matrix share their dependencies.
+"""
+
+FOOTER = """\
+metrics:
+  - reports/metrics.json
+
+plots:
+  - Learning curves:
+      x: frames
+      y:
+        reports/curves.csv: normalised_score
+      template: scatter
+      title: Normalised score against environment frames, every evaluation of every run
+  # Follows matrix.pretrain.name where that is changed for good: DVC resolves no parameters here.
+  - Pre-training:
+      x: update
+      y:
+        models/world_model/log/train.csv: [image, dyn, post_entropy, grad_norm, lr, updates_per_s, data_wait, memory_mb]
+      title: Pre-training, losses and speed over updates
+"""
+
+
+def dvc_yaml() -> str:
+    """The text of ``dvc.yaml``."""
+    stamps = [f".gsa/code/{name}.json" for name in STAGES]
+    stamp = ["  code-stamp:", "    cmd: exec gsa code-stamp"]
+    stamp += [*_list("deps", ["gsa", "stages"]), *_list("params", ["own_tasks"]), *_list("outs", [*stamps, ".gsa/tasks"])]
+    blocks = ["\n".join(stamp), *("\n".join(_block(stage)) for stage in STAGES.values())]
+    return f"{HEADER}\nstages:\n" + "\n\n".join(blocks) + f"\n\n{FOOTER}"
+
+
+def _block(stage: Stage) -> Iterator[str]:
+    yield f"  {stage.name}:"
+    if stage.matrix:
+        yield "    matrix:"
+        yield from (f"      {variable}: ${{{key}}}" for variable, key in stage.matrix.items())
+    flags = "".join(f" --{variable} ${{item.{variable}}}" for variable in stage.matrix)
+    yield f"    cmd: exec gsa {stage.command}{flags}"
+    deps = [f".gsa/code/{stage.name}.json"]
+    if "task" in stage.matrix:
+        deps.append(".gsa/tasks/${item.task}.json")
+    if stage.name == "report":
+        deps += ["data/offline/card.json", "data/offline/first_images.png", "data/reference"]
+    yield from _list("deps", deps + [FOLDERS[name] for name in stage.inputs])
+    sections = list(stage.sections)
+    if "world_model" in sections:
+        sections.insert(sections.index("world_model") + 1, "sizes.${world_model.size}")
+    yield from _list("params", sections)
+    yield from _list("outs", [stage.output])
+
+
+def _list(name: str, items: list[str]) -> list[str]:
+    return [f"    {name}:", *(f"      - {item}" for item in items)]
+
+
+if __name__ == "__main__":
+    Path("dvc.yaml").write_text(dvc_yaml(), encoding="utf-8")
+    print(f"wrote {len(STAGES) + 1} stages to dvc.yaml")
