@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gsa.agents.returns import lambda_return, trajectory_weight
-from gsa.config import AgentParams
+from gsa.config import DreamerParams
 from gsa.nets import by_hand
 from gsa.nets.blocks import mlp
 from gsa.nets.distributions import TwoHot, exponential, normal_entropy, sample_truncated_normal
@@ -35,7 +35,7 @@ class Actor(nn.Module):
 
     action_mask: Tensor
 
-    def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: AgentParams):
+    def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: DreamerParams):
         super().__init__()
         self.net = mlp(feat_dim, params.units, params.actor_layers, 2 * len(action_mask))
         self.min_std, self.max_std = params.min_std, params.max_std
@@ -112,7 +112,7 @@ class ActorCritic(nn.Module):
     ``compile`` (torch's) makes one graph of imagination and the actor's loss, which ``losses`` uses.
     """
 
-    def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: AgentParams):
+    def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: DreamerParams):
         super().__init__()
         self.params = params
         self.two_hot = TwoHot(params.bins)

@@ -1,9 +1,9 @@
-"""Evaluation: the RL policy alone, mean action, on episodes whose seeds are the same for every method."""
+"""Evaluation: a learner's policy alone, on episodes whose seeds are the same for every method."""
 
 import numpy as np
 import torch
 
-from gsa.agents.gsa import AgentPolicy, GSAAgent
+from gsa.agents.base import Learner
 from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode
@@ -15,17 +15,17 @@ EVAL_SEED_OFFSET = 10
 
 
 def evaluate(
-    agent: GSAAgent, env: Env, method: str, seed: int, frames: int, num_episodes: int
+    learner: Learner, env: Env, method: str, seed: int, frames: int, num_episodes: int, device: torch.device
 ) -> tuple[ScoreRow, list[Episode]]:
     """Run ``num_episodes`` episodes and score them; training's random streams are left as they were.
 
-    The same ``seed`` gives the same episodes at every evaluation of every method, so curves compare like with like.
+    The same ``seed`` gives the same episodes at every evaluation of every method, so curves compare like with like, and
+    the first of many episodes are those of a shorter evaluation.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed + EVAL_SEED_OFFSET, 1]))
-    device = agent.behavior.actor.action_mask.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed + EVAL_SEED_OFFSET)
-        policy = AgentPolicy(agent, explore=False)
+        policy = learner.policy()
         episodes = [rollout(env, policy, int(rng.integers(2**32))) for _ in range(num_episodes)]
     row = ScoreRow(
         task=env.name,
