@@ -271,7 +271,7 @@ def _score_row(row: dict[str, Any]) -> ScoreRow:
 def write_result(result: FinetuneResult, out: Path) -> None:
     """scores.jsonl, losses.jsonl, metrics.json (the last scores) and eval.mp4 (the last evaluation's first episode)."""
     from gsa.runs.scores import append_score
-    from gsa.runs.video import write_video
+    from gsa.visual.video import write_video
 
     for row in result.scores:
         append_score(out / "scores.jsonl", row)
