@@ -24,8 +24,8 @@ from benchmarks.world_model import training_clock
 from gsa.config import Params, load_params
 from gsa.episode import Batch
 from gsa.loops.pretrain import Objective
-from gsa.loops.ranks import ALONE
 from gsa.nets.optimizer import Optimizer
+from gsa.parallel.ranks import ALONE
 from gsa.world_model.model import WorldModel
 
 

@@ -26,8 +26,8 @@ from benchmarks.memory import LiveBytes
 from benchmarks.plain_agent import PlainAgent
 from gsa.agents.gsa import GSAAgent
 from gsa.config import Params, load_params
+from gsa.cost.update_pace import matmul_flops
 from gsa.episode import Batch, prev_action
-from gsa.loops.update_pace import matmul_flops
 from gsa.nets.conv import scale_image
 from gsa.world_model.model import WorldModel
 from tests.world_model import plain as plain_model

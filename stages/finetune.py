@@ -54,7 +54,7 @@ def finetune(
     """Learn tasks online, rehearsing retrieved episodes and guided by the policy cloned from them."""
     from gsa.config import load_params
     from gsa.errors import ParamsError
-    from gsa.loops.ranks import choose_device
+    from gsa.parallel.ranks import choose_device
     from gsa.tasks import get_task
 
     tree = load_params(params)
@@ -84,8 +84,8 @@ def _finetune_one(
 ) -> None:
     from gsa.config import load_params, select
     from gsa.envs import make_env
-    from gsa.loops.build_index import load_world_model
     from gsa.loops.finetune import Finetuner, Pretrained, write_result
+    from gsa.pretrained import load_world_model
     from gsa.retrieval import RetrievalIndex
     from gsa.runs.failure import recorded_failure
     from gsa.runs.run_dir import open_run

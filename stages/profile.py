@@ -1,7 +1,6 @@
 """``gsa profile``: whole parameter files by name, and what running one costs on this machine."""
 
 import difflib
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ import typer
 
 from gsa.config import Params, load_params
 from gsa.errors import ParamsError
+from gsa.files import write_atomic
 
 app = typer.Typer(help="Whole parameter files by name, and what running one costs.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(help="A file of profiles/ without .yaml.")]
 @app.command("list")
 def list_profiles() -> None:
     """Name every profile with the work it asks for; nothing is measured."""
-    from gsa.loops.cost import count
+    from gsa.cost.counts import count
 
     for path in sorted(PROFILES.glob("*.yaml")):
         typer.echo(f"{path.stem}: {count(load_params(path))}")
@@ -40,9 +40,7 @@ def use(name: Name) -> None:
     """Write the profile to params.yaml and say what it costs, as `gsa profile cost` does."""
     path = profile_path(name)
     params = load_params(path)
-    tmp = PARAMS.with_name(f"{PARAMS.name}.tmp.{os.getpid()}")
-    tmp.write_text(path.read_text())
-    tmp.replace(PARAMS)
+    write_atomic(PARAMS, path.read_bytes())
     typer.echo(f"wrote {path} to {PARAMS}; `dvc repro` runs it")
     typer.echo(costs(name, params))
 
@@ -79,10 +77,10 @@ def costs(name: str, params: Params) -> str:
     """
     import torch
 
-    from gsa.loops.cost import collect_lines, convert_line, count, explore_lines, training_lines
-    from gsa.loops.pace import measure, trials
-    from gsa.loops.update_pace import finetuning_pace, matmul_flops, pretraining_pace
-    from gsa.runs.workers import default_workers
+    from gsa.cost.counts import collect_lines, convert_line, count, explore_lines, training_lines
+    from gsa.cost.pace import measure, trials
+    from gsa.cost.update_pace import finetuning_pace, matmul_flops, pretraining_pace
+    from gsa.parallel.workers import default_workers
     from stages.estimate import table
 
     typer.echo(f"measuring what {name} asks for: {count(params)}", err=True)

@@ -1,4 +1,4 @@
-"""Embed the first image of every offline episode and index it (SPEC.md section 3)."""
+"""Embed the first image of every offline episode and index it."""
 
 from pathlib import Path
 
@@ -6,22 +6,9 @@ import numpy as np
 
 from gsa.config import WorldModelParams
 from gsa.errors import DataError
+from gsa.pretrained import load_world_model
 from gsa.retrieval import EMBED_BATCH, RetrievalIndex, embed_images
-from gsa.runs.checkpoint import load_weights
 from gsa.storage.episode_store import EpisodeStore
-from gsa.world_model.model import WorldModel
-
-
-def load_world_model(folder: Path, params: WorldModelParams) -> tuple[WorldModel, str]:
-    """The pre-trained model and the sha256 of its weights.
-
-    Raises:
-        ArtifactError: missing, damaged, or made with another ``world_model`` section.
-    """
-    model = WorldModel(params)
-    weights, meta = load_weights(folder, model.state_dict(), {"world_model": params.model_dump()})
-    model.load_state_dict(weights)
-    return model.eval(), str(meta["sha256"])
 
 
 def build_index(store: EpisodeStore, model_folder: Path, params: WorldModelParams) -> RetrievalIndex:

@@ -25,7 +25,7 @@ from gsa.errors import TrainingError
 from gsa.loops.evaluate import evaluate
 from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
-from gsa.runs.video import write_video
+from gsa.visual.video import write_video
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 

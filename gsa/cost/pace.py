@@ -23,7 +23,7 @@ from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
 from gsa.loops.draw_explored import render_path
 from gsa.loops.explore import BODY_TASK, one_torch_thread, run_episode
-from gsa.runs.workers import Beat, run_workers
+from gsa.parallel.workers import Beat, run_workers
 from gsa.sources import POLICIES
 from gsa.sources.exploration import CuriousExplorer, make_explorer
 from gsa.storage.raw import read_raw_episode, write_raw_episode

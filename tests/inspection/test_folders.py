@@ -6,13 +6,13 @@ import torch
 
 from gsa.config import ConvertParams
 from gsa.errors import ArtifactError, DataError
-from gsa.loops.data_card import contact_sheet
-from gsa.loops.inspect import describe, first_images, kind_of, one_episode, verify
+from gsa.inspection.folders import describe, first_images, kind_of, one_episode, verify
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import save_weights
 from gsa.runs.scores import ScoreRow, append_score
 from gsa.storage.raw import write_manifest, write_raw_episode
 from gsa.storage.store_writer import write_store
+from gsa.visual.contact_sheet import contact_sheet
 from tests.storage.conftest import assert_same_steps, count_episode
 
 

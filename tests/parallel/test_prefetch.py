@@ -9,7 +9,7 @@ import torch
 
 from gsa.episode import Batch
 from gsa.errors import DataError
-from gsa.loops.prefetch import prefetch
+from gsa.parallel.prefetch import prefetch
 
 CPU = torch.device("cpu")
 

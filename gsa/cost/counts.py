@@ -8,14 +8,14 @@ from gsa.config import Params
 from gsa.tasks import ACTION_REPEAT, TASKS, get_task
 
 if TYPE_CHECKING:  # counting needs no torch
-    from gsa.loops.pace import Pace
-    from gsa.loops.update_pace import UpdatePace
+    from gsa.cost.pace import Pace
+    from gsa.cost.update_pace import UpdatePace
 
 EXPLORED_ENV_STEPS = max(spec.max_env_steps for spec in TASKS.values() if spec.suite == "dmc")
 """Decisions of an explorer's episode; it acts in DMControl alone."""
 
 Paces = Mapping[tuple[str, bool], "Pace"]
-"""By body and whether it was explored; see ``gsa.loops.pace.Trial.key``."""
+"""By body and whether it was explored; see ``gsa.cost.pace.Trial.key``."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import pytest
 
 from benchmarks.plain_agent import pretraining_flops as plain_flops
 from gsa.config import Params, load_params
+from gsa.cost import pace as pace_module
+from gsa.cost.counts import Line, collect_lines, convert_line, count, explore_lines, training_lines
+from gsa.cost.pace import DECISIONS, Pace, Trial, measure, trials
+from gsa.cost.update_pace import UpdatePace, finetuning_pace, pretraining_flops, pretraining_pace
 from gsa.envs.counting import CountingEnv
 from gsa.episode import Step
-from gsa.loops import pace as pace_module
-from gsa.loops.cost import Line, collect_lines, convert_line, count, explore_lines, training_lines
-from gsa.loops.pace import DECISIONS, Pace, Trial, measure, trials
-from gsa.loops.update_pace import UpdatePace, finetuning_pace, pretraining_flops, pretraining_pace
 from gsa.sources.exploration import CuriousExplorer
 from stages import estimate
 from stages.estimate import say_cost, table
@@ -242,7 +242,7 @@ def test_profile_cost_and_use_print_the_table(invoke: Any, tmp_path: Path, monke
     paces = {(body, explored): WALKER for body in count(load_params(PAPER)).tuned_frames for explored in (True, False)}
     monkeypatch.setattr(pace_module, "measure", lambda params, todo, workers: paces)
     for name in ("pretraining_pace", "finetuning_pace"):
-        monkeypatch.setattr(f"gsa.loops.update_pace.{name}", lambda *args: UpdatePace(1.0, 5.0, False))
+        monkeypatch.setattr(f"gsa.cost.update_pace.{name}", lambda *args: UpdatePace(1.0, 5.0, False))
     costs = invoke("profile", "cost", "paper")
     assert costs.exit_code == 0 and (tmp_path / "params.yaml").read_text() == "old"
     assert "60000 episodes of 6 bodies, 10000000 decisions; 200000 updates of pre-training" in costs.output

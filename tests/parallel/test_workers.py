@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gsa.errors import DataError, ResourceError
-from gsa.runs.workers import default_workers, run_workers
-from tests.runs.faulty_work import start
+from gsa.parallel.workers import default_workers, run_workers
+from tests.parallel.faulty_work import start
 
 SILENCE_S = 5.0
 """Longer than a healthy worker is ever silent here, even on a machine that does much else."""

@@ -3,9 +3,11 @@
 An item's result must depend on the item alone: then neither the number of processes nor a replacement changes it.
 """
 
+import ctypes
 import logging
 import multiprocessing
 import os
+import platform
 import signal
 import time
 import traceback
@@ -16,7 +18,6 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from gsa.errors import BrokenWorkerError, ResourceError
-from gsa.runs.process import die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +180,13 @@ def _serve(start: Start[Any, Any], connection: Connection, last_beat: Any) -> No
     except Exception as error:  # raised again by the parent, with this process's traceback as a note
         error.add_note(traceback.format_exc())
         connection.send(error)
+
+
+def die_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies, so that killing dvc (or a pool's owner) leaves no orphan training."""
+    pr_set_pdeathsig = 1
+    if platform.system() == "Linux":
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def default_workers() -> int:

@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from gsa.episode import Episode
 from gsa.errors import ArtifactError, DataError
 from gsa.importers.raw_folder import RawFolder
+from gsa.inspection.data_card import CARD_JSON, CARD_MD, SHEET
 from gsa.json_files import read_json, read_sealed
-from gsa.loops.data_card import CARD_JSON, CARD_MD, SHEET, spread
 from gsa.retrieval import META_FILE as INDEX_META
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE, load_weights
@@ -20,6 +20,7 @@ from gsa.runs.scores import ScoreRow, read_scores
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import FORMAT, MANIFEST
 from gsa.storage.store_tables import read_outcomes
+from gsa.visual.contact_sheet import spread
 
 SCORES_FILE = "scores.jsonl"
 

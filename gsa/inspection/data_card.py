@@ -9,19 +9,16 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from jaxtyping import UInt8
 
 from gsa.episode import Episode
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import EPISODES, OUTCOMES, SHARDS
 from gsa.tasks import TASKS
+from gsa.visual.contact_sheet import SHEET_COLUMNS, contact_sheet, spread
 
 CARD_JSON = "card.json"
 CARD_MD = "card.md"
 SHEET = "first_images.png"
-SHEET_COLUMNS = 10
-"""First images of each embodiment on the contact sheet, spread evenly over its episodes."""
-
 SATURATED = 0.99
 """An action entry this far from 0 counts as saturated."""
 
@@ -169,23 +166,6 @@ def write_sheet(folder: Path) -> None:
         sheet.append(images.transpose(0, 2, 3, 1))
     store.close()
     matplotlib.image.imsave(folder / SHEET, contact_sheet(np.concatenate(sheet), SHEET_COLUMNS))
-
-
-def contact_sheet(images: UInt8[np.ndarray, "N Y X C"], columns: int = SHEET_COLUMNS) -> UInt8[np.ndarray, "Y2 X2 C"]:
-    """Images in a grid, row by row, on black with a gap of 2 pixels."""
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    columns = min(columns, count)
-    sheet = np.zeros((rows * (height + 2) - 2, columns * (width + 2) - 2, channels), np.uint8)
-    for number, image in enumerate(images):
-        top, left = (number // columns) * (height + 2), (number % columns) * (width + 2)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
-
-
-def spread(count: int, limit: int) -> list[int]:
-    """Up to ``limit`` of the numbers below ``count``, from first to last."""
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int)).tolist()
 
 
 def _mean(column: pd.Series) -> float | None:

@@ -14,7 +14,7 @@ import pytest
 from gsa.episode import Batch
 from gsa.errors import GSAError, ParamsError
 from gsa.loops.pretrain import Trainer, follow, pretrain
-from gsa.loops.ranks import Ranks, choose_device, join_ranks
+from gsa.parallel.ranks import Ranks, choose_device, join_ranks
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.runs.process import stop_on_signals
 from gsa.runs.training_log import TrainingLog

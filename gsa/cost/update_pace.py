@@ -8,11 +8,11 @@ from torch import nn
 
 from gsa.agents.gsa import GSAAgent
 from gsa.config import Params, WorldModelParams
+from gsa.cost.pace import UPDATES, timed
 from gsa.episode import IMAGE_SIZE, Batch
-from gsa.loops.pace import UPDATES, timed
 from gsa.loops.pretrain import Objective
-from gsa.loops.ranks import ALONE
 from gsa.nets.optimizer import Optimizer
+from gsa.parallel.ranks import ALONE
 from gsa.world_model.model import WorldModel
 
 AFFORDABLE_S = 2.0
