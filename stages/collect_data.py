@@ -52,7 +52,7 @@ def collect_data(
     say_cost("collect-data", chosen)
     for name in section.tasks:
         for noise in section.sigmas:
-            job = CollectJob(name, section.policy, noise, section.seed, chosen.render)
+            job = CollectJob(get_task(name), section.policy, noise, section.seed, chosen.render)
             _collect_into(out or Path("data/raw") / job.name, job, chosen, load)
 
 
