@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import nn
 
-from gsa.config import Params
+from gsa.config import Params, WorldModelParams
 from gsa.envs.base import Env, Policy
 from gsa.episode import Step
 from gsa.pipeline import LEARNERS
+from gsa.pretrained import load_world_model
 from gsa.retrieval import RetrievalIndex
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer
@@ -67,6 +69,17 @@ class Offline:
     weights: Mapping[str, torch.Tensor]
     index: RetrievalIndex
     store: EpisodeStore
+
+    @classmethod
+    def open(cls, folders: Mapping[str, Path], params: WorldModelParams) -> "Offline":
+        """From the folders ``offline``, ``model`` and ``index``.
+
+        Raises:
+            ArtifactError: one is missing, damaged or made with another model.
+        """
+        model, sha256 = load_world_model(folders["model"], params)
+        index = RetrievalIndex.load(folders["index"], sha256)
+        return cls(model.state_dict(), index, EpisodeStore(folders["offline"]))
 
 
 @dataclass(frozen=True)

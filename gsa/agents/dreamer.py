@@ -85,8 +85,9 @@ class Dreamer(nn.Module):
         post = out.post.detach()
 
         # Features reach the reward head without gradient; retrieved windows have no rewards.
-        rewarded = batch.has_reward
-        reward_loss = self.two_hot.loss(self.reward_head(post.feat[rewarded]), batch.reward[rewarded]).mean()
+        rewarded = batch.has_reward.nonzero()[:, 0].to(batch.reward.device, non_blocking=True)
+        feat, reward = (x.index_select(0, rewarded) for x in (post.feat, batch.reward))
+        reward_loss = self.two_hot.loss(self.reward_head(feat), reward).mean()
         self.optimizers["reward"].step(reward_loss)
 
         start, is_terminal = self._imagination_starts(post, batch.is_terminal)

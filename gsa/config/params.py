@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from gsa.config.learners import DreamerParams, GSAMethod, GSAParams, MethodParams
+from gsa.config.learners import DreamerParams, DrQv2Params, GSAMethod, GSAParams, MethodParams
 from gsa.config.sections import (
     CollectDataParams,
     ConvertParams,
@@ -43,6 +43,7 @@ class Params(Section):
     finetune: FinetuneParams
     dreamer: DreamerParams
     gsa: GSAParams
+    drqv2: DrQv2Params
     methods: dict[str, MethodParams]
     report: ReportParams
 
@@ -77,7 +78,9 @@ class Params(Section):
                 raise ValueError(f"matrix.finetune.methods has {learner!r}, expected learners: {', '.join(LEARNERS)}")
             for name in names:
                 if (found := self.method(name).learner) != learner:
-                    raise ValueError(f"method {name!r} has the learner {found}; list it in matrix.finetune.methods.{found}")
+                    raise ValueError(
+                        f"method {name!r} has the learner {found}; list it in matrix.finetune.methods.{found}"
+                    )
         for name in (self.report.treatment, self.report.baseline):
             self.method(name)
         for method in self.matrix.finetune.all_methods:

@@ -115,7 +115,6 @@ def _noise(rows: int, length: int, action_dim: int) -> Batch:
     return Batch(
         torch.randint(0, 256, (*shape, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8).permute(0, 1, 4, 2, 3),
         torch.rand(*shape, action_dim) * 2 - 1,
-        torch.ones(rows, action_dim),
         torch.zeros(shape),
         torch.ones(rows, dtype=torch.bool),
         torch.zeros(shape, dtype=torch.bool),

@@ -22,7 +22,7 @@ from gsa.envs.base import MakeEnv
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
 from gsa.errors import TrainingError
-from gsa.loops.evaluate import evaluate
+from gsa.loops.evaluate import AGENT_DIR, evaluate, prepare_networks
 from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
 from gsa.visual.video import write_video
@@ -30,10 +30,6 @@ from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 
 Advance = Callable[[int], None]
-
-AGENT_DIR = "agent"
-"""Where a run's folder keeps the weights of its agent."""
-
 
 @dataclass
 class Record:
@@ -66,6 +62,7 @@ class Finetuner:
         setting = Setting.of(self.env, spec, method, seed, params, device, offline)
         self.env_rng = setting.generator("env")
         self.learner: Learner = make_learner(setting)
+        prepare_networks(self.learner, params, device)
         self.online = EpisodeBuffer()
         self.progress, self.record = Progress(), Record()
         self.recent: list[dict[str, float]] = []

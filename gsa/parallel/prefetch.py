@@ -50,4 +50,5 @@ def _wait_on_gpu(batch: Batch, copied: torch.cuda.Event, device: torch.device) -
     computes = torch.cuda.current_stream(device)
     computes.wait_event(copied)
     for x in batch:
-        x.record_stream(computes)  # its memory is not free before that stream is done with it
+        if x.is_cuda:
+            x.record_stream(computes)  # its memory is not free before that stream is done with it

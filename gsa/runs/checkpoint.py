@@ -110,8 +110,7 @@ class CheckpointStore:
 
     def note(self, name: str, text: str) -> None:
         """Write a file beside the checkpoints, for people who look at a run under way; it goes when the run is done."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / name, lambda tmp: tmp.write_text(text, encoding="utf-8"))
+        write_atomic(self.folder / name, text)
 
     def clear(self) -> None:
         """Remove everything; the run has finished."""

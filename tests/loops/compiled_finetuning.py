@@ -8,8 +8,9 @@ import sys
 
 import torch
 
+from gsa.episode import concat_batches
 from gsa.nets import by_hand
-from tests.agents.test_gsa import make_agent
+from tests.agents.test_dreamer import make_agent, without_reward
 from tests.world_model.factories import random_batch
 
 UPDATES = 3
@@ -25,9 +26,9 @@ def main(backend: str) -> None:
         if compiled:
             agent.compile_losses(backend=backend, fullgraph=True)
         torch.manual_seed(0)
-        online, retrieved = random_batch(batch=2), random_batch(batch=1)
+        online, retrieved = random_batch(batch=2), without_reward(random_batch(batch=1))
         online.is_terminal[1, 2] = True
-        values = [agent.update(online, retrieved) for _ in range(UPDATES)]
+        values = [agent.update(concat_batches(online, retrieved)) for _ in range(UPDATES)]
         found.append((torch.tensor([list(row.values()) for row in values]), *agent.state_dict().values()))
         print(values[-1])
     if backend == "inductor":
