@@ -11,7 +11,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from gsa.config.params import Params
+from gsa.config.sections import OwnTasks
 from gsa.errors import ParamsError
+from gsa.tasks import register_task
 
 Overrides = Mapping[str, Any]
 """Dotted keys to values; None is a flag that was not given."""
@@ -47,6 +49,8 @@ def read_tree(path: Path) -> dict[str, Any]:
 def check_params(tree: dict[str, Any], path: Path) -> Params:
     """``tree`` as ``Params``; errors are raised as ``load_params`` raises them."""
     try:
+        for name, task in OwnTasks.model_validate(tree).own_tasks.items():
+            register_task(name, **task.model_dump())
         return Params.model_validate(tree)
     except ValidationError as error:
         raise ParamsError(f"{path}: " + "; ".join(_describe(e) for e in error.errors())) from error
@@ -95,7 +99,9 @@ def _overridden(tree: dict[str, Any], overrides: Overrides, path: Path) -> dict[
         for parent in parents:
             if not isinstance(section.get(parent), dict):
                 near = difflib.get_close_matches(parent, section, n=1, cutoff=0.0)
-                raise ParamsError(f"{path} has no section {parent!r} (from {key}); nearest: {near[0] if near else 'none'}")
+                raise ParamsError(
+                    f"{path} has no section {parent!r} (from {key}); nearest: {near[0] if near else 'none'}"
+                )
             section = section[parent]
         section[last] = value
     return tree
@@ -123,6 +129,8 @@ def _fields(path: Iterable[Any]) -> list[str]:
         elif getattr(model, "__origin__", None) is dict:
             model = get_args(model)[1]
         else:
-            choices = [m for m in get_args(get_args(model)[0]) if part in get_args(m.model_fields["learner"].annotation)]
+            choices = [
+                m for m in get_args(get_args(model)[0]) if part in get_args(m.model_fields["learner"].annotation)
+            ]
             model = choices[0]
     return [field.alias or name for name, field in model.model_fields.items()]
