@@ -26,6 +26,10 @@ EVAL_SEED_OFFSET = 10
 """Evaluation episodes are seeded apart from training ones (as the authors' release: train seed + 10)."""
 
 
+def prepare_networks(learner: Learner, params: Params, device: torch.device) -> None:
+    """Placeholder until gsa.cpu is merged."""
+
+
 def evaluate(
     learner: Learner, env: Env, method: str, seed: int, frames: int, num_episodes: int, device: torch.device
 ) -> tuple[ScoreRow, list[Episode]]:

@@ -159,7 +159,8 @@ class Finetuner:
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
         record = json.loads(state["record"])
-        self.record = Record([ScoreRow(**row) for row in record["scores"]], record["losses"], record["facts"])
+        rows = ({k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in record["scores"])  # JSON's
+        self.record = Record([ScoreRow(**row) for row in rows], record["losses"], record["facts"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
