@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gsa.config import WorldModelParams
+from gsa.cpu import accelerate
 from gsa.errors import DataError
 from gsa.retrieval import EMBED_BATCH, RetrievalIndex, embed_images
 from gsa.runs.checkpoint import load_weights
@@ -21,6 +22,7 @@ def load_world_model(folder: Path, params: WorldModelParams) -> tuple[WorldModel
     model = WorldModel(params)
     weights, meta = load_weights(folder, model.state_dict(), {"world_model": params.model_dump()})
     model.load_state_dict(weights)
+    accelerate(model)
     return model.eval(), str(meta["sha256"])
 
 

@@ -20,6 +20,7 @@ from gsa.agents.bc import CPU, BCNet, BCPolicy, train_bc
 from gsa.agents.gsa import AgentPolicy, GSAAgent
 from gsa.agents.guidance import GuidanceWindow, GuidedPolicy, draw_window, guidance_prob
 from gsa.config import Params
+from gsa.cpu import accelerate
 from gsa.envs.base import MakeEnv, Policy
 from gsa.envs.rollout import rollout
 from gsa.episode import Batch, Episode
@@ -112,6 +113,8 @@ class Finetuner:
         self.agent = GSAAgent(model, self.env.action_dim, params.agent, optimizer, fine_tune).to(device)
         if self.section.compile != "none":
             self.agent.compile_losses(mode=self.section.compile)
+        elif device.type == "cpu":
+            accelerate(self.agent)
         self.online = EpisodeBuffer()
         self.online_replay = Replay(self.online, params.world_model.action_dim, self.replay_seeds["online"])
         self.retrieved_replay: Replay | None = None

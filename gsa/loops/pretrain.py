@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gsa.config import Params
+from gsa.cpu import accelerate
 from gsa.episode import Batch
 from gsa.errors import DataError, StoppedError, TrainingError
 from gsa.loops.prefetch import prefetch
@@ -118,6 +119,8 @@ class Trainer:
         torch.manual_seed(section.seed)
         self.model = WorldModel(params.world_model).to(ranks.device)
         self.model.recompute = section.activation_checkpointing
+        if ranks.device.type == "cpu" and section.compile == "none":
+            accelerate(self.model)
         self.source = training_episodes(store)
         rows = ranks.rows(section.batch_size)
         groups = self.source.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None

@@ -8,6 +8,7 @@ from torch import nn
 
 from gsa.agents.gsa import GSAAgent
 from gsa.config import Params, WorldModelParams
+from gsa.cpu import accelerate
 from gsa.episode import IMAGE_SIZE, Batch
 from gsa.loops.pace import UPDATES, timed
 from gsa.loops.pretrain import Objective
@@ -79,6 +80,8 @@ def pretraining_pace(params: Params, device: str, flops: float) -> UpdatePace:
 
     def prepare() -> Callable[[], object]:
         model = WorldModel(params.world_model).to(device)
+        if device == "cpu":
+            accelerate(model)
         objective = Objective(model, ALONE, section.precision)
         optimizer = Optimizer("world model", list(model.parameters()), section.optimizer)
         batch = _noise(section.batch_size, section.batch_length, params.world_model.action_dim).to(torch.device(device))
@@ -95,6 +98,7 @@ def finetuning_pace(params: Params, flops: float) -> UpdatePace:
 
     def prepare() -> Callable[[], object]:
         agent = GSAAgent(WorldModel(params.world_model), width, params.agent, section.model_optimizer)
+        accelerate(agent)
         batch = _noise(section.batch_size, section.batch_length, width)
         return lambda: agent.update(batch, None)
 
