@@ -8,6 +8,7 @@ import torch
 
 from gsa.agents.base import Learner, Setting, make_learner
 from gsa.config import Params, load_params
+from gsa.cpu import accelerate_for
 from gsa.envs import make_env
 from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
@@ -24,10 +25,6 @@ AGENT_DIR = "agent"
 
 EVAL_SEED_OFFSET = 10
 """Evaluation episodes are seeded apart from training ones (as the authors' release: train seed + 10)."""
-
-
-def prepare_networks(learner: Learner, params: Params, device: torch.device) -> None:
-    """Placeholder until gsa.cpu is merged."""
 
 
 def evaluate(
@@ -79,7 +76,7 @@ def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tup
     spec, device = get_task(last.task), choose_device(params.machine.device)
     with closing(make_env(last.task, params.render)) as env:
         learner = make_learner(Setting.of(env, spec, last.method, last.seed, params, device))
-        prepare_networks(learner, params, device)
+        accelerate_for(learner.networks, params.machine, device)
         try:
             learner.networks.load_state_dict(weights)
         except RuntimeError as error:

@@ -18,11 +18,12 @@ import torch
 
 from gsa.agents.base import Learner, Offline, Progress, Setting, make_learner
 from gsa.config import Params
+from gsa.cpu import accelerate_for
 from gsa.envs.base import MakeEnv
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
 from gsa.errors import TrainingError
-from gsa.loops.evaluate import AGENT_DIR, evaluate, prepare_networks
+from gsa.loops.evaluate import AGENT_DIR, evaluate
 from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
 from gsa.visual.video import write_video
@@ -62,7 +63,7 @@ class Finetuner:
         setting = Setting.of(self.env, spec, method, seed, params, device, offline)
         self.env_rng = setting.generator("env")
         self.learner: Learner = make_learner(setting)
-        prepare_networks(self.learner, params, device)
+        accelerate_for(self.learner.networks, params.machine, device)
         self.online = EpisodeBuffer()
         self.progress, self.record = Progress(), Record()
         self.recent: list[dict[str, float]] = []

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gsa.config import Params
+from gsa.cpu import accelerate_for
 from gsa.episode import Batch
 from gsa.errors import DataError, StoppedError, TrainingError
 from gsa.loops.open_loop_files import write_open_loop
@@ -119,6 +120,7 @@ class Trainer:
         torch.manual_seed(section.seed)
         self.model = WorldModel(params.world_model).to(ranks.device)
         self.model.recompute = section.activation_checkpointing
+        accelerate_for(self.model, params.machine, ranks.device)
         self.source = training_episodes(store)
         rows = ranks.rows(section.batch_size)
         groups = self.source.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None

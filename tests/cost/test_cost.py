@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.plain_agent import pretraining_flops as plain_flops
 from gsa.config import Params, load_params
 from gsa.cost import pace as pace_module
 from gsa.cost.counts import Line, collect_lines, convert_line, count, explore_lines, training_lines
@@ -20,6 +19,7 @@ from stages import estimate
 from stages.estimate import say_cost, table
 from tests.conftest import ROOT
 from tests.sources.point_body import PointBody
+from tests.world_model.plain import pretraining_flops as plain_flops
 
 PAPER = ROOT / "profiles/paper.yaml"
 
