@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsa.agents.gsa import GSAAgent
+from gsa.agents.dreamer import Dreamer
 from gsa.agents.returns import lambda_return, trajectory_weight
 from gsa.config import OptimizerParams
 from gsa.episode import Batch, prev_action
@@ -20,7 +20,7 @@ Weights = dict[str, Tensor]
 class PlainAgent:
     """A copy of an agent's weights, updated on batches of online data alone."""
 
-    def __init__(self, agent: GSAAgent, optimizer: OptimizerParams):
+    def __init__(self, agent: Dreamer, optimizer: OptimizerParams):
         model, behavior = agent.world_model, agent.behavior
         self.model_params, self.params = model.params, agent.params
         self.mask, self.clip_norm = behavior.actor.action_mask.clone(), optimizer.clip_norm

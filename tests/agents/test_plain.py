@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gsa.agents.gsa import GSAAgent
+from gsa.agents.dreamer import Dreamer
 from gsa.world_model.model import WorldModel
 from tests.agents.plain import PlainAgent
-from tests.agents.test_gsa import OPTIMIZER, agent_params
+from tests.agents.test_dreamer import OPTIMIZER, agent_params
 from tests.world_model.factories import random_batch, world_model_params
 
 CONSTANTS = {"exponential_": 1.0, "uniform_": 0.5, "rand_like": 0.5, "normal_": 0.0, "randn_like": 0.0}
@@ -40,7 +40,7 @@ def test_two_updates_equal_the_plain_ones(gate_layout, kl_clip):
     torch.manual_seed(0)
     sizes = {"deter": 24, "blocks": 4, "gate_layout": gate_layout, "kl_clip": kl_clip, "free_nats": 0.1}
     optimizer = OPTIMIZER.model_copy(update={"weight_decay": 1e-6})
-    agent = GSAAgent(WorldModel(world_model_params(**sizes)), 2, agent_params(), optimizer)
+    agent = Dreamer(WorldModel(world_model_params(**sizes)), 2, agent_params(model_optimizer=optimizer))
     for head in (agent.reward_head, agent.behavior.critic, agent.behavior.slow_critic):
         torch.nn.init.normal_(head[-1].weight, std=0.01)  # zero outputs would hide a difference
     plain = PlainAgent(agent, optimizer)
@@ -49,7 +49,7 @@ def test_two_updates_equal_the_plain_ones(gate_layout, kl_clip):
     batch.is_first[1, 3] = batch.is_terminal[2, 5] = True
     for _ in range(2):  # the second starts from what the first made of the weights
         with WithoutNoise():
-            found, expected = agent.update(batch, None), plain.update(batch)
+            found, expected = agent.update(batch), plain.update(batch)
         pairs = [(name, torch.tensor(found[name]), torch.tensor(value)) for name, value in expected.items()]
         trained = [(name, weight.grad) for name, weight in agent.named_parameters() if "slow" not in name]
         pairs += [(name, grad, plain.twin(name).grad) for name, grad in trained]

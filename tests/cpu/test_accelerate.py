@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from gsa.agents.actor_critic import ActorCritic
-from gsa.agents.gsa import GSAAgent
+from gsa.agents.dreamer import Dreamer
 from gsa.cpu import ACCELERATORS, accelerate
 from gsa.cpu.layers import applies
 from gsa.nets.conv import ImageDecoder, ImageEncoder
 from gsa.world_model.model import WorldModel
 from gsa.world_model.rssm import RSSM, State
-from tests.agents.test_gsa import make_agent
+from tests.agents.test_dreamer import make_agent
 from tests.world_model.factories import random_batch, world_model_params
 
 REPLACED = {
@@ -28,13 +28,13 @@ REPLACED = {
 }
 
 
-def update(agent: GSAAgent) -> dict[str, torch.Tensor]:
+def update(agent: Dreamer) -> dict[str, torch.Tensor]:
     """Losses and gradients of an update."""
     batch, dtype = random_batch(batch=3, rows=6), torch.get_default_dtype()
     batch.is_first[1, 3] = batch.is_terminal[2, 5] = True
     batch = batch._replace(action=batch.action.to(dtype), reward=batch.reward.to(dtype))
     torch.manual_seed(1)
-    losses = {name: torch.tensor(value) for name, value in agent.update(batch, None).items()}
+    losses = {name: torch.tensor(value) for name, value in agent.update(batch).items()}
     return losses | {name: weight.grad for name, weight in agent.named_parameters() if weight.grad is not None}
 
 
@@ -126,7 +126,7 @@ def ordinary_calls(monkeypatch) -> list[str]:
     return calls
 
 
-def call_everything(agent: GSAAgent) -> None:
+def call_everything(agent: Dreamer) -> None:
     model, batch = agent.world_model, random_batch()
     post = model.loss(batch).post
     model.decoder(*post)
@@ -155,11 +155,11 @@ WITHOUT_NUMBA = """
 import sys
 sys.modules["numba"] = None
 from gsa.cpu import accelerate
-from tests.agents.test_gsa import make_agent
+from tests.agents.test_dreamer import make_agent
 from tests.world_model.factories import random_batch
 agent = make_agent()
 print(*accelerate(agent))
-agent.update(random_batch(), None)
+agent.update(random_batch())
 assert not any(name.startswith(("numba.", "llvmlite")) for name in sys.modules)
 """
 

@@ -102,7 +102,7 @@ def offline(tmp_path) -> Offline:
     torch.manual_seed(7)
     model = WorldModel(tree.world_model)
     save_weights(tmp_path / "model", model.state_dict(), {"world_model": tree.world_model.model_dump()})
-    index = build_index(store, tmp_path / "model", tree.world_model)
+    index = build_index(store, tmp_path / "model", tree)
     return Offline(copy.deepcopy(model.state_dict()), index, store)
 
 
