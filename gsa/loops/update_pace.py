@@ -61,9 +61,9 @@ def finetuning_flops(params: Params) -> int:
     Gradients pass through what is imagined, but not into its weights: a backward pass costs one forward one there.
     """
     observed, imagined = forward_flops_a_row(params.world_model)
-    rows = params.finetune.batch_size * params.finetune.batch_length
-    starts = params.agent.imag_starts or rows
-    return 3 * rows * observed + 2 * starts * params.agent.imag_horizon * imagined
+    rows = params.dreamer.batch_size * params.dreamer.batch_length
+    starts = params.dreamer.imag_starts or rows
+    return 3 * rows * observed + 2 * starts * params.dreamer.imag_horizon * imagined
 
 
 def matmul_flops(device: str, size: int = 768, repeats: int = 5) -> float:
@@ -91,10 +91,10 @@ def pretraining_pace(params: Params, device: str, flops: float) -> UpdatePace:
 
 def finetuning_pace(params: Params, flops: float) -> UpdatePace:
     """Seconds an update of ``gsa finetune``, on noise and the CPU; or computed, at ``flops`` operations a second."""
-    section, width = params.finetune, params.world_model.action_dim
+    section, width = params.dreamer, params.world_model.action_dim
 
     def prepare() -> Callable[[], object]:
-        agent = GSAAgent(WorldModel(params.world_model), width, params.agent, section.model_optimizer)
+        agent = GSAAgent(WorldModel(params.world_model), width, params.dreamer, section.model_optimizer)
         batch = _noise(section.batch_size, section.batch_length, width)
         return lambda: agent.update(batch, None)
 
