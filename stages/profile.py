@@ -75,27 +75,27 @@ def diff(name: Name, params: ParamsFile = PARAMS) -> None:
     typer.echo("\n".join(changes) if changes else f"{params} has the values of {name}")
 
 
-def profile_names() -> list[str]:
+def profile_names(folder: Path = PROFILES) -> list[str]:
     """Every profile of the project.
 
     Raises:
         ParamsError: there is none; the message says where they were looked for.
     """
-    names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
     if not names:
-        raise ParamsError(f"no profiles in {PROFILES.resolve()}; run inside the project")
+        raise ParamsError(f"no profiles in {folder.resolve()}; run inside the project")
     return names
 
 
-def profile_values(name: str) -> dict[str, Any]:
+def profile_values(name: str, folder: Path = PROFILES) -> dict[str, Any]:
     """The values of a profile by dotted key.
 
     Raises:
         ParamsError: there is none of that name; the message lists those there are.
     """
-    if name not in (names := profile_names()):
+    if name not in (names := profile_names(folder)):
         raise ParamsError(f"unknown profile {name!r}; profiles: {', '.join(names)}")
-    return leaves(read_tree(PROFILES / f"{name}.yaml"))
+    return leaves(read_tree(folder / f"{name}.yaml"))
 
 
 def load_profile(
