@@ -14,7 +14,7 @@ import typer
 
 from gsa.config import RenderParams
 from gsa.loops.collect import CollectJob, collect
-from gsa.runs.workers import default_workers
+from gsa.parallel.workers import default_workers
 
 
 def rate(job: CollectJob, workers: int, episodes_a_worker: int) -> float:

@@ -17,7 +17,7 @@ from gsa.config import RenderParams
 from gsa.envs import make_env
 from gsa.envs.rollout import rollout
 from gsa.loops.watched import WatchedEnv
-from gsa.runs.workers import Beat, default_workers, run_workers
+from gsa.parallel.workers import Beat, default_workers, run_workers
 from gsa.sources import POLICIES
 from gsa.tasks import TASKS, get_task
 

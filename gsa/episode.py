@@ -66,29 +66,24 @@ class Episode:
     def __repr__(self) -> str:
         return f"Episode({len(self)} rows, action width {self.action.shape[1]}, {self.info})"
 
-    def without_reward(self) -> "Episode":
-        """The same episode as reward-free data."""
-        return Episode(self.image, self.action, self.is_first, self.is_last, self.is_terminal, info=self.info)
-
 
 class Batch(NamedTuple):
     """Windows cut from episodes, as tensors on one device: what a loss takes.
 
-    ``image`` is uint8; ``action`` is zero-padded to A and ``action_mask`` is 1 on the native dimensions (one row per
-    window, since a window holds one embodiment); ``reward`` is 0 and ``has_reward`` False for reward-free windows.
+    ``image`` is uint8; ``action`` is zero-padded to A; ``reward`` is 0 and ``has_reward`` False for reward-free windows.
+    ``has_reward`` stays on the CPU, where it chooses rows without waiting for a GPU.
     """
 
     image: UInt8[Tensor, "B T C Y X"]
     action: Float[Tensor, "B T A"]
-    action_mask: Float[Tensor, "B A"]
     reward: Float[Tensor, "B T"]
     has_reward: Bool[Tensor, " B"]
     is_first: Bool[Tensor, "B T"]
     is_terminal: Bool[Tensor, "B T"]
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device."""
-        return Batch(*(x.to(device, non_blocking=True) for x in self))
+        """The batch on another device, but for ``has_reward``."""
+        return Batch(*(x.to(device, non_blocking=True) for x in self))._replace(has_reward=self.has_reward)
 
 
 def concat_batches(first: Batch, second: Batch) -> Batch:

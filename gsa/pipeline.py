@@ -28,6 +28,7 @@ class LearnerRow:
 LEARNERS = {
     "gsa": LearnerRow("gsa.agents.gsa:GSALearner", ("world_model", "dreamer", "gsa"), ("offline", "model", "index")),
     "dreamer": LearnerRow("gsa.agents.dreamer:DreamerLearner", ("world_model", "dreamer")),
+    "drqv2": LearnerRow("gsa.agents.drqv2:DrQv2Learner", ("drqv2",)),
 }
 """Every learner by name; its methods are listed in ``matrix.finetune.methods`` under that name."""
 

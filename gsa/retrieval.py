@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 
 from gsa.errors import ArtifactError, DataError
+from gsa.files import sha256_file
 from gsa.json_files import read_sealed, sealed_json
-from gsa.runs.fingerprint import file_sha256
 from gsa.world_model.model import WorldModel
 
 INDEX_FILE, KEYS_FILE, META_FILE = "keys.faiss", "keys.parquet", "index.json"
@@ -89,8 +89,8 @@ class RetrievalIndex:
             "num_keys": len(self.keys),
             "embed_dim": self.index.d,
             # Faiss reads flipped bits as other vectors, in silence (300 of 300 tries).
-            "index_sha256": file_sha256(folder / INDEX_FILE),
-            "keys_sha256": file_sha256(folder / KEYS_FILE),
+            "index_sha256": sha256_file(folder / INDEX_FILE),
+            "keys_sha256": sha256_file(folder / KEYS_FILE),
         }
         (folder / META_FILE).write_text(sealed_json(meta))
 
@@ -113,7 +113,7 @@ class RetrievalIndex:
                 f"this model is {model_sha256[:12]}); {MEND}"
             )
         for name, digest in ((INDEX_FILE, meta["index_sha256"]), (KEYS_FILE, meta["keys_sha256"])):
-            if not (folder / name).is_file() or file_sha256(folder / name) != digest:
+            if not (folder / name).is_file() or sha256_file(folder / name) != digest:
                 raise ArtifactError(f"{folder / name} is missing or damaged (its sha256 differs); {MEND}")
         keys = _read_keys(folder / KEYS_FILE)
         try:

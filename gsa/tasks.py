@@ -29,6 +29,11 @@ class TaskSpec:
     max_frames: int
 
     @property
+    def action_repeat(self) -> int:
+        """Simulator steps per decision."""
+        return ACTION_REPEAT
+
+    @property
     def embodiment(self) -> str:
         """The body that acts; tasks of one embodiment share dynamics and action width."""
         return "sawyer" if self.suite == "mw" else self.domain

@@ -27,7 +27,7 @@ def build_index(
     model = model or place("model", tree.matrix.pretrain.name)
     out = out or place("index", tree.matrix.pretrain.name)
     with open_run(out, **loaded.identity("build-index"), inputs={"model": model, "offline": offline}) as run:
-        index = build(EpisodeStore(offline), model, tree.world_model)
+        index = build(EpisodeStore(offline), model, tree)
         index.save(run.path)
         run.notes.update(num_keys=len(index.keys), embed_dim=index.index.d)
     typer.echo(f"wrote {len(index.keys)} keys of width {index.index.d} to {out}")

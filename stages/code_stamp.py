@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,7 @@ def code_stamp(
     typer.echo(f"wrote the code stamps of {len(STAGES)} stages and the facts of {len(TASKS)} tasks to {out}")
 
 
-def _write(path: Path, record: dict[str, object]) -> None:
+def _write(path: Path, record: Mapping[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # it may be a link into DVC's cache
     path.write_text(json.dumps(record, indent=1) + "\n")

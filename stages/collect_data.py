@@ -63,8 +63,8 @@ def _collect_into(folder: Path, job: "CollectJob", loaded: Loaded) -> None:
     from gsa.envs import make_env
     from gsa.loops.collect import collect
     from gsa.loops.gate_agents import choose_agent
+    from gsa.parallel.workers import default_workers
     from gsa.runs.run_dir import open_run
-    from gsa.runs.workers import default_workers
     from gsa.sources.tdmpc2 import agent_paths
     from gsa.tasks import get_task
     from stages.progress import progress

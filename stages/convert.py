@@ -87,7 +87,7 @@ def convert(
         if not folder.is_dir():
             raise DataError(f"no data at {folder}; {remedy}")
 
-    facts = {"format": format, "flags": flags, "also": also_collected, "reject_bad": reject_bad}
+    facts: dict[str, Any] = {"format": format, "flags": flags, "also": also_collected, "reject_bad": reject_bad}
     facts |= {"importer": foreign.code} if foreign else {}
     identity = loaded.identity("convert", more=("render",) if format in DRAWN_HERE else (), facts=facts)
     inputs = {f"raw {folder}": folder for folder in [*elsewhere, *(folder for folder, _ in named)]}

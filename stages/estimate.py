@@ -5,9 +5,9 @@ import time
 import typer
 
 from gsa.config import Params
-from gsa.loops.cost import Line, collect_lines, count, explore_lines
-from gsa.loops.pace import DECISIONS, measure, trials
-from gsa.runs.workers import default_workers
+from gsa.cost.counts import Line, collect_lines, count, explore_lines
+from gsa.cost.pace import DECISIONS, measure, trials
+from gsa.parallel.workers import default_workers
 from stages.words import columns, duration, size
 
 WORTH_MEASURING = 100

@@ -31,8 +31,8 @@ def explore_data(
     from gsa.errors import ParamsError
     from gsa.loops.draw_explored import explore_domain
     from gsa.loops.explore import BODY_TASK, Body, planned_episodes
+    from gsa.parallel.workers import default_workers
     from gsa.runs.run_dir import open_run
-    from gsa.runs.workers import default_workers
     from gsa.tasks import get_task
     from stages.each import each
     from stages.estimate import say_cost

@@ -1,4 +1,4 @@
-"""``gsa finetune``: one task, one method, one seed, online."""
+"""``gsa finetune``: tasks learned online, one run per task, method and seed."""
 
 from itertools import product
 from pathlib import Path
@@ -7,113 +7,65 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stages.each import each
+from stages.options import PARAMS, Loaded, ParamsFile, Plugin, Settings, open_params
 from stages.progress import progress
 
 if TYPE_CHECKING:
     import torch
 
-    from gsa.config import Params
-
-READS = (
-    "render",
-    "world_model",
-    "agent",
-    *(
-        f"finetune.{key}"
-        for key in (
-            "total_frames",
-            "warmup_frames",
-            "max_warmup_episodes",
-            "eval_every_frames",
-            "eval_episodes",
-            "batch_size",
-            "batch_length",
-            "replay_ratio",
-            "model_optimizer",
-            "device",
-            "compile",
-        )
-    ),
-)
-"""Parameters that decide every run, beside ``methods.<method>``; not the lists of tasks, methods and seeds."""
-
-READS_OFFLINE = ("bc", "finetune.retrieve_episodes", "finetune.guidance_dmc", "finetune.guidance_mw")
-"""And those that decide the runs of methods that read offline data."""
-
 
 def finetune(
-    task: Annotated[list[str] | None, typer.Option(help="Task, e.g. mw-reach [default: finetune.tasks].")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Method [default: all of finetune].")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Seed [default: finetune.seeds].")] = None,
-    offline: Annotated[Path, typer.Option(help="Offline data, from `gsa convert`.")] = Path("data/offline"),
-    model: Annotated[Path | None, typer.Option(help="World model [default: models/<pretrain.name>].")] = None,
-    index: Annotated[Path | None, typer.Option(help="Index [default: index/<pretrain.name>].")] = None,
-    runs: Annotated[Path, typer.Option(help="Parent of the run folders <method>_<task>_s<seed>.")] = Path("runs"),
-    params: Annotated[Path, typer.Option(help="Parameter file.")] = Path("params.yaml"),
+    task: Annotated[
+        list[str] | None, typer.Option(help="Task, e.g. mw-reach [default: matrix.finetune.tasks].")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Row of methods [default: matrix.finetune.methods].")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed [default: matrix.finetune.seeds].")] = None,
+    offline: Annotated[Path | None, typer.Option(help="Offline data [default: data/offline].")] = None,
+    model: Annotated[Path | None, typer.Option(help="World model [default: models/<matrix.pretrain.name>].")] = None,
+    index: Annotated[Path | None, typer.Option(help="Index [default: index/<matrix.pretrain.name>].")] = None,
+    runs: Annotated[Path, typer.Option(help="Parent of the run folders METHOD_TASK_sSEED.")] = Path("runs"),
+    sets: Settings = None,
+    plugin: Plugin = None,
+    params: ParamsFile = PARAMS,
 ) -> None:
-    """Learn tasks online, rehearsing retrieved episodes and guided by the policy cloned from them."""
-    from gsa.config import load_params
-    from gsa.errors import ParamsError
-    from gsa.loops.ranks import choose_device
-    from gsa.tasks import get_task
+    """Learn tasks online with any method; those of the GSA learner start from the world model and the offline data."""
+    from gsa.parallel.ranks import choose_device
+    from gsa.pipeline import place
 
-    tree = load_params(params)
-    for name in method or []:
-        if name not in tree.methods:
-            raise ParamsError(f"unknown method {name!r}; {params} has {', '.join(tree.methods)}")
-    model = model or Path("models") / tree.pretrain.name
-    index = index or Path("index") / tree.pretrain.name
-    tune = tree.finetune
-    for name in task or tune.tasks:
-        get_task(name)
-    items = list(product(task or tune.tasks, method or tune.all_methods, seed or tune.seeds))
-    artefacts = {"offline": offline, "model": model, "index": index}
-    device = choose_device(tune.device)
-    each(items, lambda item: _finetune_one(*item, tree, params, artefacts, runs, device))
+    flags = {"--task": ("matrix.finetune.tasks", task), "--seed": ("matrix.finetune.seeds", seed)}
+    loaded = open_params(params, sets, plugin, flags)
+    matrix = loaded.params.matrix
+    items = list(product(matrix.finetune.tasks, method or matrix.finetune.all_methods, matrix.finetune.seeds))
+    for name, chosen, _ in items:
+        loaded.params.check_fit(chosen, name)
+    given = {"offline": offline, "model": model, "index": index}
+    folders = {name: path or place(name, matrix.pretrain.name) for name, path in given.items()}
+    device = choose_device(loaded.params.machine.device)
+    each(items, lambda item: _finetune_one(*item, loaded, folders, runs, device))
 
 
 def _finetune_one(
-    task: str,
-    method: str,
-    seed: int,
-    tree: "Params",
-    params: Path,
-    artefacts: dict[str, Path],
-    runs: Path,
-    device: "torch.device",
+    task: str, method: str, seed: int, loaded: Loaded, folders: dict[str, Path], runs: Path, device: "torch.device"
 ) -> None:
-    from gsa.config import load_params, select
+    from gsa.agents.base import Offline
     from gsa.envs import make_env
-    from gsa.loops.build_index import load_world_model
-    from gsa.loops.finetune import Finetuner, Pretrained, write_result
-    from gsa.retrieval import RetrievalIndex
+    from gsa.loops.finetune import Finetuner
+    from gsa.pipeline import LEARNERS, item_name
     from gsa.runs.failure import recorded_failure
     from gsa.runs.run_dir import open_run
-    from gsa.storage.episode_store import EpisodeStore
     from gsa.tasks import get_task
 
-    reads_offline = tree.methods[method].reads_offline
-    keys = (*READS, *(READS_OFFLINE if reads_offline else ()), f"methods.{method}")
-    item = f"{method}_{task}_s{seed}"
-    with open_run(
-        runs / item,
-        stage="finetune",
-        item=item,
-        params=select(tree, keys),
-        inputs=artefacts if reads_offline else {},
-        reread=lambda: select(load_params(params), keys),
-    ) as run:
-        pretrained = None
-        if reads_offline:
-            model, sha256 = load_world_model(artefacts["model"], tree.world_model)
-            index = RetrievalIndex.load(artefacts["index"], sha256)
-            pretrained = Pretrained(model.state_dict(), index, EpisodeStore(artefacts["offline"]))
+    tree, spec = loaded.params, get_task(task)
+    learner = tree.method(method).learner
+    stage = f"finetune-{learner}"
+    item = item_name(method, task, seed, loaded.variant(stage, method, task))
+    inputs = {name: folders[name] for name in LEARNERS[learner].inputs}
+    with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
         with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
-            tuner = Finetuner(
-                lambda: make_env(task, tree.render), get_task(task), method, seed, tree, pretrained, device
-            )
-            result = tuner.run(run.checkpoints, advance)
-        write_result(result, run.path)
-        run.notes.update(result.facts | {"device": str(device)})
-        score = result.scores[-1].score
-    typer.echo(f"wrote {item}: score {score:.3g} after {result.scores[-1].frames} frames to {runs / item}")
+            offline = Offline.open(inputs, tree.world_model) if inputs else None
+            tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, offline, device)
+            record = tuner.run(run.checkpoints, advance)
+        tuner.write(run.path)
+        run.notes.update(record.facts | {"device": str(device)})
+    final = record.scores[-1]
+    typer.echo(f"wrote {item}: score {final.score:.3g} after {final.frames} frames to {runs / item}")

@@ -24,7 +24,7 @@ def pretrain(
     """
     from gsa.loops.pretrain import follow
     from gsa.loops.pretrain import pretrain as pretrain_model
-    from gsa.loops.ranks import join_ranks
+    from gsa.parallel.ranks import join_ranks
     from gsa.runs.run_dir import open_run
     from gsa.storage.episode_store import EpisodeStore
 

@@ -4,7 +4,6 @@ A profile holds the keys in which profiles differ, the same in each of them, so 
 """
 
 import io
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from ruamel.yaml import YAML
 from gsa.config import Params, load_params, parse_settings
 from gsa.config.load import read_tree
 from gsa.errors import ParamsError
+from gsa.files import write_atomic
 from gsa.runs.fingerprint import leaves
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin
 
@@ -33,7 +33,7 @@ Name = Annotated[str, typer.Argument(help="A file of profiles/ without .yaml.")]
 @app.command("list")
 def list_profiles(plugin: Plugin = None, params: ParamsFile = PARAMS) -> None:
     """Name every profile with the work it asks for; nothing is measured."""
-    from gsa.loops.cost import count
+    from gsa.cost.counts import count
 
     for name in profile_names():
         typer.echo(f"{name}: {count(load_profile(name, params, plugin))}")
@@ -56,9 +56,9 @@ def use(name: Name, plugin: Plugin = None, params: ParamsFile = PARAMS) -> None:
     else:
         if not any(values.items() <= found.items() for values in map(profile_values, profile_names())):
             backup = params.with_name(f"{params.name}.bak")
-            _replace(backup, text)
+            write_atomic(backup, text.encode())
             typer.echo(f"{params} held values of no profile; the file as it was is {backup} now")
-        _replace(params, changed)
+        write_atomic(params, changed.encode())
         typer.echo(f"wrote the values of {name} into {params}; `dvc repro` runs them")
     typer.echo(costs(name, chosen))
 
@@ -139,10 +139,10 @@ def costs(name: str, params: Params) -> str:
     """
     import torch
 
-    from gsa.loops.cost import collect_lines, convert_line, count, explore_lines, training_lines
-    from gsa.loops.pace import measure, trials
-    from gsa.loops.update_pace import finetuning_pace, matmul_flops, pretraining_pace
-    from gsa.runs.workers import default_workers
+    from gsa.cost.counts import collect_lines, convert_line, count, explore_lines, training_lines
+    from gsa.cost.pace import measure, trials
+    from gsa.cost.update_pace import finetuning_pace, matmul_flops, pretraining_pace
+    from gsa.parallel.workers import default_workers
     from stages.estimate import table
 
     typer.echo(f"measuring what {name} asks for: {count(params)}", err=True)
@@ -159,9 +159,3 @@ def costs(name: str, params: Params) -> str:
         f"measured in {time.monotonic() - begin:.0f} s by {workers} processes, pictures {params.render.quality}; "
         f"one item after another; pre-training on {device}; 'at most' is computed from the rate of matrix products"
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    tmp = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    tmp.write_text(text, encoding="utf-8")
-    tmp.replace(path)

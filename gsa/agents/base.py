@@ -3,15 +3,20 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch import nn
 
-from gsa.config import Params
-from gsa.envs.base import Policy
+from gsa.config import Params, WorldModelParams
+from gsa.envs.base import Env, Policy
 from gsa.episode import Step
 from gsa.pipeline import LEARNERS
+from gsa.pretrained import load_world_model
+from gsa.retrieval import RetrievalIndex
+from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 
@@ -27,6 +32,8 @@ class Progress:
     env_steps: int = 0
     episodes: int = 0
     updates: int = 0
+    skipped_env_steps: int = 0
+    """Decisions before the first update, where their updates are not owed."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,39 @@ class Schedule:
         enough = self.start_episodes is not None and progress.episodes >= self.start_episodes
         return progress.frames >= self.start_frames or enough
 
+    def due(self, progress: Progress) -> int:
+        """Updates that a run should have made by now."""
+        if not self.started(progress):
+            return 0
+        return int((progress.env_steps - progress.skipped_env_steps) * self.per_env_step + 1e-9)  # 0.29 x 100 is 28.99
+
+
+@dataclass(frozen=True)
+class Offline:
+    """What the earlier stages made: weights of the world model, the retrieval index, the offline episodes."""
+
+    weights: Mapping[str, torch.Tensor]
+    index: RetrievalIndex
+    store: EpisodeStore
+
+    @classmethod
+    def open(cls, folders: Mapping[str, Path], params: WorldModelParams) -> "Offline":
+        """From the folders ``offline``, ``model`` and ``index``.
+
+        Raises:
+            ArtifactError: one is missing, damaged or made with another model.
+        """
+        model, sha256 = load_world_model(folders["model"], params)
+        index = RetrievalIndex.load(folders["index"], sha256)
+        return cls(model.state_dict(), index, EpisodeStore(folders["offline"]))
+
 
 @dataclass(frozen=True)
 class Setting:
     """What a learner is made from. ``action_dim`` and ``max_env_steps`` are the environment's, native and per episode.
 
     ``method`` is the method's own parameters, ``streams`` the run's seeds by name (``STREAMS``), independent of each other.
+    ``offline`` is None for learners without inputs, and where a finished agent is only evaluated.
     """
 
     spec: TaskSpec
@@ -62,7 +96,24 @@ class Setting:
     params: Params
     method: Any
     streams: Mapping[str, np.random.SeedSequence]
-    device: torch.device
+    device: torch.device = torch.device("cpu")
+    offline: Offline | None = None
+
+    @classmethod
+    def of(
+        cls,
+        env: Env,
+        spec: TaskSpec,
+        method: str,
+        seed: int,
+        params: Params,
+        device: torch.device,
+        offline: Offline | None = None,
+    ) -> "Setting":
+        """For one run: a method on a task's environment with a seed."""
+        streams = dict(zip(STREAMS, np.random.SeedSequence(seed).spawn(len(STREAMS)), strict=True))
+        switches = params.methods[method]
+        return cls(spec, env.action_dim, env.max_env_steps, params, switches, streams, device, offline)
 
     def generator(self, stream: str) -> np.random.Generator:
         """A fresh generator of that stream."""
@@ -75,22 +126,23 @@ class Setting:
 
 @runtime_checkable  # beartype, in the tests, asks isinstance
 class Learner(Protocol):
-    """An agent that learns one task online. The loop of ``gsa.loops.finetune`` drives it; torch's generator is shared.
+    """An agent that learns one task online; ``gsa.loops.finetune`` drives it. All randomness of torch is the process's.
 
-    ``schedule`` says when updates are due. ``action_dim`` is the task's native width.
+    ``schedule`` says when updates are due. ``networks`` hold all weights that ``policy`` acts with.
     """
 
     schedule: Schedule
+    networks: nn.Module
 
-    def prepare(self, offline: Any, first_step: Callable[[], Step]) -> dict[str, Any]:
-        """Before the first episode: use what was made offline (``gsa.loops.finetune.Offline``, None without inputs).
+    def prepare(self, first_step: Callable[[], Step]) -> dict[str, Any]:
+        """Before the first episode of a fresh run: use what was made offline. Returns facts for the run's record.
 
-        ``first_step`` resets the training environment. Returns facts for the run's record.
+        ``first_step`` resets the training environment.
         """
         ...
 
     def behaviour(self, progress: Progress) -> Policy:
-        """Who acts in the next training episode."""
+        """Who acts in the next training episode; ``progress`` goes on while it does."""
         ...
 
     def policy(self) -> Policy:
@@ -101,20 +153,12 @@ class Learner(Protocol):
         """Update ``number`` (from 0) on the episodes so far; returns losses and diagnostics."""
         ...
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """What ``policy`` acts with: kept in the run's folder."""
-        ...
-
-    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """The inverse of ``weights``."""
-        ...
-
     def state(self) -> dict[str, Any]:
-        """Everything an exact resume needs beside the online episodes and torch's generator; tensors and plain values."""
+        """Everything an exact resume needs, but for the online episodes and torch's generator: tensors, plain values."""
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of ``state``."""
+        """The inverse of ``state``, in the place of ``prepare``."""
         ...
 
 

@@ -13,10 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from gsa.agents.frames import FrameStack, random_shift
 from gsa.config import BCParams
 from gsa.episode import Episode, Step
 from gsa.errors import DataError, TrainingError
+from gsa.nets.blocks import init_orthogonal
 from gsa.nets.conv import channels_last, scale_image
+from gsa.storage.transitions import stacked_rows
 
 CPU = torch.device("cpu")
 
@@ -39,25 +42,13 @@ class BCNet(nn.Module):
             *(nn.Linear(units, units), nn.LayerNorm(units), nn.ELU()),
             nn.Linear(units, action_dim),
         )
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.orthogonal_(module.weight, 1.0 if isinstance(module, nn.Linear) else 2.0**0.5)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        init_orthogonal(self)
         channels_last(self.conv)  # after the initialisation, which refuses this layout
 
     def forward(self, stack: UInt8[Tensor, "B S 64 64"]) -> Float[Tensor, "B A"]:
         """Actions for stacks of S = 3 * frame_stack channels."""
         x = scale_image(stack).contiguous(memory_format=torch.channels_last)
         return self.head(self.conv(x).flatten(1))
-
-
-def random_shift(stack: UInt8[Tensor, "B S Y X"], pad: int, rng: np.random.Generator) -> UInt8[Tensor, "B S Y X"]:
-    """Replicate-pad by ``pad`` pixels and crop at one integer offset a stack: an exact shift by up to ``pad``."""
-    size = stack.shape[-1]
-    padded = F.pad(stack.float(), (pad,) * 4, mode="replicate").to(torch.uint8)
-    offsets = rng.integers(0, 2 * pad + 1, size=(len(stack), 2))
-    return torch.stack([p[:, y : y + size, x : x + size] for p, (y, x) in zip(padded, offsets, strict=True)])
 
 
 class StackSampler:
@@ -76,8 +67,7 @@ class StackSampler:
         for index, draw in zip(which, draws, strict=True):
             episode = self.episodes[index]
             row = int(draw - (self.ends[index - 1] if index else 0))
-            rows = np.maximum(np.arange(row - self.frame_stack + 1, row + 1), 0)
-            stacks.append(episode.image[rows].reshape(-1, *episode.image.shape[2:]))
+            stacks.append(episode.image[stacked_rows(row, self.frame_stack)].reshape(-1, *episode.image.shape[2:]))
             actions.append(episode.action[row])
         return torch.from_numpy(np.stack(stacks)), torch.from_numpy(np.stack(actions))
 
@@ -130,16 +120,14 @@ class BCPolicy:
     """
 
     def __init__(self, net: BCNet, frame_stack: int):
-        self.net, self.frame_stack = net, frame_stack
-        self.frames: list[np.ndarray] = []
+        self.net, self.stack = net, FrameStack(frame_stack)
 
     def see(self, step: Step) -> None:
         """Push the newest image without acting."""
-        self.frames = [step.image] * self.frame_stack if step.is_first else [*self.frames[1:], step.image]
+        self.stack.push(step)
 
     @torch.no_grad()
     def act(self, step: Step) -> np.ndarray:
         """Push the newest image and choose the action after it."""
         self.see(step)
-        stack = torch.from_numpy(np.concatenate(self.frames))[None].to(next(self.net.parameters()).device)
-        return self.net(stack)[0].clamp(-1, 1).cpu().numpy()
+        return self.net(self.stack.tensor(next(self.net.parameters()).device))[0].clamp(-1, 1).cpu().numpy()

@@ -1,154 +1,114 @@
-"""The agent: a world model with a reward head, an actor and a critic. Every method of the comparison is this agent.
+"""The GSA learner: Dreamer that starts from the generalist world model and learns from episodes that look like the task.
 
-One update: world model on online and retrieved rows, reward head on online rows alone, actor and critic in imagination
-from the posterior states of both (SPEC.md section 4).
+The paper's four ingredients, each a switch of the method (docs/method.md): pre-trained weights, rehearsal of retrieved
+windows, guidance by a policy cloned from them, and which part of the world model is fine-tuned.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from gsa.agents.actor_critic import ActorCritic
-from gsa.config import AgentParams, OptimizerParams
-from gsa.episode import Batch, Step, concat_batches
-from gsa.nets.blocks import mlp
-from gsa.nets.distributions import TwoHot
-from gsa.nets.optimizer import Optimizer
-from gsa.world_model.model import ModelOutput, WorldModel
-from gsa.world_model.rssm import State
-
-
-def fine_tuned_parameters(model: WorldModel, fine_tune: str) -> list[nn.Parameter]:
-    """The world model's weights that fine-tuning may change: full, autoencoder or dynamics (ablation)."""
-    parts: dict[str, list[nn.Module]] = {
-        "full": [model],
-        "autoencoder": [model.encoder, model.decoder],
-        "dynamics": [model.rssm],
-    }
-    return [p for part in parts[fine_tune] for p in part.parameters()]
+from gsa.agents.base import Progress, Setting
+from gsa.agents.bc import BCNet, BCPolicy, train_bc
+from gsa.agents.dreamer import DreamerLearner, DreamerPolicy
+from gsa.agents.guidance import GuidedPolicy, draw_window, guidance_prob
+from gsa.envs.base import Policy
+from gsa.episode import Batch, Episode, Step, concat_batches
+from gsa.errors import ParamsError
+from gsa.retrieval import embed_images
+from gsa.storage.replay import EpisodeBuffer, Replay
 
 
-class GSAAgent(nn.Module):
-    """World model, reward head, actor and critic with one optimizer each.
+class GSALearner(DreamerLearner):
+    """``prepare`` retrieves and clones; behaviour and batches are Dreamer's, guided and mixed with what was retrieved."""
 
-    ``action_dim`` is the task's native width; actions are padded to the model's. ``fine_tune``: see MethodParams.
-    """
+    def __init__(self, setting: Setting):
+        self.switches, self.section = setting.method, setting.params.gsa
+        self.fine_tune = self.switches.fine_tune
+        self.bc_rng = setting.generator("bc")
+        self.retrieved: list[int] = []
+        self.retrieved_replay: Replay | None = None
+        self.bc_net: BCNet | None = None
+        if self.switches.guidance and setting.spec.suite not in self.section.guidance:
+            known = ", ".join(self.section.guidance)
+            raise ParamsError(
+                f"gsa.guidance has no schedule for the suite {setting.spec.suite!r}, only for {known}; add one"
+            )
+        super().__init__(setting)
+        if self.switches.pretrained and setting.offline is not None:
+            self.networks.world_model.load_state_dict(setting.offline.weights)
 
-    def __init__(
-        self,
-        world_model: WorldModel,
-        action_dim: int,
-        params: AgentParams,
-        model_optimizer: OptimizerParams,
-        fine_tune: str = "full",
-    ):
-        super().__init__()
-        self.params, self.action_dim = params, action_dim
-        self.compiled = False
-        self.world_model = world_model
-        mask = torch.zeros(world_model.params.action_dim)
-        mask[:action_dim] = 1
-        feat_dim = world_model.rssm.feat_dim
-        self.two_hot = TwoHot(params.bins)
-        self.reward_head = mlp(feat_dim, params.units, params.reward_layers, params.bins, zero_init=True)
-        self.behavior = ActorCritic(feat_dim, mask, params)
-        trained = fine_tuned_parameters(world_model, fine_tune)
-        world_model.requires_grad_(False)
-        for parameter in trained:
-            parameter.requires_grad_(True)
-        actor_opt = model_optimizer.model_copy(update={"lr": params.actor_lr})
-        critic_opt = model_optimizer.model_copy(update={"lr": params.critic_lr})
-        self.optimizers = {
-            "world_model": Optimizer("world model", trained, model_optimizer),
-            "reward": Optimizer("reward head", list(self.reward_head.parameters()), model_optimizer),
-            "actor": Optimizer("actor", list(self.behavior.actor.parameters()), actor_opt),
-            "critic": Optimizer("critic", list(self.behavior.critic.parameters()), critic_opt),
+    def prepare(self, first_step: Callable[[], Step]) -> dict[str, Any]:
+        """D_retrieved by the first image of an online episode (Eq. 4), and the policy cloned from it."""
+        if not (self.switches.rehearsal_fraction > 0 or self.switches.guidance):
+            return {}
+        assert self.setting.offline is not None
+        query = embed_images(self.networks.world_model, [first_step().image[None]])[0]
+        count, width = self.section.retrieve_episodes, self.setting.action_dim
+        found = self.setting.offline.index.retrieve(query, count, width)
+        self.retrieved = [int(p) for p in found.position]
+        facts: dict[str, Any] = {
+            "retrieved_episodes": [int(i) for i in found.episode_id],
+            "retrieval_distance": [float(found.distance.min()), float(found.distance.max())],
         }
+        episodes = self._open_retrieved()
+        if self.switches.guidance:
+            self.bc_net, losses = train_bc(episodes, width, self.section.bc, self.bc_rng, self.setting.device)
+            facts["bc_loss"] = [losses[0], float(np.mean(losses[-20:]))]
+        return facts
 
-    def compile_losses(self, **options: Any) -> None:
-        """Let torch.compile make one graph of the model's losses and one of imagination with the actor's.
+    def behaviour(self, progress: Progress) -> Policy:
+        """After the warm-up, the cloned policy acts inside a guidance window of the episode."""
+        policy = super().behaviour(progress)
+        if self.bc_net is None or not isinstance(policy, DreamerPolicy):
+            return policy
+        prob = guidance_prob(self.section.guidance[self.setting.spec.suite], progress.env_steps)
+        window = draw_window(prob, self.setting.max_env_steps, self.rng)
+        return GuidedPolicy(policy, self._cloned(), window)
 
-        ``options`` are torch.compile's; mode reduce-overhead records them as CUDA graphs.
-        """
-        self.compiled = True
-        self.world_model.compile(**options)
-        self.behavior.compile(**options)
+    def warmup(self) -> Policy:
+        """The cloned policy where there is one."""
+        return super().warmup() if self.bc_net is None else self._cloned()
 
-    def update(self, online: Batch, retrieved: Batch | None) -> dict[str, float]:
-        """One update of everything; returns the loss terms and diagnostics as plain numbers."""
-        batch = online if retrieved is None else concat_batches(online, retrieved)
-        if self.compiled:
-            torch.compiler.cudagraph_mark_step_begin()  # what recorded graphs returned at the last update is used up
-        out: ModelOutput = self.world_model(batch)
-        norms = {"model_grad_norm": self.optimizers["world_model"].step(self.world_model.total_loss(out.losses))}
-        post = out.post.detach()
+    def batch(self, online: EpisodeBuffer, number: int) -> Batch:
+        """Online windows, and the rehearsal's share of retrieved ones."""
+        if self.retrieved_replay is None:
+            return super().batch(online, number)
+        size, length = self.params.batch_size, self.params.batch_length
+        share = round(size * self.switches.rehearsal_fraction)
+        retrieved = self.retrieved_replay.batch(number, share, length).to(self.setting.device)
+        return concat_batches(self.online_batch(online, number, size - share), retrieved)
 
-        # Only online rows carry rewards; their features reach the head without gradient.
-        online_feat = post.feat[: len(online.reward)]
-        reward_loss = self.two_hot.loss(self.reward_head(online_feat), online.reward).mean()
-        self.optimizers["reward"].step(reward_loss)
+    def state(self) -> dict[str, Any]:
+        """Dreamer's, and what was retrieved and cloned."""
+        bc = self.bc_net.state_dict() if self.bc_net else None
+        return super().state() | {"bc": bc, "bc_rng": self.bc_rng.bit_generator.state, "retrieved": self.retrieved}
 
-        start, is_terminal = self._imagination_starts(post, batch.is_terminal)
-        actor_loss, critic_loss, imag_metrics = self.behavior.losses(
-            self.world_model.rssm, self.reward_head, start, is_terminal
-        )
-        norms["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
-        self.optimizers["critic"].step(critic_loss)
-        self.behavior.update_slow_critic()
-        values = {name: value.mean() for name, value in out.losses.items()} | out.metrics | imag_metrics
-        values |= {"reward_loss": reward_loss, "actor_loss": actor_loss, "critic_loss": critic_loss}
-        numbers = torch.stack([value.detach() for value in values.values()]).tolist()  # one wait for the device
-        return norms | dict(zip(values, numbers, strict=True))
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``."""
+        super().load_state(state)
+        self.bc_rng.bit_generator.state = state["bc_rng"]
+        self.retrieved = state["retrieved"]
+        self._open_retrieved()
+        if state["bc"] is not None:
+            self.bc_net = BCNet(self.section.bc, self.setting.action_dim).to(self.setting.device).eval()
+            self.bc_net.load_state_dict(state["bc"])
 
-    def _imagination_starts(self, post: State, is_terminal: Tensor) -> tuple[State, Tensor]:
-        """All posterior states of the batch (paper), or ``imag_starts`` of them drawn without replacement."""
-        deter, stoch, terminal = post.deter.flatten(0, 1), post.stoch.flatten(0, 1), is_terminal.flatten()
-        if 0 < self.params.imag_starts < len(deter):
-            chosen = torch.randperm(len(deter))[: self.params.imag_starts]
-            deter, stoch, terminal = deter[chosen], stoch[chosen], terminal[chosen]
-        return State(deter, stoch), terminal
+    def _cloned(self) -> BCPolicy:
+        assert self.bc_net is not None
+        return BCPolicy(self.bc_net, self.section.bc.frame_stack)
 
-    def training_state(self) -> dict[str, object]:
-        """Weights and optimizer states, for an exact resume."""
-        return {
-            "weights": self.state_dict(),
-            "optimizers": {name: opt.adam.state_dict() for name, opt in self.optimizers.items()},
-        }
-
-    def load_training_state(self, state: dict) -> None:
-        """The inverse of ``training_state``."""
-        self.load_state_dict(state["weights"])
-        for name, opt in self.optimizers.items():
-            opt.adam.load_state_dict(state["optimizers"][name])
-
-
-class AgentPolicy:
-    """The RL policy acting in an environment: filters the latent through every step, whoever chose its action.
-
-    ``explore`` samples actions (training); otherwise the mean is taken (evaluation; the posterior is still sampled).
-    ``executed`` must be told when another policy's action was taken instead.
-    """
-
-    def __init__(self, agent: GSAAgent, explore: bool):
-        self.agent, self.explore = agent, explore
-        self.state = agent.world_model.rssm.initial(1)
-        self.prev_action = agent.behavior.actor.action_mask.new_zeros(1, agent.world_model.params.action_dim)
-
-    @torch.no_grad()
-    def act(self, step: Step) -> np.ndarray:
-        """Update the latent with the newest image and choose an action, float32 ``(action_dim,)``."""
-        model = self.agent.world_model
-        device = self.prev_action.device
-        embed = model.embed(torch.from_numpy(step.image)[None].to(device))
-        is_first = torch.tensor([step.is_first], device=device)
-        self.state = model.rssm.obs_step(self.state, self.prev_action, embed, is_first)
-        mean, std = self.agent.behavior.actor(self.state.feat)
-        self.prev_action = self.agent.behavior.actor.sample(mean, std) if self.explore else mean
-        return self.prev_action[0, : self.agent.action_dim].cpu().numpy()
-
-    def executed(self, action: np.ndarray) -> None:
-        """Record the action that was really taken after the last image."""
-        self.prev_action = torch.zeros_like(self.prev_action)
-        self.prev_action[0, : self.agent.action_dim] = torch.from_numpy(action)
+    def _open_retrieved(self) -> list[Episode]:
+        """Read the retrieved episodes into memory (12 kB per row) and, for rehearsal, into a replay."""
+        if not self.retrieved:
+            return []
+        assert self.setting.offline is not None
+        episodes = [self.setting.offline.store.read(position) for position in self.retrieved]
+        if self.switches.rehearsal_fraction > 0:
+            buffer = EpisodeBuffer()
+            for episode in episodes:
+                buffer.add(episode)
+            width = self.setting.params.world_model.action_dim
+            self.retrieved_replay = Replay(buffer, width, self.setting.seed("retrieved"))
+        return episodes

@@ -1,10 +1,12 @@
 """Sections of the learners, one each, and what a method may switch. ``gsa.pipeline.LEARNERS`` says who reads which."""
 
-from typing import Annotated, Literal
+import fnmatch
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gsa.config.sections import Fraction, OptimizerParams, Positive, Rate, Section
+from gsa.tasks import TASKS
 
 
 class DreamerParams(Section):
@@ -70,6 +72,52 @@ class GSAParams(Section):
     bc: BCParams
 
 
+class DrQv2Params(Section):
+    """DrQ-v2: an actor-critic on stacks of frames that a random shift augments (docs/baselines.md).
+
+    One update per ``update_every_env_steps`` decisions, none before ``seed_frames``. The first ``expl_env_steps``
+    decisions are uniform; then the noise's standard deviation falls linearly from ``noise_start`` to ``noise_end`` over
+    ``noise_env_steps`` decisions, counted from 0. ``noise_clip`` bounds it inside updates alone. ``replay_capacity``
+    counts transitions. ``by_task``: other values for tasks whose names match a pattern; the last one that matches wins.
+    """
+
+    channels: Positive
+    feature_dim: Positive
+    hidden: Positive
+    frame_stack: Positive
+    shift_pad: Annotated[int, Field(ge=0)]
+    lr: Rate
+    discount: Rate
+    nstep: Positive
+    target_tau: Fraction
+    batch_size: Positive
+    replay_capacity: Positive
+    update_every_env_steps: Positive
+    seed_frames: Annotated[int, Field(ge=0)]
+    expl_env_steps: Annotated[int, Field(ge=0)]
+    noise_start: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    noise_end: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    noise_env_steps: Positive
+    noise_clip: Annotated[float, Field(gt=0.0)]
+    by_task: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _every_pattern_matches(self) -> "DrQv2Params":
+        for pattern in self.by_task:
+            names = fnmatch.filter(TASKS, pattern)
+            if not names:
+                raise ValueError(f"by_task: {pattern!r} matches no task; run `gsa tasks` for the list")
+            self.for_task(names[0])
+        return self
+
+    def for_task(self, name: str) -> "DrQv2Params":
+        """The parameters of that task."""
+        values = self.model_dump() | {"by_task": {}}
+        for pattern, changes in self.by_task.items():
+            values |= changes if fnmatch.fnmatchcase(name, pattern) else {}
+        return DrQv2Params.model_validate(values)
+
+
 class DreamerMethod(Section):
     """Dreamer from scratch; nothing to switch."""
 
@@ -86,5 +134,11 @@ class GSAMethod(Section):
     fine_tune: Literal["full", "autoencoder", "dynamics"]
 
 
-MethodParams = Annotated[DreamerMethod | GSAMethod, Field(discriminator="learner")]
+class DrQv2Method(Section):
+    """DrQ-v2 from scratch; nothing to switch."""
+
+    learner: Literal["drqv2"]
+
+
+MethodParams = Annotated[DreamerMethod | DrQv2Method | GSAMethod, Field(discriminator="learner")]
 """One column of the comparison: a learner and its switches."""

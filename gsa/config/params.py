@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from gsa.config.learners import DreamerParams, GSAMethod, GSAParams, MethodParams
+from gsa.config.learners import DreamerParams, DrQv2Params, GSAMethod, GSAParams, MethodParams
 from gsa.config.sections import (
     CollectDataParams,
     ConvertParams,
@@ -43,6 +43,7 @@ class Params(Section):
     finetune: FinetuneParams
     dreamer: DreamerParams
     gsa: GSAParams
+    drqv2: DrQv2Params
     methods: dict[str, MethodParams]
     report: ReportParams
 

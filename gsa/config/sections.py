@@ -138,12 +138,12 @@ class WorldModelParams(SizeParams):
 
 
 class OptimizerParams(Section):
-    """Adam: learning rate, epsilon, weight decay, clip of the gradient's global norm."""
+    """Adam: learning rate, epsilon, weight decay, clip of the gradient's global norm (None: it is not clipped)."""
 
     lr: Rate
     eps: Rate
     weight_decay: Fraction
-    clip_norm: Annotated[float, Field(gt=0.0)]
+    clip_norm: Annotated[float, Field(gt=0.0)] | None
 
 
 class PretrainParams(Section):

@@ -1,5 +1,7 @@
 """The one loop that runs an environment: collection, online episodes and evaluation all pass through it."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from gsa.envs.base import Env, Policy
@@ -7,8 +9,8 @@ from gsa.episode import Episode, Step, check_action
 from gsa.errors import DataError
 
 
-def rollout(env: Env, policy: Policy, seed: int | None = None) -> Episode:
-    """Run one episode and gather it (time index: see ``gsa.episode``).
+def rollout(env: Env, policy: Policy, seed: int | None = None, decided: Callable[[], None] = lambda: None) -> Episode:
+    """Run one episode and gather it (time index: see ``gsa.episode``); ``decided`` is called after each decision.
 
     The stored action is the executed one: checked, clipped to [-1, 1], float32; the last row's is zero.
     ``info`` holds ``task`` and ``seed``.
@@ -30,6 +32,7 @@ def rollout(env: Env, policy: Policy, seed: int | None = None) -> Episode:
         step = env.step(actions[-1])
         _check_step(step, where)
         steps.append(step)
+        decided()
     actions.append(np.zeros(env.action_dim, np.float32))
     return Episode(
         image=np.stack([s.image for s in steps]),

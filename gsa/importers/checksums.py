@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 from gsa.errors import DataError
+from gsa.files import sha256_file
 from gsa.importers.base import member
-from gsa.storage.files import sha256_file
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gsa.episode import Episode
 from gsa.errors import DataError
-from gsa.storage.files import sha256_file
+from gsa.files import sha256_file
 from gsa.storage.raw import MANIFEST, read_manifest, read_raw_episode
 from gsa.tasks import TASKS
 

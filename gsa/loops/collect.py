@@ -23,7 +23,7 @@ from gsa.envs.rollout import rollout
 from gsa.episode import Episode
 from gsa.errors import BrokenWorkerError, DataError
 from gsa.loops.watched import WatchedEnv
-from gsa.runs.workers import Beat, run_workers
+from gsa.parallel.workers import Beat, run_workers
 from gsa.sources import POLICIES, AgentFile, check_policy
 from gsa.storage.kept import KeptEpisodes
 from gsa.storage.raw import write_manifest

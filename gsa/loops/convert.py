@@ -8,9 +8,9 @@ from typing import Any
 from gsa.config import ConvertParams
 from gsa.episode import Episode
 from gsa.errors import DataError
+from gsa.files import write_atomic
 from gsa.importers.base import Source
-from gsa.loops.data_card import CARD_JSON, CARD_MD, DataCard, write_sheet
-from gsa.storage.files import write_atomic
+from gsa.inspection.data_card import CARD_JSON, CARD_MD, DataCard, write_sheet
 from gsa.storage.store_writer import write_store
 
 
@@ -66,8 +66,8 @@ def convert(
 
     manifest = write_store(episodes(), out_dir, params, rejected)
     summary = card.summary(out_dir, manifest)
-    write_atomic(out_dir / CARD_JSON, (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode())
-    write_atomic(out_dir / CARD_MD, card.markdown(summary).encode())
+    write_atomic(out_dir / CARD_JSON, json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_atomic(out_dir / CARD_MD, card.markdown(summary))
     write_sheet(out_dir)
     return summary
 

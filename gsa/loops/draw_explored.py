@@ -27,8 +27,8 @@ from gsa.loops.explore import (
     planned_episodes,
     random_reference,
 )
+from gsa.parallel.workers import Beat, run_workers
 from gsa.runs.checkpoint import CheckpointStore
-from gsa.runs.workers import Beat, run_workers
 from gsa.sources.coverage import pose_coverage
 from gsa.sources.curiosity import INTRINSIC_REWARDS
 from gsa.storage.kept import KeptEpisodes

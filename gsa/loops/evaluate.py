@@ -1,31 +1,44 @@
-"""Evaluation: the RL policy alone, mean action, on episodes whose seeds are the same for every method."""
+"""Evaluation: a learner's policy alone, on episodes whose seeds are the same for every method."""
+
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from gsa.agents.gsa import AgentPolicy, GSAAgent
+from gsa.agents.base import Learner, Setting, make_learner
+from gsa.config import Params, load_params
+from gsa.cpu import accelerate_for
+from gsa.envs import make_env
 from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode
-from gsa.runs.scores import ScoreRow
+from gsa.errors import ArtifactError
+from gsa.parallel.ranks import choose_device
+from gsa.runs.checkpoint import load_weights
+from gsa.runs.fingerprint import read_run
+from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores
 from gsa.tasks import get_task
+
+AGENT_DIR = "agent"
+"""Where a run's folder keeps the weights of its agent."""
 
 EVAL_SEED_OFFSET = 10
 """Evaluation episodes are seeded apart from training ones (as the authors' release: train seed + 10)."""
 
 
 def evaluate(
-    agent: GSAAgent, env: Env, method: str, seed: int, frames: int, num_episodes: int
+    learner: Learner, env: Env, method: str, seed: int, frames: int, num_episodes: int, device: torch.device
 ) -> tuple[ScoreRow, list[Episode]]:
     """Run ``num_episodes`` episodes and score them; training's random streams are left as they were.
 
-    The same ``seed`` gives the same episodes at every evaluation of every method, so curves compare like with like.
+    The same ``seed`` gives the same episodes at every evaluation of every method, so curves compare like with like, and
+    the first of many episodes are those of a shorter evaluation.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed + EVAL_SEED_OFFSET, 1]))
-    device = agent.behavior.actor.action_mask.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed + EVAL_SEED_OFFSET)
-        policy = AgentPolicy(agent, explore=False)
+        policy = learner.policy()
         episodes = [rollout(env, policy, int(rng.integers(2**32))) for _ in range(num_episodes)]
     row = ScoreRow(
         task=env.name,
@@ -46,3 +59,40 @@ def _successes(task: str, episodes: list[Episode]) -> dict[str, tuple[int, ...]]
         "successes_final": tuple(int(f[-1]) for f in flags),
         "successes_any": tuple(int(f.any()) for f in flags),
     }
+
+
+def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tuple[ScoreRow, ScoreRow, list[Episode]]:
+    """The agent of a finished run on the seeds of its evaluations: its score now, the recorded last one, the episodes.
+
+    Raises:
+        ArtifactError: no finished run with an agent is there, or it is damaged.
+    """
+    record = read_run(folder)
+    if record is None or not (folder / AGENT_DIR).is_dir():
+        raise ArtifactError(f"{folder} holds no finished run with an agent; `gsa finetune` makes one")
+    last = read_scores(folder / SCORES_FILE)[-1]
+    params = recorded_params(record["params"], last, params_path)
+    weights, _ = load_weights(folder / AGENT_DIR)
+    spec, device = get_task(last.task), choose_device(params.machine.device)
+    with closing(make_env(last.task, params.render)) as env:
+        learner = make_learner(Setting.of(env, spec, last.method, last.seed, params, device))
+        accelerate_for(learner.networks, params.machine, device)
+        try:
+            learner.networks.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ArtifactError(f"{folder / AGENT_DIR} belongs to another agent ({error}); run it again") from error
+        count = num_episodes or last.num_episodes
+        row, episodes = evaluate(learner, env, last.method, last.seed, last.frames, count, device)
+    return row, last, episodes
+
+
+def recorded_params(recorded: dict[str, object], row: ScoreRow, path: Path) -> Params:
+    """The parameter file with the values that a run recorded in the place of its own, for that run alone."""
+    overrides = dict(recorded)
+    overrides.pop("task", None)  # its facts
+    learner = overrides[f"methods.{row.method}"]["learner"]  # type: ignore[index]
+    one = {"tasks": [row.task], "methods": {learner: [row.method]}, "seeds": [row.seed]}
+    overrides |= {f"matrix.finetune.{key}": value for key, value in one.items()}
+    if "world_model" in overrides:  # a size already has its values there
+        overrides |= {f"world_model.{key}": value for key, value in overrides.pop("world_model").items()}  # type: ignore[attr-defined]
+    return load_params(path, overrides)

@@ -19,11 +19,11 @@ from gsa.config import TDMPC2Params
 from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
 from gsa.errors import DataError
+from gsa.files import sha256_file
 from gsa.loops.watched import WatchedEnv
-from gsa.runs.workers import Beat, run_workers
+from gsa.parallel.workers import Beat, run_workers
 from gsa.sources import POLICIES, AgentFile
 from gsa.sources.tdmpc2 import agent_paths
-from gsa.storage.files import sha256_file
 from gsa.tasks import TaskSpec
 
 log = logging.getLogger(__name__)

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gsa.config import Params
+from gsa.cpu import accelerate_for
 from gsa.episode import Batch
 from gsa.errors import DataError, StoppedError, TrainingError
-from gsa.loops.prefetch import prefetch
-from gsa.loops.ranks import ALONE, Ranks
+from gsa.loops.open_loop_files import write_open_loop
 from gsa.nets.optimizer import Optimizer
+from gsa.parallel.prefetch import prefetch
+from gsa.parallel.ranks import ALONE, Ranks
 from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.fingerprint import fingerprint
 from gsa.runs.process import stop_on_signals
@@ -26,7 +28,7 @@ from gsa.storage.episode_store import EpisodeStore, EpisodeSubset
 from gsa.storage.numbered import NumberedBatches, read_ahead
 from gsa.storage.replay import Replay
 from gsa.world_model.model import WorldModel
-from gsa.world_model.open_loop import evaluate_open_loop, write_open_loop
+from gsa.world_model.open_loop import evaluate_open_loop
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,7 @@ class Trainer:
         torch.manual_seed(section.seed)
         self.model = WorldModel(params.world_model).to(ranks.device)
         self.model.recompute = machine.activation_checkpointing
+        accelerate_for(self.model, machine, ranks.device)
         self.source = training_episodes(store)
         rows = ranks.rows(section.batch_size)
         groups = self.source.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None

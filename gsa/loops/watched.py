@@ -4,7 +4,7 @@ import numpy as np
 
 from gsa.envs.base import Env
 from gsa.episode import Step
-from gsa.runs.workers import Beat
+from gsa.parallel.workers import Beat
 
 
 class WatchedEnv:

@@ -29,6 +29,15 @@ class BlockLinear(nn.Module):
         return out + self.bias
 
 
+def init_orthogonal(module: nn.Module) -> None:
+    """Orthogonal weights, of gain 1 in linear layers and sqrt 2 in convolutions, and zero biases."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.orthogonal_(layer.weight, 1.0 if isinstance(layer, nn.Linear) else 2.0**0.5)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+
 def normed_linear(in_dim: int, out_dim: int) -> nn.Sequential:
     """Linear -> LayerNorm -> SiLU."""
     return nn.Sequential(nn.Linear(in_dim, out_dim), nn.LayerNorm(out_dim), nn.SiLU())

@@ -52,7 +52,7 @@ class Optimizer:
         found_loss, found_norm = torch.stack([loss.detach(), norm]).tolist()
         if not math.isfinite(found_loss + found_norm):
             raise TrainingError(f"{self.name}: loss {found_loss}, gradient norm {found_norm}; no step was taken")
-        if found_norm > self.clip_norm:
+        if self.clip_norm is not None and found_norm > self.clip_norm:
             torch._foreach_mul_(grads, self.clip_norm / (found_norm + 1e-6))
         self.adam.step()
         return float(found_norm)

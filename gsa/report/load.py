@@ -13,8 +13,9 @@ import numpy as np
 
 from gsa.config import Params
 from gsa.errors import ArtifactError, DataError
+from gsa.files import sha256_file
 from gsa.runs.failure import read_failure
-from gsa.runs.fingerprint import file_sha256, read_run
+from gsa.runs.fingerprint import read_run
 from gsa.runs.scores import ScoreRow, read_scores
 from gsa.tasks import TaskSpec, get_task
 
@@ -187,7 +188,7 @@ def _check_recorded(folder: Path, record: dict[str, Any] | None) -> None:
     if record is None:
         return
     expected = record["outputs"].get(SCORES_FILE, {}).get("sha256")
-    if expected != file_sha256(folder / SCORES_FILE):
+    if expected != sha256_file(folder / SCORES_FILE):
         raise ArtifactError(f"{folder / SCORES_FILE} was changed after the run: its sha256 is not the one in run.json")
 
 

@@ -18,7 +18,7 @@ from gsa.report.provenance import Provenance
 from gsa.report.published import BUDGET, COUNTERPARTS, LABELS, Column, Published
 from gsa.report.summary import HEADLINE, Summary, span
 from gsa.report.tables.table import Cell, Head, Table, text
-from gsa.runs.predictions import KINDS, draw_errors, error_rows
+from gsa.visual.predictions import KINDS, draw_errors, error_rows
 
 TITLES = {
     "aggregates": "Aggregate scores of each method with intervals",

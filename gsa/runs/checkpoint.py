@@ -4,19 +4,18 @@ A checkpoint holds tensors and plain Python values only, because it is read with
 in as tensors (``torch.from_numpy``), generators as ``bit_generator.state`` or ``get_state()``.
 """
 
-import errno
 import logging
-import os
 import pickle
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from gsa.errors import ArtifactError, ResourceError, StoppedError
+from gsa.errors import ArtifactError, StoppedError
+from gsa.files import replacing, sha256_file, write_atomic
 from gsa.json_files import read_sealed, sealed_json
-from gsa.runs.fingerprint import file_sha256, plain
+from gsa.runs.fingerprint import plain
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +76,11 @@ class CheckpointStore:
     def _write(self, step: int, state: Mapping[str, Any]) -> None:
         import torch  # late: the command line and the report run without it
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:010d}.pt"
-        write_atomically(path, lambda tmp: torch.save(dict(state), tmp))
-        entry = {"step": step, "sha256": file_sha256(path), "fingerprint": self.fingerprint}
-        write_atomically(path.with_suffix(".json"), lambda tmp: tmp.write_text(sealed_json(entry)))
+        with replacing(path) as tmp:
+            torch.save(dict(state), tmp)
+        entry = {"step": step, "sha256": sha256_file(path), "fingerprint": self.fingerprint}
+        write_atomic(path.with_suffix(".json"), sealed_json(entry))
         for old in self._entries()[KEEP:]:
             old.unlink()
             old.with_suffix(".pt").unlink(missing_ok=True)
@@ -109,6 +108,10 @@ class CheckpointStore:
             raise ArtifactError(f"{every} ({'; '.join(reasons)})")
         return None
 
+    def note(self, name: str, text: str) -> None:
+        """Write a file beside the checkpoints, for people who look at a run under way; it goes when the run is done."""
+        write_atomic(self.folder / name, text)
+
     def clear(self) -> None:
         """Remove everything; the run has finished."""
         self.wait()
@@ -126,7 +129,7 @@ class CheckpointStore:
         manifest = read_sealed(entry, ArtifactError, "it does not count")
         try:
             expected, step = manifest["sha256"], int(manifest["step"])
-            found = file_sha256(path)
+            found = sha256_file(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"checkpoint {path} is damaged ({error!r})") from error
         if found != expected:
@@ -162,13 +165,13 @@ def save_weights(folder: Path, state_dict: Mapping[str, Any], meta: Mapping[str,
     """
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     # safetensors refuses views that share storage; clones are what a reader wants anyway.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     path = folder / WEIGHTS_FILE
-    write_atomically(path, lambda tmp: save_file(tensors, tmp))
-    record = {**plain(meta), "sha256": file_sha256(path)}
-    write_atomically(folder / META_FILE, lambda tmp: tmp.write_text(sealed_json(record)))
+    with replacing(path) as tmp:
+        save_file(tensors, tmp)
+    record = {**plain(meta), "sha256": sha256_file(path)}
+    write_atomic(folder / META_FILE, sealed_json(record))
 
 
 def load_weights(
@@ -194,7 +197,7 @@ def load_weights(
         if not file.is_file():
             raise ArtifactError(f"no weights at {folder}: {file.name} is missing; run the stage that makes it first")
     meta = read_sealed(folder / META_FILE, ArtifactError, f"make {folder} again")
-    if meta.get("sha256") != file_sha256(path):
+    if meta.get("sha256") != sha256_file(path):
         raise ArtifactError(f"{path} is damaged: its sha256 is not the one in {META_FILE}; make {folder} again")
     for key, value in plain(expect or {}).items():
         if meta.get(key) != value:
@@ -218,43 +221,6 @@ def _check_same_shape(path: Path, found: Mapping[str, Any], expected: Mapping[st
         )
         if want != have:
             raise ArtifactError(f"{path} belongs to another model: weight {name} expected {want}, found {have}")
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary neighbour of ``path``, flush it and move it into place.
-
-    Raises:
-        ResourceError: the disk or quota is full; nothing is left behind and ``path`` is as it was.
-    """
-    tmp = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    try:
-        write(tmp)
-        with tmp.open("rb") as stream:
-            os.fsync(stream.fileno())
-        tmp.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise_if_disk_full(error, path)
-        raise
-    finally:
-        tmp.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def raise_if_disk_full(error: Exception, path: Path) -> None:
-    """Say so in one line when ``error`` means that nothing more can be written at ``path``; return otherwise.
-
-    Raises:
-        ResourceError: the disk or quota is full, or a file grew beyond a limit.
-    """
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    # torch says "unexpected pos 704 vs 598" when the disk fills up
-    if full or "unexpected pos" in str(error):
-        free_mb = shutil.disk_usage(path.parent).free / 1e6
-        raise ResourceError(f"no space left writing {path}, {free_mb:.0f} MB free; free some and rerun") from error
 
 
 def _copy(value: Any) -> Any:

@@ -1,12 +1,12 @@
 """``failed.json``: what a run that ended in an error leaves where its output would be, for the report to name it."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gsa.errors import StoppedError
+from gsa.files import write_atomic
 
 FAILED_FILE = "failed.json"
 
@@ -25,10 +25,7 @@ def recorded_failure(folder: Path) -> Iterator[None]:
     except Exception as error:
         if not folder.exists() or [path.name for path in folder.iterdir()] == [FAILED_FILE]:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{FAILED_FILE}.tmp.{os.getpid()}"
-            part.write_text(json.dumps({"reason": reason}) + "\n", encoding="utf-8")
-            part.replace(folder / FAILED_FILE)
+            write_atomic(folder / FAILED_FILE, json.dumps({"reason": reason}) + "\n")
         raise
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gsa.errors import ArtifactError
+from gsa.files import sha256_file
 
 RUN_FILE = "run.json"
 """Name of the file in which every output folder describes itself."""
@@ -48,16 +49,10 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     """``{relative path: {sha256, bytes}}`` of every file below ``folder`` but its own run.json, sorted by path."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / RUN_FILE)
-    return {p.relative_to(folder).as_posix(): {"sha256": file_sha256(p), "bytes": p.stat().st_size} for p in files}
+    return {p.relative_to(folder).as_posix(): {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in files}
 
 
 def identity(outputs: Mapping[str, Any]) -> str:
@@ -94,7 +89,7 @@ def digest_path(path: Path) -> str:
         ArtifactError: a recorded file is missing or has another size.
     """
     if path.is_file():
-        return file_sha256(path)
+        return sha256_file(path)
     record = read_run(path)
     if record is None:
         members = sorted(p for p in path.iterdir() if not _transient(p.name))

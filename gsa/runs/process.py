@@ -1,10 +1,8 @@
-"""A run as a process: it holds a lock on what it writes, dies with its parent and stops where its work is kept."""
+"""A run as a process: it holds a lock on what it writes and stops where its work is kept."""
 
-import ctypes
 import fcntl
 import logging
 import os
-import platform
 import signal
 import socket
 import threading
@@ -26,13 +24,6 @@ STOP_GRACE_S = 30.0
 
 SAME_REQUEST_S = 2.0
 """Signals this close together are one request: a group is told to end, then each child that its parent is gone."""
-
-
-def die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies, so that killing dvc (or a pool's owner) leaves no orphan training."""
-    pr_set_pdeathsig = 1
-    if platform.system() == "Linux":
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 @contextmanager

@@ -24,11 +24,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from gsa.errors import ArtifactError, ParamsError
+from gsa.files import fsync, naming_full_disk
+from gsa.parallel.workers import die_with_parent
 from gsa.pipeline import MADE_BY
-from gsa.runs.checkpoint import CheckpointStore, raise_if_disk_full
+from gsa.runs.checkpoint import CheckpointStore
 from gsa.runs.code_stamp import code_stamp
 from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, identity, leaves, plain, stat_path
-from gsa.runs.process import die_with_parent, hold_lock, stop_on_signals
+from gsa.runs.process import hold_lock, stop_on_signals
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +126,7 @@ def open_run(
         tmp.mkdir()
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
         run = Run(tmp, stage, item, mark, digests, store)
-        stack.enter_context(_one_line_for_a_full_disk(out_dir))
+        stack.enter_context(naming_full_disk(out_dir))
         yield run
         _check_unchanged(params, reread, inputs, digests, states)
         record = {
@@ -149,15 +151,6 @@ def _check_writable(out_dir: Path) -> None:
         raise ParamsError(f"cannot make the folder of the output {out_dir}: {error.strerror}") from error
     if not writable:
         raise ParamsError(f"no right to write the output {out_dir}; choose another folder")
-
-
-@contextmanager
-def _one_line_for_a_full_disk(out_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise_if_disk_full(error, out_dir)
-        raise
 
 
 def _digest_input(name: str, path: Path) -> str:
@@ -226,19 +219,11 @@ def _publish(tmp: Path, out_dir: Path, record: dict[str, Any]) -> None:
     record |= {"outputs": outputs, "digest": identity(outputs)}
     (tmp / RUN_FILE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     for path in [*tmp.rglob("*"), tmp]:
-        _fsync(path)
+        fsync(path)
     old = out_dir.with_name(f"{out_dir.name}.old.{os.getpid()}")
     if out_dir.exists():
         out_dir.rename(old)
     tmp.rename(out_dir)
-    _fsync(out_dir.parent)
+    fsync(out_dir.parent)
     if old.exists():
         shutil.rmtree(old)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

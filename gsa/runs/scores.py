@@ -13,6 +13,8 @@ from typing import Any
 from gsa.errors import ArtifactError, GSAError
 from gsa.tasks import get_task
 
+SCORES_FILE = "scores.jsonl"
+
 
 @dataclass(frozen=True)
 class ScoreRow:
@@ -90,11 +92,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
 _MEANS = ("num_episodes", "episode_return", "success_final", "success_any")
 
 
-def append_score(path: Path, row: ScoreRow) -> None:
-    """Append one line to ``path``. The means are written beside the lists, for readers of the bare file."""
+def score_line(row: ScoreRow) -> str:
+    """The row's line of the file. The means are written beside the lists, for readers of the bare file."""
     record = asdict(row) | {name: getattr(row, name) for name in _MEANS}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, allow_nan=False) + "\n")
+    return json.dumps(record, allow_nan=False) + "\n"
 
 
 def read_scores(path: Path) -> list[ScoreRow]:

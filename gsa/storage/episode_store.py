@@ -12,12 +12,8 @@ from jaxtyping import Int64, UInt8
 
 from gsa.episode import IMAGE_SIZE, Episode
 from gsa.errors import ArtifactError, DataError
-from gsa.storage.files import footer_digest, sha256_file
-from gsa.storage.schema import (
-    MANIFEST,
-    STEPS_SCHEMA,
-    content_digest,
-)
+from gsa.files import sha256_file
+from gsa.storage.schema import MANIFEST, STEPS_SCHEMA, content_digest, footer_digest
 from gsa.storage.source import Pixels
 from gsa.storage.store_manifest import MEND, read_store_manifest
 from gsa.storage.store_tables import check_schema, read_episodes

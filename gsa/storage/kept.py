@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gsa.episode import Episode
-from gsa.storage.files import sha256_file, write_atomic
+from gsa.files import sha256_file, write_atomic
 from gsa.storage.raw import write_raw_episode
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class KeptEpisodes:
         path = write_raw_episode(self.folder, index, episode)
         record = {"index": index, "file": path.name, "sha256": sha256_file(path), **facts}
         # The record comes second: it vouches for a file that is already complete.
-        write_atomic(self._path(index), json.dumps({"settings": self.settings, "record": record}).encode())
+        write_atomic(self._path(index), json.dumps({"settings": self.settings, "record": record}))
         return record
 
     def find(self, index: int) -> dict[str, Any] | None:

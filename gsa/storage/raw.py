@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float32, UInt8
 
 from gsa.episode import Episode, check_episode
 from gsa.errors import DataError
+from gsa.files import sha256_file, write_atomic
 from gsa.json_files import read_sealed, sealed_json
-from gsa.storage.files import sha256_file, write_atomic
 from gsa.storage.npz import load_npz
 from gsa.storage.schema import check_embodiment
 
@@ -190,7 +190,7 @@ def write_manifest(folder: Path, source: dict[str, Any], episodes: list[dict[str
         records.append({**record, "sha256": sha256_file(path), "bytes": path.stat().st_size, "rows": rows})
     body = {"format": "gsa-raw", "version": 1, "source": source, "episodes": records}
     path = folder / MANIFEST
-    write_atomic(path, sealed_json(body).encode())
+    write_atomic(path, sealed_json(body))
     return path
 
 

@@ -168,7 +168,6 @@ class Replay:
         batch_size = len(episodes)
         image = np.empty((batch_size, batch_length, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         action = np.zeros((batch_size, batch_length, self.action_dim), np.float32)
-        mask = np.zeros((batch_size, self.action_dim), np.float32)
         reward = np.zeros((batch_size, batch_length), np.float32)
         has_reward = np.zeros(batch_size, bool)
         flags = np.empty((2, batch_size, batch_length), bool)
@@ -178,14 +177,12 @@ class Replay:
             if width > self.action_dim:
                 raise DataError(f"episode {index}: {width} actions > {self.action_dim}; raise world_model.action_dim")
             action[row, :, :width] = window.action
-            mask[row, :width] = 1.0
             flags[0, row], flags[1, row] = window.is_first, window.is_terminal
             if window.reward is not None:
                 reward[row], has_reward[row] = window.reward, True
         return Batch(
             image=torch.from_numpy(image).permute(0, 1, 4, 2, 3),
             action=torch.from_numpy(action),
-            action_mask=torch.from_numpy(mask),
             reward=torch.from_numpy(reward),
             has_reward=torch.from_numpy(has_reward),
             is_first=torch.from_numpy(flags[0]),

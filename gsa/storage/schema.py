@@ -7,6 +7,7 @@ data card alone.
 
 import hashlib
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,16 @@ def content_digest(episode: Episode) -> str:
     for flag in (episode.is_first, episode.is_last, episode.is_terminal):
         digest.update(np.ascontiguousarray(flag, dtype=bool).data)
     return digest.hexdigest()
+
+
+def footer_digest(path: Path) -> str:
+    """Hex sha256 of a Parquet file's footer, which page checksums do not cover."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(size - 8, 0))
+        length = int.from_bytes(file.read(4), "little") + 8
+        file.seek(max(size - length, 0))
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def steps_table(number: int, episode: Episode, start: int, stop: int) -> pa.Table:

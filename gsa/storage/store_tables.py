@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gsa.errors import ArtifactError
-from gsa.storage.files import sha256_file
+from gsa.files import sha256_file
 from gsa.storage.schema import EPISODES, EPISODES_SCHEMA, MANIFEST, OUTCOMES, OUTCOMES_SCHEMA
 from gsa.storage.store_manifest import MEND
 

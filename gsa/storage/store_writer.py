@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ import pyarrow.parquet as pq
 
 from gsa.config import ConvertParams
 from gsa.episode import Episode, check_episode
-from gsa.errors import DataError, ResourceError
+from gsa.errors import DataError
+from gsa.files import replacing, sha256_file, write_atomic
 from gsa.json_files import sealed_json
-from gsa.storage.files import AtomicFile, footer_digest, sha256_file, write_atomic
 from gsa.storage.raw import check_markers
 from gsa.storage.schema import (
     EPISODES,
@@ -31,6 +32,7 @@ from gsa.storage.schema import (
     check_embodiment,
     content_digest,
     episode_id,
+    footer_digest,
     steps_table,
 )
 
@@ -59,11 +61,10 @@ def write_store(
         DataError: no episodes, a broken episode, an id seen twice, action widths that differ within an embodiment.
         ResourceError: the disk is full or not writable.
     """
-    out_dir.mkdir(parents=True, exist_ok=True)
     writers: dict[str, _EmbodimentWriter] = {}
     facts: dict[int, dict[str, Any]] = {}
     outcomes: dict[int, dict[str, Any]] = {}
-    try:
+    with ExitStack() as open_shards:
         for episode in episodes:
             where = _where(episode)
             check_episode(episode, where)
@@ -72,22 +73,16 @@ def write_store(
             number, embodiment = row["episode_id"], row["embodiment"]
             if number in facts:
                 raise DataError(f"{where}: the same source and file as an earlier episode; name each source once")
-            writer = writers.setdefault(embodiment, _EmbodimentWriter(out_dir, embodiment, episode, params))
-            facts[number] = row | writer.write(number, episode, where)
+            if embodiment not in writers:
+                writers[embodiment] = _EmbodimentWriter(out_dir, embodiment, episode, params)
+                open_shards.push(writers[embodiment].end)
+            facts[number] = row | writers[embodiment].write(number, episode, where)
             outcomes[number] = _outcome(number, episode)
         if not facts:
             raise DataError(f"no episodes to write to {out_dir}; run `gsa collect-data` first")
-        for writer in writers.values():
-            writer.close()
-    except BaseException as error:
-        for writer in writers.values():
-            writer.discard()
-        if isinstance(error, OSError):
-            raise ResourceError(f"cannot write {out_dir}: {error}; free space or choose another folder") from error
-        raise
     manifest = _write_tables(out_dir, writers, list(facts.values()), outcomes, params)
     manifest["rejected"] = list(rejected)
-    write_atomic(out_dir / MANIFEST, sealed_json(manifest).encode())
+    write_atomic(out_dir / MANIFEST, sealed_json(manifest))
     return manifest
 
 
@@ -98,7 +93,8 @@ class _EmbodimentWriter:
         self.out_dir, self.embodiment, self.params = out_dir, embodiment, params
         self.action_dim = first.action.shape[1]
         self.rows: dict[str, int] = {}
-        self._file: AtomicFile | None = None
+        self._open: ExitStack | None = None
+        self._file: Any = None
         self._writer: Any = None
         self._groups = 0
         self._name = ""
@@ -110,9 +106,8 @@ class _EmbodimentWriter:
                 f"{where}: action width {episode.action.shape[1]}, but other {self.embodiment} episodes have "
                 f"{self.action_dim}; give it an embodiment of its own"
             )
-        if self._file is None:
-            self._open()
-        assert self._file is not None
+        if self._open is None:
+            self._open = self._start()
         rows = group_rows(len(episode), -(-len(episode) // self.params.row_group_rows))
         name, first_group = self._name, self._groups
         for start in range(0, len(episode), rows):
@@ -120,41 +115,36 @@ class _EmbodimentWriter:
             self._groups += 1
         self.rows[name] += len(episode)
         count = self._groups - first_group
-        if self._file.file.tell() >= self.params.shard_mb * 1_000_000:
-            self.close()
+        if self._file.tell() >= self.params.shard_mb * 1_000_000:
+            self.end(None, None, None)
         digest = content_digest(episode)
         return {"shard": name, "row_group_start": first_group, "row_group_count": count, "sha256": digest}
 
-    def close(self) -> None:
-        """Finish the open shard, if any."""
-        if self._file is not None:
-            self._writer.close()
-            self._file.commit()
-            self._file = None
+    def end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Finish the open shard, if any, or drop it where an error ended the writing."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.__exit__(kind, error, trace)
 
-    def discard(self) -> None:
-        """Drop the open shard, if any."""
-        if self._file is not None:
-            with suppress(OSError):  # a full disk is why we are here
-                self._writer.close()
-            self._file.discard()
-            self._file = None
-
-    def _open(self) -> None:
+    def _start(self) -> ExitStack:
         self._name = f"{SHARDS}/{self.embodiment}-{len(self.rows):05d}.parquet"
         self.rows[self._name] = 0
         self._groups = 0
-        self._file = AtomicFile(self.out_dir / self._name)
-        self._writer = pq.ParquetWriter(
-            self._file.file,
-            STEPS_SCHEMA,
-            compression=self.params.codec,
-            compression_level=self.params.level,
-            use_dictionary=False,
-            # Statistics of images are noise, and 24 kB of it a row group.
-            write_statistics=["episode_id", "step"],
-            write_page_checksum=True,
-        )
+        with ExitStack() as opened:
+            tmp = opened.enter_context(replacing(self.out_dir / self._name))
+            self._file = opened.enter_context(tmp.open("wb"))
+            self._writer = pq.ParquetWriter(
+                self._file,
+                STEPS_SCHEMA,
+                compression=self.params.codec,
+                compression_level=self.params.level,
+                use_dictionary=False,
+                # Statistics of images are noise, and 24 kB of it per row group.
+                write_statistics=["episode_id", "step"],
+                write_page_checksum=True,
+            )
+            opened.enter_context(self._writer)
+            return opened.pop_all()
 
 
 def group_rows(length: int, count: int) -> int:

@@ -1,18 +1,13 @@
 """What the model has learned, made visible: open-loop prediction of held-out episodes, per embodiment and horizon."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
 from gsa.episode import Batch
 from gsa.nets.conv import scale_image, unscale_image
-from gsa.runs.predictions import draw_errors, write_error_table
-from gsa.runs.video import write_video
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import Replay
 from gsa.world_model.model import WorldModel
@@ -21,12 +16,10 @@ CONTEXT = 5
 """Rows the model sees before it predicts from actions alone."""
 HORIZON = 20
 NUM_WINDOWS = 16
-_STRIP = (0, 2, 4, 5, 7, 9, 14, 19, 24)
-"""Rows of a window shown in the picture."""
 
 
 class OpenLoop(dict[str, dict[str, Any]]):
-    """Per embodiment: the errors of ``gsa.runs.predictions.KINDS`` at each row, and ``frames`` to look at."""
+    """Per embodiment: the errors of ``gsa.visual.predictions.KINDS`` at each row, and ``frames`` to look at."""
 
 
 @torch.no_grad()
@@ -79,18 +72,3 @@ def _compare(
     """Truth above prediction above their difference (grey is none)."""
     stacked = torch.cat([truth, predicted, (predicted - truth) / 2], 2)
     return unscale_image(stacked).permute(0, 2, 3, 1).numpy()
-
-
-def write_open_loop(folder: Path, result: OpenLoop) -> None:
-    """``open_loop.json`` (errors), ``prediction_error.csv`` and ``.png`` (the same as table and figure), and per
-    embodiment ``open_loop_<embodiment>.png`` (a strip) and ``.mp4``."""
-    errors = {name: {k: v for k, v in item.items() if k != "frames"} for name, item in result.items()}
-    summary = {"context": CONTEXT, "num_windows": NUM_WINDOWS, "embodiments": errors}
-    (folder / "open_loop.json").write_text(json.dumps(summary, indent=1) + "\n")
-    write_error_table(folder / "prediction_error.csv", summary)
-    if errors:
-        draw_errors(summary).savefig(folder / "prediction_error.png", dpi=120, metadata={"Software": None})
-    for name, item in result.items():
-        strip = np.concatenate([item["frames"][t] for t in _STRIP], 1)
-        matplotlib.image.imsave(folder / f"open_loop_{name}.png", strip.repeat(2, 0).repeat(2, 1))
-        write_video(folder / f"open_loop_{name}.mp4", item["frames"], fps=8)

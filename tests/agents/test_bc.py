@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from gsa.agents.bc import BCNet, BCPolicy, StackSampler, random_shift, train_bc
+from gsa.agents.bc import BCNet, BCPolicy, StackSampler, train_bc
+from gsa.agents.frames import random_shift
 from gsa.config import BCParams
 from gsa.errors import DataError, TrainingError
 from tests.storage.conftest import count_episode, noise_episode

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from gsa.agents.bc import BCPolicy, train_bc
-from gsa.agents.gsa import AgentPolicy
-from gsa.episode import Step
+from gsa.agents.dreamer import DreamerPolicy
+from gsa.episode import Step, concat_batches
 from gsa.nets.optimizer import Optimizer
 from gsa.retrieval import embed_images
 from tests.agents.test_bc import bc_params
-from tests.agents.test_gsa import make_agent
+from tests.agents.test_dreamer import make_agent, without_reward
 from tests.storage.conftest import noise_episode
 from tests.world_model.factories import random_batch
 
@@ -32,10 +32,10 @@ def without_contents(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_agent_learns_and_acts_where_it_is() -> None:
     agent = make_agent(imag_starts=3).to(DEVICE)
-    agent.update(random_batch(batch=3).to(DEVICE), random_batch(batch=1).to(DEVICE))
+    agent.update(concat_batches(random_batch(batch=3), without_reward(random_batch(batch=1))).to(DEVICE))
     trained = [p for name, p in agent.named_parameters() if "slow_critic" not in name]
     assert all(p.grad is not None and p.grad.device == DEVICE for p in trained)
-    policy = AgentPolicy(agent, explore=True)
+    policy = DreamerPolicy(agent, explore=True)
     assert policy.act(STEP).shape == (2,)
     policy.executed(np.zeros(2, np.float32))
     assert policy.act(STEP).shape == (2,)

@@ -10,13 +10,13 @@ import torch
 
 from gsa.config import ConvertParams
 from gsa.episode import Episode
+from gsa.files import sha256_file
 from gsa.importers import open_source
 from gsa.importers.base import ImportOptions, Source
 from gsa.importers.raw_folder import RawFolder
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from gsa.storage.episode_store import EpisodeStore
-from gsa.storage.files import sha256_file
 from gsa.storage.raw import write_manifest, write_raw_episode
 from gsa.storage.store_writer import write_store
 from tests.importers import test_exorl, test_lerobot, test_minari

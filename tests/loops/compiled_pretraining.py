@@ -9,7 +9,7 @@ import sys
 import torch
 
 from gsa.loops.pretrain import Objective
-from gsa.loops.ranks import ALONE
+from gsa.parallel.ranks import ALONE
 from gsa.world_model.model import WorldModel
 from tests.world_model.factories import random_batch, world_model_params
 

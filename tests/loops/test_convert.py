@@ -10,8 +10,8 @@ from gsa.config import ConvertParams
 from gsa.episode import Episode
 from gsa.errors import DataError
 from gsa.importers.raw_folder import RawFolder
+from gsa.inspection.folders import describe
 from gsa.loops.convert import convert
-from gsa.loops.inspect import describe
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import write_manifest, write_raw_episode
 from tests.storage.conftest import assert_same_steps, count_episode, noise_episode

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from gsa.agents.gsa import GSAAgent
+from gsa.agents.base import Offline, Progress
+from gsa.agents.dreamer import Dreamer, DreamerPolicy
 from gsa.config import Params, load_params
 from gsa.episode import Step
-from gsa.errors import DataError, StoppedError
+from gsa.errors import DataError, ParamsError, StoppedError
 from gsa.loops.build_index import build_index
-from gsa.loops.finetune import Finetuner, Pretrained, write_result
+from gsa.loops.finetune import AGENT_DIR, Finetuner
+from gsa.pipeline import LEARNERS
 from gsa.retrieval import RetrievalIndex
-from gsa.runs.checkpoint import CheckpointStore, save_weights
+from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from gsa.runs.scores import read_scores
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.store_writer import write_store
@@ -54,36 +56,45 @@ def params(**changes) -> Params:
         "world_model.classes": 4,
         "world_model.channels": [2, 4, 4, 8],
         "world_model.action_dim": 2,
-        "agent.imag_horizon": 3,
-        "agent.imag_starts": 0,
-        "agent.units": 32,
-        "agent.actor_layers": 1,
-        "agent.critic_layers": 1,
-        "agent.reward_layers": 1,
-        "agent.actor_lr": 3e-3,
-        "agent.critic_lr": 3e-3,
-        "agent.discount": 0.9,
-        "bc.updates": 3,
-        "bc.batch_size": 4,
-        "bc.channels": [2, 4, 4, 8],
-        "bc.units": 8,
-        "finetune.tasks": [TASK],
+        "dreamer.imag_horizon": 3,
+        "dreamer.imag_starts": 0,
+        "dreamer.units": 32,
+        "dreamer.actor_layers": 1,
+        "dreamer.critic_layers": 1,
+        "dreamer.reward_layers": 1,
+        "dreamer.actor_lr": 3e-3,
+        "dreamer.critic_lr": 3e-3,
+        "dreamer.discount": 0.9,
+        "drqv2.channels": 4,
+        "drqv2.feature_dim": 8,
+        "drqv2.hidden": 32,
+        "drqv2.frame_stack": 2,
+        "drqv2.nstep": 2,
+        "drqv2.batch_size": 8,
+        "drqv2.seed_frames": 20,
+        "drqv2.expl_env_steps": 20,
+        "drqv2.noise_env_steps": 200,
+        "gsa.bc.updates": 3,
+        "gsa.bc.batch_size": 4,
+        "gsa.bc.channels": [2, 4, 4, 8],
+        "gsa.bc.units": 8,
+        "matrix.finetune.tasks": [TASK],
         "finetune.total_frames": 80,
-        "finetune.warmup_frames": 40,
-        "finetune.max_warmup_episodes": 10,
+        "dreamer.warmup_frames": 40,
+        "dreamer.max_warmup_episodes": 10,
         "finetune.eval_every_frames": 40,
         "finetune.eval_episodes": 1,
-        "finetune.batch_size": 4,
-        "finetune.batch_length": 5,
-        "finetune.replay_ratio": 4.0,
-        "finetune.retrieve_episodes": 2,
-        "finetune.model_optimizer.lr": 3e-3,
+        "dreamer.batch_size": 4,
+        "dreamer.batch_length": 5,
+        "dreamer.replay_ratio": 4.0,
+        "gsa.retrieve_episodes": 2,
+        "dreamer.model_optimizer.lr": 3e-3,
     }
     return load_params(ROOT / "params.yaml", tiny | changes)
 
 
 @pytest.fixture
-def pretrained(tmp_path) -> Pretrained:
+def offline(tmp_path) -> Offline:
     tree = params()
     episodes = [noise_episode(s, steps=10, width=1 + s % 2, embodiment=f"body{s % 2}") for s in range(6)]
     write_store(episodes, tmp_path / "offline", tree.convert)
@@ -92,70 +103,92 @@ def pretrained(tmp_path) -> Pretrained:
     model = WorldModel(tree.world_model)
     save_weights(tmp_path / "model", model.state_dict(), {"world_model": tree.world_model.model_dump()})
     index = build_index(store, tmp_path / "model", tree.world_model)
-    return Pretrained(copy.deepcopy(model.state_dict()), index, store)
+    return Offline(copy.deepcopy(model.state_dict()), index, store)
 
 
-def make_tuner(method: str, tree: Params, pretrained: Pretrained | None = None, seed: int = 0) -> Finetuner:
-    return Finetuner(ActionIsReward, get_task(TASK), method, seed, tree, pretrained)
+def make_tuner(method: str, tree: Params, offline: Offline | None = None, seed: int = 0) -> Finetuner:
+    return Finetuner(ActionIsReward, get_task(TASK), method, seed, tree, offline)
 
 
-def test_it_learns_the_best_action(tmp_path):
-    tree = params(**{"finetune.total_frames": 300, "finetune.eval_every_frames": 300, "finetune.replay_ratio": 20.0})
-    result = make_tuner("scratch", tree).run(CheckpointStore(tmp_path, "f"))
+@pytest.mark.parametrize(("method", "frames"), [("scratch", 300), ("drqv2", 2000)])
+def test_it_learns_the_best_action(tmp_path, method, frames):
+    more = {"finetune.total_frames": frames, "finetune.eval_every_frames": frames, "dreamer.replay_ratio": 20.0}
+    record = make_tuner(method, params(**more)).run(CheckpointStore(tmp_path, "f"))
     random_return, best_return = 0.0, 10.0
-    assert result.scores[-1].episode_return > 0.7 * best_return + 0.3 * random_return, result.losses[-1]
+    assert record.scores[-1].episode_return > 0.7 * best_return + 0.3 * random_return, record.losses[-1]
 
 
 def test_it_evaluates_on_schedule_and_at_the_end_and_writes_what_the_report_reads(tmp_path):
-    result = make_tuner("scratch", params()).run(CheckpointStore(tmp_path / "ck", "f"))
-    assert [row.frames for row in result.scores] == [40, 80]
+    tuner = make_tuner("scratch", params())
+    record = tuner.run(CheckpointStore(tmp_path / "ck", "f"))
+    assert [row.frames for row in record.scores] == [40, 80]
     # 4 episodes of 10 decisions owe 2 updates each (10 x 4 / 20 rows); the first waits for the warm-up's end
-    assert [(row["frames"], row["updates"]) for row in result.losses] == [(40, 4), (60, 6), (80, 8)]
+    assert [(row["frames"], row["updates"]) for row in record.losses] == [(40, 4), (60, 6), (80, 8)]
     out = tmp_path / "run"
     out.mkdir()
-    write_result(result, out)
-    assert read_scores(out / "scores.jsonl") == result.scores
+    tuner.write(out)
+    assert read_scores(out / "scores.jsonl") == record.scores
+    weights, meta = load_weights(out / AGENT_DIR, tuner.learner.networks.state_dict())
+    assert (meta["task"], meta["method"]) == (TASK, "scratch")
+    assert torch.equal(weights["reward_head.0.0.weight"], tuner.learner.networks.reward_head[0][0].weight)
     assert (out / "eval.mp4").stat().st_size > 0
 
 
-def test_rehearsal_mixes_a_quarter_of_retrieved_windows_of_the_right_body(pretrained):
-    tuner = make_tuner("p_er", params(), pretrained)
-    tuner.retrieve_and_clone()
+def test_the_scores_of_a_run_under_way_lie_beside_its_checkpoints(tmp_path, offline):
+    with pytest.raises(StoppedError):
+        make_tuner("scratch", params()).run(StopAfter(tmp_path, "f"))
+    (found,) = tmp_path.rglob("scores.jsonl")
+    assert [row.frames for row in read_scores(found)] == [40]
+
+
+def test_a_run_without_updates_ends_well(tmp_path):
+    tree = params(**{"dreamer.warmup_frames": 1000, "dreamer.max_warmup_episodes": 1000})
+    tuner = make_tuner("scratch", tree)
+    tuner.run(CheckpointStore(tmp_path / "ck", "f"))
+    tuner.write(tmp_path)
+    assert tuner.record.losses == []
+    assert '"updates": 0' in (tmp_path / "metrics.json").read_text()
+
+
+def test_rehearsal_mixes_a_quarter_of_retrieved_windows_of_the_right_body(offline):
+    tuner = make_tuner("p_er", params(), offline)
+    tuner.learner.prepare(tuner.first_step)
     tuner.collect_episode()
-    online, retrieved = tuner._sample()
-    assert (len(online.reward), len(retrieved.reward)) == (3, 1)
-    assert online.has_reward.all()
-    assert not retrieved.has_reward.any()
-    assert tuner.bc_net is None  # p_er does not guide
-    widths = pretrained.store.episodes.iloc[tuner.progress.retrieved]["action_dim"]
+    batch = tuner.learner.batch(tuner.online, 0)
+    assert batch.has_reward.tolist() == [True, True, True, False]
+    assert not batch.reward[3].any()
+    assert tuner.learner.bc_net is None  # p_er does not guide
+    widths = offline.store.episodes.iloc[tuner.learner.retrieved]["action_dim"]
     assert len(widths) == 2
     assert (widths == 1).all()
 
 
-def test_the_cloned_policy_warms_up_and_guides(pretrained):
-    tree = params(**{"finetune.guidance_dmc.start": 1.0, "finetune.guidance_dmc.end": 1.0})
-    tuner = make_tuner("p_g", tree, pretrained)
-    tuner.retrieve_and_clone()
-    assert tuner.retrieved_replay is None  # p_g does not rehearse
-    tuner.collect_episode()
-    assert type(tuner._behaviour()).__name__ == "BCPolicy"
-    tuner.collect_episode()
-    guided = tuner._behaviour()
+def test_the_cloned_policy_warms_up_and_guides(offline):
+    tree = params(**{"gsa.guidance.dmc.start": 1.0, "gsa.guidance.dmc.end": 1.0})
+    learner = make_tuner("p_g", tree, offline).learner
+    learner.prepare(lambda: ActionIsReward().reset())
+    assert learner.retrieved_replay is None  # p_g does not rehearse
+    assert type(learner.behaviour(Progress())).__name__ == "BCPolicy"
+    guided = learner.behaviour(Progress(frames=40, env_steps=20))
     assert type(guided).__name__ == "GuidedPolicy"
     assert guided.window.guide_length > 0
 
 
-def test_scratch_warms_up_at_random_and_needs_nothing_offline():
-    tuner = make_tuner("scratch", params())
-    assert type(tuner._behaviour()).__name__ == "UniformPolicy"
-    tuner.progress.frames = 40
-    assert type(tuner._behaviour()).__name__ == "AgentPolicy"
+def test_a_suite_without_a_guidance_schedule_is_an_error(offline):
+    with pytest.raises(ParamsError, match=r"gsa\.guidance has no schedule for the suite 'dmc' .*add one"):
+        params(**{"gsa.guidance": {"mw": {"start": 1.0, "end": 0.0, "env_steps": 5}}})
 
 
-def test_pretrained_methods_start_from_the_given_weights_and_scratch_does_not(pretrained):
+def test_dreamer_warms_up_at_random_and_needs_nothing_offline():
+    learner = make_tuner("scratch", params()).learner
+    assert type(learner.behaviour(Progress())).__name__ == "UniformPolicy"
+    assert isinstance(learner.behaviour(Progress(frames=40)), DreamerPolicy)
+
+
+def test_pretrained_methods_start_from_the_given_weights_and_scratch_does_not(offline):
     for method, same in (("gsa", True), ("p", True), ("scratch", False)):
-        weights = make_tuner(method, params(), pretrained).agent.world_model.state_dict()
-        assert torch.equal(weights["encoder.conv.0.weight"], pretrained.weights["encoder.conv.0.weight"]) == same
+        weights = make_tuner(method, params(), offline).learner.networks.world_model.state_dict()
+        assert torch.equal(weights["encoder.conv.0.weight"], offline.weights["encoder.conv.0.weight"]) == same
 
 
 class StopAfter(CheckpointStore):
@@ -166,19 +199,36 @@ class StopAfter(CheckpointStore):
         super().save(step, state)
 
 
-@pytest.mark.parametrize("method", ["gsa", "scratch"])
-def test_a_stopped_run_resumes_exactly(tmp_path, pretrained, method):
+def test_every_learner_has_a_method_here():
+    methods = params().methods.values()
+    assert {method.learner for method in methods} == set(LEARNERS)
+
+
+@pytest.mark.parametrize("method", ["gsa", "scratch", "drqv2"])
+def test_a_stopped_run_resumes_exactly(tmp_path, offline, method):
     tree = params(**{"finetune.total_frames": 100})
-    whole = make_tuner(method, tree, pretrained)
+    whole = make_tuner(method, tree, offline)
     expected = whole.run(CheckpointStore(tmp_path / "whole", "f"))
     with pytest.raises(StoppedError):
-        make_tuner(method, tree, pretrained).run(StopAfter(tmp_path / "cut", "f"))
-    resumed = make_tuner(method, tree, pretrained)
+        make_tuner(method, tree, offline).run(StopAfter(tmp_path / "cut", "f"))
+    resumed = make_tuner(method, tree, offline)
     found = resumed.run(CheckpointStore(tmp_path / "cut", "f"))
     assert found.scores == expected.scores
     assert found.losses == expected.losses
-    for name, value in whole.agent.state_dict().items():
-        assert torch.equal(value, resumed.agent.state_dict()[name]), name
+    for name, value in whole.learner.networks.state_dict().items():
+        assert torch.equal(value, resumed.learner.networks.state_dict()[name]), name
+
+
+def test_updates_are_made_while_drqv2_acts_and_none_is_owed(monkeypatch):
+    tuner = make_tuner("drqv2", params())
+    at = []
+    update = tuner.learner.update
+    monkeypatch.setattr(tuner.learner, "update", lambda *args: at.append(tuner.progress.env_steps) or update(*args))
+    for _ in range(3):
+        tuner.collect_episode()
+    start = tuner.learner.schedule.start_frames // 2  # a complete episode and one decision
+    assert at == list(range(start + 1, 31, 2))
+    assert (start, tuner.progress.skipped_env_steps) == (11, 10)
 
 
 def test_equal_seeds_equal_runs_and_other_seeds_differ(tmp_path):
@@ -202,20 +252,20 @@ def test_evaluation_leaves_training_as_it_was(tmp_path):
 
 def test_it_compiles_in_the_mode_that_is_asked_for(monkeypatch):
     asked = []
-    monkeypatch.setattr(GSAAgent, "compile_losses", lambda self, **options: asked.append(options))
+    monkeypatch.setattr(Dreamer, "compile_losses", lambda self, **options: asked.append(options))
     for mode in ("none", "reduce-overhead"):
-        make_tuner("scratch", params(**{"finetune.compile": mode}))
+        make_tuner("scratch", params(**{"machine.compile": mode}))
     assert asked == [{"mode": "reduce-overhead"}]
 
 
 def test_an_episode_shorter_than_a_window_is_named(tmp_path):
-    tree = params(**{"finetune.batch_length": 64})
+    tree = params(**{"dreamer.batch_length": 64})
     with pytest.raises(DataError, match="shorter than a window of 64 rows"):
         make_tuner("scratch", tree).run(CheckpointStore(tmp_path, "f"))
 
 
-def test_an_empty_body_is_named(pretrained):
-    empty = RetrievalIndex(pretrained.index.index, pretrained.index.keys.assign(action_dim=2), "x")
-    tuner = make_tuner("gsa", params(), Pretrained(pretrained.weights, empty, pretrained.store))
+def test_an_empty_body_is_named(offline):
+    empty = RetrievalIndex(offline.index.index, offline.index.keys.assign(action_dim=2), "x")
+    tuner = make_tuner("gsa", params(), Offline(offline.weights, empty, offline.store))
     with pytest.raises(DataError, match="no offline episode has 1 actions"):
-        tuner.retrieve_and_clone()
+        tuner.learner.prepare(tuner.first_step)

@@ -13,13 +13,13 @@ import torch
 
 from gsa.episode import Batch
 from gsa.errors import DataError, StoppedError, TrainingError
-from gsa.loops.build_index import load_world_model
 from gsa.loops.pretrain import Trainer, pretrain, training_episodes
+from gsa.pretrained import load_world_model
 from gsa.runs.checkpoint import CheckpointStore
-from gsa.runs.predictions import KINDS
 from gsa.runs.training_log import TrainingLog
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.numbered import NumberedBatches
+from gsa.visual.predictions import KINDS
 from tests.loops.factories import UPDATES, outcome, params, small_store, train, train_and_die
 
 

@@ -8,7 +8,7 @@ import torch
 from ruamel.yaml import YAML
 
 from gsa.config import load_params
-from gsa.loops.build_index import load_world_model
+from gsa.pretrained import load_world_model
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.store_writer import write_store
 from tests.conftest import Invoke

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gsa.config import ConvertParams
-from gsa.errors import ArtifactError, DataError
+from gsa.errors import ArtifactError, DataError, ResourceError
 from gsa.json_files import sealed_json
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import MANIFEST, STEPS_SCHEMA
@@ -253,3 +255,15 @@ def test_many_shards_keep_few_files_open(
     for index in (0, 1, 2, 3, 0):
         assert_same_steps(store.read(index), noise_episode(index, steps=100))
     assert len(store._open) == 2
+
+
+def test_a_full_disk_while_converting_is_said_and_leaves_no_shard(
+    tmp_path: Path, params: ConvertParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(ResourceError, match="noise-00000"):
+        write_store([noise_episode(0)], tmp_path, params)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]

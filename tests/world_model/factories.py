@@ -19,12 +19,9 @@ def random_batch(batch=2, rows=4, width=3, native=2, seed=0) -> Batch:
     rng = np.random.default_rng(seed)
     action = rng.uniform(-1, 1, (batch, rows, width)).astype(np.float32)
     action[..., native:] = 0
-    mask = np.zeros((batch, width), np.float32)
-    mask[:, :native] = 1
     return Batch(
         image=torch.from_numpy(rng.integers(0, 256, (batch, rows, 3, 64, 64), dtype=np.uint8)),
         action=torch.from_numpy(action),
-        action_mask=torch.from_numpy(mask),
         reward=torch.from_numpy(rng.normal(size=(batch, rows)).astype(np.float32)),
         has_reward=torch.ones(batch, dtype=torch.bool),
         is_first=torch.zeros(batch, rows, dtype=torch.bool),

@@ -1,0 +1,219 @@
+"""Dreamer: a world model with a reward head, and an actor and a critic that learn in its imagination (docs/method.md).
+
+One update: world model on all windows of a batch, reward head on those with rewards, actor and critic in imagination from
+the posterior states of all. ``DreamerLearner`` trains it online, from scratch.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gsa.agents.actor_critic import ActorCritic
+from gsa.agents.base import Progress, Schedule, Setting
+from gsa.config import DreamerParams
+from gsa.envs.base import Policy
+from gsa.episode import Batch, Step
+from gsa.errors import DataError
+from gsa.nets.blocks import mlp
+from gsa.nets.distributions import TwoHot
+from gsa.nets.optimizer import Optimizer
+from gsa.sources.random import UniformPolicy
+from gsa.storage.replay import EpisodeBuffer, Replay
+from gsa.world_model.model import ModelOutput, WorldModel
+from gsa.world_model.rssm import State
+
+
+def fine_tuned_parameters(model: WorldModel, fine_tune: str) -> list[nn.Parameter]:
+    """The world model's weights that fine-tuning may change: full, autoencoder or dynamics (ablation)."""
+    parts: dict[str, list[nn.Module]] = {
+        "full": [model],
+        "autoencoder": [model.encoder, model.decoder],
+        "dynamics": [model.rssm],
+    }
+    return [p for part in parts[fine_tune] for p in part.parameters()]
+
+
+class Dreamer(nn.Module):
+    """World model, reward head, actor and critic with one optimizer each.
+
+    ``action_dim`` is the task's native width; actions are padded to the model's. ``fine_tune``: see GSAMethod.
+    """
+
+    def __init__(self, world_model: WorldModel, action_dim: int, params: DreamerParams, fine_tune: str = "full"):
+        super().__init__()
+        self.params, self.action_dim = params, action_dim
+        self.compiled = False
+        self.world_model = world_model
+        mask = torch.zeros(world_model.params.action_dim)
+        mask[:action_dim] = 1
+        feat_dim = world_model.rssm.feat_dim
+        self.two_hot = TwoHot(params.bins)
+        self.reward_head = mlp(feat_dim, params.units, params.reward_layers, params.bins, zero_init=True)
+        self.behavior = ActorCritic(feat_dim, mask, params)
+        trained = fine_tuned_parameters(world_model, fine_tune)
+        world_model.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        model_optimizer = params.model_optimizer
+        actor_opt = model_optimizer.model_copy(update={"lr": params.actor_lr})
+        critic_opt = model_optimizer.model_copy(update={"lr": params.critic_lr})
+        self.optimizers = {
+            "world_model": Optimizer("world model", trained, model_optimizer),
+            "reward": Optimizer("reward head", list(self.reward_head.parameters()), model_optimizer),
+            "actor": Optimizer("actor", list(self.behavior.actor.parameters()), actor_opt),
+            "critic": Optimizer("critic", list(self.behavior.critic.parameters()), critic_opt),
+        }
+
+    def compile_losses(self, **options: Any) -> None:
+        """Let torch.compile make one graph of the model's losses and one of imagination with the actor's.
+
+        ``options`` are torch.compile's; mode reduce-overhead records them as CUDA graphs.
+        """
+        self.compiled = True
+        self.world_model.compile(**options)
+        self.behavior.compile(**options)
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One update of everything; returns the loss terms and diagnostics as plain numbers."""
+        if self.compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what recorded graphs returned at the last update is used up
+        out: ModelOutput = self.world_model(batch)
+        norms = {"model_grad_norm": self.optimizers["world_model"].step(self.world_model.total_loss(out.losses))}
+        post = out.post.detach()
+
+        # Features reach the reward head without gradient; retrieved windows have no rewards.
+        rewarded = batch.has_reward.nonzero()[:, 0].to(batch.reward.device, non_blocking=True)
+        feat, reward = (x.index_select(0, rewarded) for x in (post.feat, batch.reward))
+        reward_loss = self.two_hot.loss(self.reward_head(feat), reward).mean()
+        self.optimizers["reward"].step(reward_loss)
+
+        start, is_terminal = self._imagination_starts(post, batch.is_terminal)
+        actor_loss, critic_loss, imag_metrics = self.behavior.losses(
+            self.world_model.rssm, self.reward_head, start, is_terminal
+        )
+        norms["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
+        self.optimizers["critic"].step(critic_loss)
+        self.behavior.update_slow_critic()
+        values = {name: value.mean() for name, value in out.losses.items()} | out.metrics | imag_metrics
+        values |= {"reward_loss": reward_loss, "actor_loss": actor_loss, "critic_loss": critic_loss}
+        numbers = torch.stack([value.detach() for value in values.values()]).tolist()  # one wait for the device
+        return norms | dict(zip(values, numbers, strict=True))
+
+    def _imagination_starts(self, post: State, is_terminal: Tensor) -> tuple[State, Tensor]:
+        """All posterior states of the batch (paper), or ``imag_starts`` of them drawn without replacement."""
+        deter, stoch, terminal = post.deter.flatten(0, 1), post.stoch.flatten(0, 1), is_terminal.flatten()
+        if 0 < self.params.imag_starts < len(deter):
+            chosen = torch.randperm(len(deter))[: self.params.imag_starts]
+            deter, stoch, terminal = deter[chosen], stoch[chosen], terminal[chosen]
+        return State(deter, stoch), terminal
+
+    def training_state(self) -> dict[str, object]:
+        """Weights and optimizer states, for an exact resume."""
+        return {
+            "weights": self.state_dict(),
+            "optimizers": {name: opt.adam.state_dict() for name, opt in self.optimizers.items()},
+        }
+
+    def load_training_state(self, state: dict) -> None:
+        """The inverse of ``training_state``."""
+        self.load_state_dict(state["weights"])
+        for name, opt in self.optimizers.items():
+            opt.adam.load_state_dict(state["optimizers"][name])
+
+
+class DreamerPolicy:
+    """The RL policy acting in an environment: filters the latent through every step, whoever chose its action.
+
+    ``explore`` samples actions (training); otherwise the mean is taken (evaluation; the posterior is still sampled).
+    ``executed`` must be told when another policy's action was taken instead.
+    """
+
+    def __init__(self, agent: Dreamer, explore: bool):
+        self.agent, self.explore = agent, explore
+        self.state = agent.world_model.rssm.initial(1)
+        self.prev_action = agent.behavior.actor.action_mask.new_zeros(1, agent.world_model.params.action_dim)
+
+    @torch.no_grad()
+    def act(self, step: Step) -> np.ndarray:
+        """Update the latent with the newest image and choose an action, float32 ``(action_dim,)``."""
+        model = self.agent.world_model
+        device = self.prev_action.device
+        embed = model.embed(torch.from_numpy(step.image)[None].to(device))
+        is_first = torch.tensor([step.is_first], device=device)
+        self.state = model.rssm.obs_step(self.state, self.prev_action, embed, is_first)
+        mean, std = self.agent.behavior.actor(self.state.feat)
+        self.prev_action = self.agent.behavior.actor.sample(mean, std) if self.explore else mean
+        return self.prev_action[0, : self.agent.action_dim].cpu().numpy()
+
+    def executed(self, action: np.ndarray) -> None:
+        """Record the action that was really taken after the last image."""
+        self.prev_action = torch.zeros_like(self.prev_action)
+        self.prev_action[0, : self.agent.action_dim] = torch.from_numpy(action)
+
+
+class DreamerLearner:
+    """Dreamer trained on online windows alone, from random weights (``gsa.agents.base.Learner``).
+
+    Uniform actions warm up. GSA extends this: it says what else is in a batch and who else acts.
+    """
+
+    fine_tune = "full"
+
+    def __init__(self, setting: Setting):
+        self.setting, self.params = setting, setting.params.dreamer
+        rows, length = setting.max_env_steps + 1, self.params.batch_length
+        if rows < length:
+            raise DataError(
+                f"an episode of {setting.spec.name} has {rows} rows, shorter than a window of {length} rows; "
+                "lower dreamer.batch_length"
+            )
+        per_env_step = self.params.replay_ratio / (self.params.batch_size * length)
+        self.schedule = Schedule(per_env_step, self.params.warmup_frames, self.params.max_warmup_episodes)
+        self.rng = setting.generator("behaviour")
+        self.replay: Replay | None = None
+        model = WorldModel(setting.params.world_model)
+        self.networks = Dreamer(model, setting.action_dim, self.params, self.fine_tune).to(setting.device)
+        if setting.params.machine.compile != "none":
+            self.networks.compile_losses(mode=setting.params.machine.compile)
+
+    def prepare(self, first_step: Callable[[], Step]) -> dict[str, Any]:
+        """Nothing to prepare."""
+        return {}
+
+    def behaviour(self, progress: Progress) -> Policy:
+        """The warm-up's policy, then the agent's with noise."""
+        return self.warmup() if progress.frames < self.params.warmup_frames else DreamerPolicy(self.networks, True)
+
+    def warmup(self) -> Policy:
+        """Who acts before the first update."""
+        return UniformPolicy(self.setting.spec, 0.0, self.rng)
+
+    def policy(self) -> Policy:
+        """The mean action."""
+        return DreamerPolicy(self.networks, explore=False)
+
+    def update(self, online: EpisodeBuffer, number: int) -> dict[str, float]:
+        """See ``Dreamer.update``; the number of updates is the replays' cursor."""
+        return self.networks.update(self.batch(online, number))
+
+    def batch(self, online: EpisodeBuffer, number: int) -> Batch:
+        """The windows of update ``number``."""
+        return self.online_batch(online, number, self.params.batch_size)
+
+    def online_batch(self, online: EpisodeBuffer, number: int, size: int) -> Batch:
+        """``size`` windows of the run's own episodes."""
+        if self.replay is None:
+            self.replay = Replay(online, self.setting.params.world_model.action_dim, self.setting.seed("online"))
+        return self.replay.batch(number, size, self.params.batch_length).to(self.setting.device)
+
+    def state(self) -> dict[str, Any]:
+        """Weights, optimizers, the warm-up's generator."""
+        return {"agent": self.networks.training_state(), "rng": self.rng.bit_generator.state}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``."""
+        self.networks.load_training_state(state["agent"])
+        self.rng.bit_generator.state = state["rng"]

@@ -1,0 +1,1 @@
+"""What running a profile costs on this machine: counts, and paces that are measured."""

@@ -1,0 +1,164 @@
+"""What a profile costs on this machine: counts by arithmetic, hours and gigabytes from a measured pace."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gsa.config import Params
+from gsa.tasks import ACTION_REPEAT, TASKS, get_task
+
+if TYPE_CHECKING:  # counting needs no torch
+    from gsa.cost.pace import Pace
+    from gsa.cost.update_pace import UpdatePace
+
+EXPLORED_ENV_STEPS = max(spec.max_env_steps for spec in TASKS.values() if spec.suite == "dmc")
+"""Decisions of an explorer's episode; it acts in DMControl alone."""
+
+Paces = Mapping[tuple[str, bool], "Pace"]
+"""By body and whether it was explored; see ``gsa.cost.pace.Trial.key``."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a profile asks for; no machine enters.
+
+    ``collected`` and ``explored`` hold episodes and rows (decisions plus one an episode) a body.
+    """
+
+    collected: Mapping[str, tuple[int, int]]
+    explored: Mapping[str, tuple[int, int]]
+    tuned_frames: Mapping[str, int]
+    pretrain_updates: int
+    finetune_updates: int
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of the offline data."""
+        return sum(episodes for part in (self.collected, self.explored) for episodes, _ in part.values())
+
+    @property
+    def rows(self) -> int:
+        """Rows of the offline data; each has a picture."""
+        return sum(rows for part in (self.collected, self.explored) for _, rows in part.values())
+
+    @property
+    def decisions(self) -> int:
+        """State-action pairs of the offline data: the last row of an episode has no action."""
+        return self.rows - self.episodes
+
+    def __str__(self) -> str:
+        bodies = len({*self.collected, *self.explored})
+        tuned = sum(self.tuned_frames.values())
+        return (
+            f"{self.episodes} episodes of {bodies} bodies, {self.decisions} decisions; "
+            f"{self.pretrain_updates} updates of pre-training; {self.finetune_updates} of fine-tuning, {tuned} pictures"
+        )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A part of the work: ``rate`` says what was measured or computed, ``gb`` what stays on disk."""
+
+    stage: str
+    work: str
+    rate: str
+    hours: float
+    gb: float = 0.0
+
+
+def count(params: Params) -> Counts:
+    """The work of a profile."""
+    collect, explore, matrix = params.collect_data, params.explore_data, params.matrix
+    tune, learner = params.finetune, params.dreamer
+    collected: dict[str, tuple[int, int]] = {}
+    for task in matrix.collect_data.tasks:
+        spec, episodes = get_task(task), len(matrix.collect_data.sigmas) * collect.episodes
+        before = collected.get(spec.embodiment, (0, 0))
+        collected[spec.embodiment] = (before[0] + episodes, before[1] + episodes * (spec.max_env_steps + 1))
+    each = explore.episodes, explore.episodes * (EXPLORED_ENV_STEPS + 1)
+    explored = dict.fromkeys(matrix.explore_data.domains, each)
+    runs_a_task = len(matrix.finetune.all_methods) * len(matrix.finetune.seeds)
+    evaluations = tune.total_frames // tune.eval_every_frames + 1
+    tuned: dict[str, int] = {}
+    for task in matrix.finetune.tasks:
+        spec = get_task(task)
+        evaluated = evaluations * tune.eval_episodes * spec.max_env_steps
+        frames = runs_a_task * (tune.total_frames // ACTION_REPEAT + evaluated)
+        tuned[spec.embodiment] = tuned.get(spec.embodiment, 0) + frames
+    window = learner.batch_size * learner.batch_length
+    a_run = int(tune.total_frames / ACTION_REPEAT * learner.replay_ratio / window)
+    updates = runs_a_task * len(matrix.finetune.tasks) * a_run
+    return Counts(collected, explored, tuned, params.pretrain.updates, updates)
+
+
+def collect_lines(params: Params, paces: Paces, workers: int) -> list[Line]:
+    """Acting, drawing and writing raw episodes, a body a line."""
+    lines = []
+    for body, (episodes, rows) in count(params).collected.items():
+        pace = paces[body, False]
+        seconds = episodes * pace.episode_s + (rows - episodes) * pace.decision_s + rows * pace.write_s
+        rate = f"{rows / seconds:.1f} rows/s a process, {pace.raw_bytes:.0f} bytes a row"
+        work = f"{episodes} episodes of {body}, {rows} rows"
+        lines.append(Line("collect-data", work, rate, seconds / workers / 3600, rows * pace.raw_bytes / 1e9))
+    return lines
+
+
+def explore_lines(params: Params, paces: Paces, workers: int) -> list[Line]:
+    """Training on states by one process, then drawing what is kept by all, a body two lines."""
+    section, lines = params.explore_data, []
+    for body, (episodes, rows) in count(params).explored.items():
+        pace = paces[body, True]
+        updates, decisions = 0, episodes * EXPLORED_ENV_STEPS  # of random actions, to compare with
+        if pace.update_s:
+            updates = max(section.train_env_steps - section.seed_env_steps, 0) // section.update_every
+            decisions += section.train_env_steps
+        else:
+            decisions *= 2
+        acting_s = pace.decision_s + pace.episode_s / EXPLORED_ENV_STEPS
+        work = f"{decisions} decisions, {updates} updates by {body}"
+        rate = f"{1 / acting_s:.0f} decisions/s" + (f", {1 / pace.update_s:.1f} updates/s" if updates else "")
+        lines.append(Line("explore-data", work, rate, (decisions * acting_s + updates * pace.update_s) / 3600))
+        seconds = rows * (pace.draw_s + pace.write_s)
+        rate = f"{rows / seconds:.1f} rows/s a process, {pace.raw_bytes:.0f} bytes a row"
+        gb = rows * pace.raw_bytes / 1e9
+        lines.append(
+            Line("explore-data", f"{episodes} episodes of {body}, {rows} rows", rate, seconds / workers / 3600, gb)
+        )
+    return lines
+
+
+def convert_line(params: Params, paces: Paces) -> Line:
+    """Raw episodes to Parquet, by one process."""
+    counts, seconds, size = count(params), 0.0, 0.0
+    for part, explored in ((counts.collected, False), (counts.explored, True)):
+        for body, (_, rows) in part.items():
+            seconds += rows * paces[body, explored].convert_s
+            size += rows * paces[body, explored].stored_bytes
+    rate = f"{counts.rows / seconds:.0f} rows/s, {size / counts.rows:.0f} bytes a row"
+    return Line("convert", f"{counts.rows} rows", rate, seconds / 3600, size / 1e9)
+
+
+def training_lines(params: Params, paces: Paces, pretraining: "UpdatePace", finetuning: "UpdatePace") -> list[Line]:
+    """Pre-training, and fine-tuning one run after another: updates and pictures, without cloning."""
+    counts, drawing = count(params), 0.0
+    for body, frames in counts.tuned_frames.items():
+        pace = paces.get((body, False)) or paces[body, True]
+        drawing += frames * (pace.decision_s + pace.draw_s)
+    tuned = counts.finetune_updates * finetuning.seconds + drawing
+    pictures = sum(counts.tuned_frames.values())
+    return [
+        Line("pretrain", f"{counts.pretrain_updates} updates", *_updating(counts.pretrain_updates, pretraining)),
+        Line(
+            "finetune",
+            f"{counts.finetune_updates} updates, {pictures} pictures",
+            f"{_updating(1, finetuning)[0]}; {pictures / drawing:.1f} pictures/s",
+            tuned / 3600,
+        ),
+    ]
+
+
+def _updating(updates: int, pace: "UpdatePace") -> tuple[str, float]:
+    rate = f"{1 / pace.seconds:.3g} updates/s"
+    if not pace.is_measured:
+        rate = f"at most {rate} ({pace.gflop:.0f} GFLOP each)"
+    return rate, updates * pace.seconds / 3600

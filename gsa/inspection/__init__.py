@@ -1,0 +1,1 @@
+"""What a folder holds, said to people: descriptions, checks, the data card."""

@@ -1,0 +1,178 @@
+"""The data card: what a store holds, outcomes included. It is for people; nothing that learns reads it."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from gsa.episode import Episode
+from gsa.storage.episode_store import EpisodeStore
+from gsa.storage.schema import EPISODES, OUTCOMES, SHARDS
+from gsa.tasks import TASKS
+from gsa.visual.contact_sheet import SHEET_COLUMNS, contact_sheet, spread
+
+CARD_JSON = "card.json"
+CARD_MD = "card.md"
+SHEET = "first_images.png"
+SATURATED = 0.99
+"""An action entry this far from 0 counts as saturated."""
+
+
+@dataclass
+class _ActionSums:
+    """Running moments of one embodiment's actions; the zero action of each last row is left out."""
+
+    rows: int = 0
+    total: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    squares: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    saturated: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def add(self, action: np.ndarray) -> None:
+        values = action.astype(np.float64)
+        first = self.rows == 0
+        self.rows += len(values)
+        self.total = values.sum(0) + (0.0 if first else self.total)
+        self.squares = (values**2).sum(0) + (0.0 if first else self.squares)
+        self.saturated = (np.abs(values) >= SATURATED).sum(0) + (0.0 if first else self.saturated)
+
+    def summary(self) -> dict[str, list[float]]:
+        mean = self.total / self.rows
+        std = np.sqrt(np.maximum(self.squares / self.rows - mean**2, 0.0))
+        values = {"action_mean": mean, "action_std": std, "action_saturation": self.saturated / self.rows}
+        return {key: [round(float(v), 6) for v in value] for key, value in values.items()}
+
+
+class DataCard:
+    """Feed it every episode, then ask for the summary."""
+
+    def __init__(self) -> None:
+        self._actions: dict[str, _ActionSums] = defaultdict(_ActionSums)
+
+    def add(self, episode: Episode) -> None:
+        """Count an episode's actions (all else is read from the store's own tables)."""
+        self._actions[str(episode.info["embodiment"])].add(episode.action[:-1])
+
+    def summary(self, out_dir: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Counts, bytes, actions and outcomes of the store just written at ``out_dir``, as JSON types."""
+        table = pq.read_table(out_dir / EPISODES).to_pandas()
+        table = table.merge(pq.read_table(out_dir / OUTCOMES).to_pandas(), on="episode_id", validate="one_to_one")
+        table["quality"] = [_quality(row) for row in table.to_dict("records")]
+        size: dict[str, int] = defaultdict(int)
+        for name, facts in manifest["files"].items():
+            if name.startswith(f"{SHARDS}/"):
+                size[name.removeprefix(f"{SHARDS}/").rpartition("-")[0]] += facts["bytes"]
+        embodiments = {}
+        for name, group in table.groupby("embodiment"):
+            rows = int(group["length"].sum())
+            embodiments[str(name)] = {
+                "episodes": len(group),
+                "holdout_episodes": int((group["split"] == "holdout").sum()),
+                "rows": rows,
+                "action_dim": int(group["action_dim"].iloc[0]),
+                "bytes_per_step": round(size[str(name)] / rows, 1),
+                **self._actions[str(name)].summary(),
+            }
+        rows = manifest["rows"]
+        return {
+            "episodes": manifest["episodes"],
+            "rows": rows,
+            "bytes": sum(size.values()),
+            "bytes_per_step": round(sum(size.values()) / rows, 1),
+            "embodiments": embodiments,
+            "sources": _outcomes(table, ["embodiment", "source", "task", "policy", "sigma"]),
+            "by_sigma": _outcomes(table[table["sigma"].notna()], ["policy", "sigma"]),
+            "by_quality": _counts(table, ["embodiment", "quality"]),
+            "render": sorted(table["render"].unique()),
+            "versions": sorted(table["versions"].unique()),
+            "rejected": manifest["rejected"],
+        }
+
+    def markdown(self, summary: dict[str, Any]) -> str:
+        """The summary as a page."""
+        lines = [
+            "# Data card",
+            "",
+            f"{summary['episodes']} episodes, {summary['rows']} rows, {summary['bytes'] / 1e6:.1f} MB "
+            f"({summary['bytes_per_step']} bytes a row). No training code reads the returns and successes below.",
+            "",
+            *_table(
+                ["embodiment", "episodes", "held out", "rows", "actions", "bytes a row", "action std", "saturated"],
+                [
+                    [
+                        *(name, e["episodes"], e["holdout_episodes"], e["rows"], e["action_dim"], e["bytes_per_step"]),
+                        *(f"{np.mean(e['action_std']):.2f}", f"{np.mean(e['action_saturation']):.1%}"),
+                    ]
+                    for name, e in summary["embodiments"].items()
+                ],
+            ),
+            "",
+            *_table(list(summary["sources"][0]), [list(row.values()) for row in summary["sources"]]),
+        ]
+        for key in ("by_sigma", "by_quality"):
+            if summary[key]:
+                lines += ["", *_table(list(summary[key][0]), [list(row.values()) for row in summary[key]])]
+        lines += ["", f"![First images, a row for each of {', '.join(summary['embodiments'])}]({SHEET})"]
+        lines += ["", f"Image settings: {', '.join(summary['render'])}. Versions: {', '.join(summary['versions'])}."]
+        lines += ["", f"Rejected files: {len(summary['rejected'])}"]
+        lines += [f"- {entry['file']}: {entry['reason']}" for entry in summary["rejected"]]
+        return "\n".join(lines) + "\n"
+
+
+def _outcomes(table: pd.DataFrame, by: list[str]) -> list[dict[str, Any]]:
+    """Episodes, rows, mean return and success rate of each group; None where the data records none."""
+    groups = [group for _, group in table.groupby(by, dropna=False)]
+    return [
+        row | {name: _mean(group[name]) for name in ("episode_return", "success")}
+        for row, group in zip(_counts(table, by), groups, strict=True)
+    ]
+
+
+def _counts(table: pd.DataFrame, by: list[str]) -> list[dict[str, Any]]:
+    """Episodes and rows of each group."""
+    rows = []
+    for key, group in table.groupby(by, dropna=False):
+        values: list[Any] = list(key) if isinstance(key, tuple) else [key]
+        named = {name: None if pd.isna(value) else value for name, value in zip(by, values, strict=True)}
+        rows.append({**named, "episodes": len(group), "rows": int(group["length"].sum())})
+    return rows
+
+
+def _quality(row: dict[Any, Any]) -> str:
+    """How well an episode went: success or failure, else the quarter of the task's full score that it reached."""
+    if not pd.isna(row["success"]):
+        return "success" if row["success"] else "failure"
+    task = TASKS.get(str(row["task"]))
+    if pd.isna(row["episode_return"]) or task is None or task.metric != "return":
+        return "unknown"
+    quarter = int(np.clip(4 * row["episode_return"] // task.score_max, 0, 3))
+    return f"{25 * quarter} to {25 * quarter + 25}% of full score"
+
+
+def write_sheet(folder: Path) -> None:
+    """The contact sheet of the store in ``folder``: first images, a row an embodiment. Retrieval goes by them."""
+    store = EpisodeStore(folder)
+    sheet = []
+    bodies = store.episodes["embodiment"].to_numpy()
+    for body in sorted(set(bodies)):
+        numbers = np.flatnonzero(bodies == body)
+        chosen = numbers[spread(len(numbers), SHEET_COLUMNS)]
+        images = np.zeros((SHEET_COLUMNS, *store.first_images(chosen[:1]).shape[1:]), np.uint8)
+        images[: len(chosen)] = store.first_images(chosen)
+        sheet.append(images.transpose(0, 2, 3, 1))
+    store.close()
+    matplotlib.image.imsave(folder / SHEET, contact_sheet(np.concatenate(sheet), SHEET_COLUMNS))
+
+
+def _mean(column: pd.Series) -> float | None:
+    known = column.dropna()
+    return None if known.empty else round(float(known.astype(float).mean()), 4)
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return lines + ["| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in rows]

@@ -1,0 +1,225 @@
+"""What a folder holds, in words and pictures: raw or offline data, a model, an index, a run, or a folder of those."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
+
+from gsa.episode import Episode
+from gsa.errors import ArtifactError, DataError
+from gsa.importers.raw_folder import RawFolder
+from gsa.inspection.data_card import CARD_JSON, CARD_MD, SHEET
+from gsa.json_files import read_json, read_sealed
+from gsa.pipeline import command
+from gsa.retrieval import META_FILE as INDEX_META
+from gsa.retrieval import RetrievalIndex
+from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE, load_weights
+from gsa.runs.fingerprint import read_run
+from gsa.runs.fingerprint import verify as verify_run
+from gsa.runs.scores import ScoreRow, read_scores
+from gsa.storage.episode_store import EpisodeStore
+from gsa.storage.schema import FORMAT, MANIFEST
+from gsa.storage.store_tables import read_outcomes
+from gsa.visual.contact_sheet import spread
+
+SCORES_FILE = "scores.jsonl"
+
+
+def kind_of(path: Path) -> str:
+    """``offline``, ``raw``, ``model``, ``index``, ``run``, ``output`` (of another stage) or ``folder`` (of those).
+
+    Raises:
+        DataError: nothing of ours is there.
+    """
+    if (path / MANIFEST).is_file():
+        manifest = read_json(path / MANIFEST, ArtifactError, f"run the stage that makes {path} again")
+        return "offline" if manifest.get("format") == FORMAT else "raw"
+    for name, kind in ((WEIGHTS_FILE, "model"), (INDEX_META, "index"), (SCORES_FILE, "run"), ("run.json", "output")):
+        if (path / name).is_file():
+            return kind
+    if path.is_dir() and _members(path):
+        return "folder"
+    raise DataError(f"{path} is no data, model, index or run folder; a stage's output is, e.g. data/offline")
+
+
+def describe(path: Path) -> list[str]:
+    """Lines that say what ``path`` holds and what made it.
+
+    Raises:
+        DataError, ArtifactError: nothing of ours is there, or it is damaged.
+    """
+    kind = kind_of(path)
+    if kind == "folder":
+        parts = [(describe(member), kind_of(member)) for member in _members(path)]
+        return [line for lines, part in parts for line in (lines if part == "folder" else lines[:1])]
+    lines = {
+        "offline": _describe_store,
+        "raw": _describe_raw,
+        "model": _describe_model,
+        "index": _describe_index,
+        "run": _describe_scores,
+        "output": _describe_output,
+    }[kind](path)
+    record = read_run(path)
+    if record is not None:
+        code = f"code {record['code'][:12]}, git {(record.get('git_revision') or 'none')[:13]}"
+        lines.append(
+            f"made by `gsa {command(record['stage'])}` at {record['started']} in {record['duration_s']} s, {code}"
+        )
+        lines += [f"  from {name} {digest[:12]}" for name, digest in sorted(record["inputs"].items())]
+    return lines
+
+
+def verify(path: Path) -> list[str]:
+    """Check every checksum below ``path``; a line for each folder.
+
+    Raises:
+        ArtifactError, DataError: the first damaged, missing or unlisted file.
+    """
+    kind = kind_of(path)
+    if kind == "folder":
+        return [line for member in _members(path) for line in verify(member)]
+    checked = []
+    if read_run(path) is not None:
+        checked.append(f"{verify_run(path)} files agree with run.json")
+    if kind == "offline":
+        store = EpisodeStore(path)
+        store.verify()
+        checked.append(f"{len(store)} episodes agree with their digests")
+    if kind == "raw":
+        folder = RawFolder(path)
+        for index in range(len(folder.files)):
+            folder.read(index)
+        checked.append(f"{len(folder.files)} episodes agree with their manifest")
+    if kind == "model":
+        state, _ = load_weights(path)
+        checked.append(f"{len(state)} weights agree with {META_FILE} and are finite")
+    if kind == "index":
+        model_sha256 = read_sealed(path / INDEX_META, ArtifactError, f"make {path} again").get("model_sha256")
+        keys = RetrievalIndex.load(path, str(model_sha256)).keys
+        checked.append(f"{len(keys)} keys agree with {INDEX_META}")
+    if not checked:
+        raise ArtifactError(f"{path} has neither manifest nor run.json: nothing says what it should hold")
+    return [f"{path}: {'; '.join(checked)}"]
+
+
+def first_images(path: Path, limit: int = 100) -> UInt8[np.ndarray, "N Y X C"]:
+    """First images of up to ``limit`` episodes, evenly spread over a raw or offline folder.
+
+    Raises:
+        DataError: the folder holds no episodes.
+    """
+    if kind_of(path) == "offline":
+        store = EpisodeStore(path)
+        return store.first_images(spread(len(store), limit)).transpose(0, 2, 3, 1)
+    folder = RawFolder(path)
+    chosen = spread(len(folder.files), limit)
+    return np.stack([folder.read(index).image[0].transpose(1, 2, 0) for index in chosen])
+
+
+def one_episode(path: Path, index: int) -> Episode:
+    """Episode ``index`` of a raw or offline folder.
+
+    Raises:
+        DataError: no such episode, or no episodes at all.
+    """
+    if kind_of(path) == "offline":
+        store = EpisodeStore(path)
+        _check_index(path, index, len(store))
+        return store.read(index)
+    folder = RawFolder(path)
+    _check_index(path, index, len(folder.files))
+    return folder.read(index)
+
+
+def _describe_store(path: Path) -> list[str]:
+    store = EpisodeStore(path)
+    table = store.episodes.merge(read_outcomes(path, store.manifest), on="episode_id", validate="one_to_one")
+    size = sum(facts["bytes"] for name, facts in store.manifest["files"].items() if name in set(table["shard"]))
+    rows, rejected = int(store.lengths.sum()), len(store.manifest["rejected"])
+    lines = [
+        f"{path}: offline data without rewards, {len(store)} episodes, {rows} rows, {size / 1e6:.1f} MB "
+        f"({size / rows:.0f} bytes a row), {rejected} files rejected"
+    ]
+    for (body, source), group in table.groupby(["embodiment", "source"]):
+        held = int((group["split"] == "holdout").sum())
+        line = (
+            f"  {body}, {source}: {len(group)} episodes, {group['length'].sum()} rows, {group['action_dim'].iloc[0]} "
+        )
+        line += f"actions, {held} held out"
+        for column, name in (("episode_return", "mean return"), ("success", "success")):
+            known = group[column].dropna()
+            line += f", {name} {pd.to_numeric(known).mean():.2f}" if len(known) else ""
+        lines.append(line)
+    card = {}
+    if (path / CARD_JSON).is_file():
+        card = read_json(path / CARD_JSON, ArtifactError, f"run the stage that makes {path} again")
+    for body, facts in card.get("embodiments", {}).items():
+        std, saturated = (np.mean(facts[key]) for key in ("action_std", "action_saturation"))
+        quality = [f"{row['quality']} {row['episodes']}" for row in card["by_quality"] if row["embodiment"] == body]
+        lines.append(
+            f"  {body}: {facts['bytes_per_step']:.0f} bytes a row, action std {std:.2f}, {saturated:.0%} saturated, "
+            f"quality: {', '.join(quality)}"
+        )
+    if card:
+        lines.append(f"  first images: {path / SHEET}, data card: {path / CARD_MD}")
+    return lines
+
+
+def _describe_raw(path: Path) -> list[str]:
+    folder = RawFolder(path)
+    rows, size = (sum(record[key] for record in folder.records) for key in ("rows", "bytes"))
+    facts = ", ".join(f"{key} {folder.facts[key]}" for key in ("task", "policy", "sigma") if folder.facts.get(key))
+    what = f"raw episodes of {folder.facts['embodiment']} ({facts})"
+    return [f"{path}: {what}, {len(folder.records)} files, {rows} rows, {size / 1e6:.1f} MB"]
+
+
+def _describe_model(path: Path) -> list[str]:
+    meta = read_sealed(path / META_FILE, ArtifactError, f"make {path} again")
+    size = (path / WEIGHTS_FILE).stat().st_size
+    lines = [f"{path}: model, {size / 1e6:.1f} MB of weights, sha256 {str(meta.get('sha256'))[:12]}"]
+    return lines + [f"  {key}: {value}" for key, value in meta.items() if key != "sha256"]
+
+
+def _describe_index(path: Path) -> list[str]:
+    meta = read_sealed(path / INDEX_META, ArtifactError, f"make {path} again")
+    return [f"{path}: index, " + ", ".join(f"{key} {str(value)[:12]}" for key, value in meta.items())]
+
+
+def _describe_scores(path: Path) -> list[str]:
+    rows = read_scores(path / SCORES_FILE)
+    last = rows[-1]
+    head = f"{path}: run of {last.method} on {last.task}, seed {last.seed}, {len(rows)} evaluations"
+    return [f"{head}, {last.frames} frames", *(f"  {row.frames} frames: {_outcome(row)}" for row in rows)]
+
+
+def _outcome(row: ScoreRow) -> str:
+    text = f"return {row.episode_return:.1f}"
+    return text if row.success_final is None else f"{text}, success {row.success_final:.0%}"
+
+
+def _describe_output(path: Path) -> list[str]:
+    record = read_run(path)
+    assert record is not None
+    size = sum(entry["bytes"] for entry in record["outputs"].values())
+    return [f"{path}: output of `gsa {command(record['stage'])}`, {len(record['outputs'])} files, {size / 1e6:.1f} MB"]
+
+
+def _members(path: Path) -> list[Path]:
+    """Subfolders of ours, one level down; what is hidden or half-written is none."""
+    members = []
+    for member in sorted(path.iterdir()):
+        if not member.is_dir() or member.name.startswith(".") or ".tmp." in member.name or ".old." in member.name:
+            continue
+        try:
+            kind_of(member)
+        except DataError:
+            continue
+        members.append(member)
+    return members
+
+
+def _check_index(path: Path, index: int, count: int) -> None:
+    if not 0 <= index < count:
+        raise DataError(f"{path} has episodes 0 to {count - 1}, not {index}")

@@ -1,0 +1,90 @@
+"""Random n-step transitions of complete episodes, for learners that bootstrap from a value n decisions later."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from gsa.episode import IMAGE_SIZE
+from gsa.errors import DataError
+from gsa.storage.replay import EpisodeBuffer
+
+
+class Transitions(NamedTuple):
+    """``frames`` as seen before ``action``, oldest first, and ``next_frames`` n decisions later.
+
+    ``reward`` is the discounted sum of the rewards in between. ``discount`` is what the value of ``next_frames`` counts
+    after them: discount^n, or 0 where the episode has terminated.
+    """
+
+    frames: UInt8[Tensor, "B N C Y X"]
+    action: Float[Tensor, "B A"]
+    reward: Float[Tensor, " B"]
+    discount: Float[Tensor, " B"]
+    next_frames: UInt8[Tensor, "B N C Y X"]
+
+    def to(self, device: torch.device) -> "Transitions":
+        """The transitions on another device."""
+        return Transitions(*(x.to(device, non_blocking=True) for x in self))
+
+
+def stacked_rows(row: int, frame_stack: int) -> Int64[np.ndarray, " N"]:
+    """Rows of an episode whose images are the stack at ``row``: oldest first, row 0 repeated where there are fewer."""
+    return np.maximum(np.arange(row - frame_stack + 1, row + 1), 0)
+
+
+def draw_transitions(
+    episodes: EpisodeBuffer,
+    rng: np.random.Generator,
+    batch_size: int,
+    nstep: int,
+    discount: float,
+    frame_stack: int,
+    capacity: int,
+) -> Transitions:
+    """Transitions, uniform over episodes and then over time; no window crosses the end of an episode.
+
+    Only the newest episodes whose decisions sum to at most ``capacity`` take part, and always the newest one. Before a
+    time limit the last window is whole, so its last n - 1 decisions begin none, and a shorter episode takes no part.
+    Before a termination they do: nothing is left out of a sum of rewards that ends there.
+
+    Raises:
+        DataError: no episode is as long as a window.
+    """
+    usable = _usable(episodes, nstep, capacity)
+    if not len(usable):
+        raise DataError(
+            f"none of {len(episodes)} episodes has {nstep} decisions, which an {nstep}-step return needs; lower nstep"
+        )
+    drawn = [episodes.read(int(index)) for index in usable[rng.integers(0, len(usable), batch_size)]]
+    starts = [len(e) - 1 if e.is_terminal[-1] else len(e) - nstep for e in drawn]
+    rows = rng.integers(0, starts)
+    pixels = np.empty((2, batch_size, frame_stack, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    reward, bootstrap = np.zeros((2, batch_size), np.float32)
+    for number, (episode, row) in enumerate(zip(drawn, rows, strict=True)):
+        assert episode.reward is not None  # online episodes have rewards
+        end = min(row + nstep, len(episode) - 1)
+        images = episode.image.transpose(0, 2, 3, 1)  # as they lie in memory
+        for half, at in enumerate((row, end)):
+            pixels[half, number] = images[stacked_rows(int(at), frame_stack)]
+        total, left = 0.0, 1.0
+        for t in range(row + 1, end + 1):
+            total += left * float(episode.reward[t])
+            left *= 0.0 if episode.is_terminal[t] else discount
+        reward[number], bootstrap[number] = total, left
+    before, after = torch.from_numpy(pixels).permute(0, 1, 2, 5, 3, 4)
+    action = np.stack([episode.action[row] for episode, row in zip(drawn, rows, strict=True)])
+    return Transitions(before, torch.from_numpy(action), torch.from_numpy(reward), torch.from_numpy(bootstrap), after)
+
+
+def _usable(episodes: EpisodeBuffer, nstep: int, capacity: int) -> Int64[np.ndarray, " N"]:
+    """Indices of the newest episodes within ``capacity`` that hold a transition."""
+    decisions = episodes.lengths - 1
+    newest = np.cumsum(decisions[::-1])[::-1] <= capacity
+    newest[-1:] = True
+    short = decisions < nstep
+    for index in np.flatnonzero(short & newest):
+        short[index] = not episodes.read(int(index)).is_terminal[-1]
+    return np.flatnonzero(newest & ~short)
