@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gsa.loops.update_pace import matmul_flops
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.memory import LiveBytes
@@ -25,7 +26,6 @@ from gsa.agents.gsa import GSAAgent
 from gsa.config import Params, load_params
 from gsa.cpu import ACCELERATORS, accelerate
 from gsa.episode import Batch
-from gsa.loops.update_pace import matmul_flops
 from gsa.world_model.model import WorldModel
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"

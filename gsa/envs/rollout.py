@@ -9,9 +9,7 @@ from gsa.episode import Episode, Step, check_action
 from gsa.errors import DataError
 
 
-def rollout(
-    env: Env, policy: Policy, seed: int | None = None, decided: Callable[[], None] = lambda: None
-) -> Episode:
+def rollout(env: Env, policy: Policy, seed: int | None = None, decided: Callable[[], None] = lambda: None) -> Episode:
     """Run one episode and gather it (time index: see ``gsa.episode``); ``decided`` is called after each decision.
 
     The stored action is the executed one: checked, clipped to [-1, 1], float32; the last row's is zero.

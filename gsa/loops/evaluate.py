@@ -89,7 +89,7 @@ def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tup
 def recorded_params(recorded: dict[str, object], row: ScoreRow, path: Path) -> Params:
     """The parameter file with the values that a run recorded in the place of its own, for that run alone."""
     overrides = dict(recorded)
-    facts = overrides.pop("tasks", {})
+    overrides.pop("task", None)  # its facts
     learner = overrides[f"methods.{row.method}"]["learner"]  # type: ignore[index]
     one = {"tasks": [row.task], "methods": {learner: [row.method]}, "seeds": [row.seed]}
     overrides |= {f"matrix.finetune.{key}": value for key, value in one.items()}
