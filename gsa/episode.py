@@ -12,6 +12,7 @@ S stoch groups, K classes, F feat (= D + S*K), C Y X image (always 3 64 64, uint
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -96,6 +97,28 @@ def concat_batches(first: Batch, second: Batch) -> Batch:
 def prev_action(action: Float[Tensor, "B T A"]) -> Float[Tensor, "B T A"]:
     """Shift actions so that row t holds action_{t-1}, the one that led to image_t; row 0 is zero."""
     return torch.cat([torch.zeros_like(action[:, :1]), action[:, :-1]], 1)
+
+
+def resize_area(frame: UInt8[np.ndarray, "Y X C"], size: int = IMAGE_SIZE) -> UInt8[np.ndarray, "S S C"]:
+    """The mean colour of the area each new pixel covers, ``(size, size, C)``; a frame of that size is left as it is.
+
+    The picture is stretched to a square where it is none.
+    """
+    height, width, channels = frame.shape
+    if (height, width) == (size, size):
+        return frame
+    rows = _overlap(height, size) @ frame.reshape(height, width * channels).astype(np.float32)
+    columns = np.einsum("sx,yxc->ysc", _overlap(width, size), rows.reshape(size, width, channels), optimize=True)
+    return np.rint(columns).astype(np.uint8)
+
+
+@lru_cache(maxsize=16)
+def _overlap(length: int, size: int) -> Float32[np.ndarray, "S L"]:
+    """Share of each of ``length`` old pixels in each of ``size`` new ones; rows sum to 1."""
+    edges = np.arange(size + 1) * (length / size)
+    old = np.arange(length)
+    shared = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
+    return (np.maximum(shared, 0.0) * (size / length)).astype(np.float32)
 
 
 def check_action(action: np.ndarray, action_dim: int, where: str) -> np.ndarray:

@@ -1,47 +1,69 @@
-"""The 72 tasks of the paper (plus cheetah-run-hard) as one table; every fact about a task has this one owner."""
+"""The 72 tasks of the paper (plus cheetah-run-hard) and the user's own in one table; each fact has this one owner."""
 
 import difflib
-from dataclasses import dataclass
+import hashlib
+import importlib.util
+import json
+import math
+import re
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from gsa.errors import ParamsError
-
-ACTION_REPEAT = 2
-"""Simulator steps (frames) per decision, for every task (SPEC.md section 1)."""
-
 
 @dataclass(frozen=True)
 class TaskSpec:
     """One task: where it lives, how wide its actions are and how its score is read.
 
-    ``max_frames`` are simulator steps an episode (action repeat included); ``score_max`` is the score that
-    normalises to 1: 1000 for a DMControl return, 1 for Meta-World success.
+    ``suite``: dmc (DMControl), mw (Meta-World) or own (the user's). Tasks of one ``embodiment`` share dynamics and
+    action width. ``action_dim`` is None where only the environment knows. ``score_range`` are the scores that normalise
+    to 0 and 1. ``max_frames`` are simulator steps per episode, ``action_repeat`` of them per decision. ``task`` is the
+    name inside the suite; ``env`` and ``kwargs`` say what makes an environment of the user's (``register_task``).
+    Workers in other processes are handed the spec: they know no task that was registered here.
     """
 
     name: str
-    suite: Literal["dmc", "mw"]
-    domain: str
+    suite: Literal["dmc", "mw", "own"]
+    embodiment: str
     task: str
-    action_dim: int
+    action_dim: int | None
     camera: int | str
     metric: Literal["return", "success"]
-    score_max: float
+    score_range: tuple[float, float]
     max_frames: int
-
-    @property
-    def action_repeat(self) -> int:
-        """Simulator steps per decision."""
-        return ACTION_REPEAT
-
-    @property
-    def embodiment(self) -> str:
-        """The body that acts; tasks of one embodiment share dynamics and action width."""
-        return "sawyer" if self.suite == "mw" else self.domain
+    action_repeat: int = 2
+    env: str = ""
+    kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def max_env_steps(self) -> int:
-        """Decisions an episode."""
-        return self.max_frames // ACTION_REPEAT
+        """Decisions per episode."""
+        return self.max_frames // self.action_repeat
+
+    @property
+    def possible_scores(self) -> tuple[float, float]:
+        """The lowest and the highest score there can be, without bounds for the user's tasks.
+
+        Those of ``score_range``, but ``-hard`` tasks subtract 0.1·‖a‖₂ at each simulator step.
+        """
+        if self.suite == "own":
+            return -math.inf, math.inf
+        low, high = self.score_range
+        if self.task.endswith("-hard") and self.action_dim:
+            low = -0.1 * math.sqrt(self.action_dim) * self.max_frames
+        return low, high
+
+    def normalise(self, score: Any) -> Any:
+        """A score, or an array of scores, with ``score_range`` mapped to 0 and 1; scores outside it land outside."""
+        low, high = self.score_range
+        return (score - low) / (high - low)
+
+    @property
+    def digits(self) -> int:
+        """Decimals that a mean score deserves: 1 for returns up to 1000, 2 for success."""
+        return 1 if self.score_range[1] - self.score_range[0] >= 100 else 2
 
 
 DMC_ACTION_DIM = {"cartpole": 1, "acrobot": 1, "cheetah": 6, "walker": 6, "quadruped": 12}
@@ -68,11 +90,11 @@ shelf-place soccer stick-push stick-pull sweep-into sweep window-close window-op
 def _dmc(domain: str, task: str) -> TaskSpec:
     camera = 2 if domain == "quadruped" else 0
     name = f"dmc-{domain}-{task}"
-    return TaskSpec(name, "dmc", domain, task, DMC_ACTION_DIM[domain], camera, "return", 1000.0, 1000)
+    return TaskSpec(name, "dmc", domain, task, DMC_ACTION_DIM[domain], camera, "return", (0.0, 1000.0), 1000)
 
 
 def _mw(task: str) -> TaskSpec:
-    return TaskSpec(f"mw-{task}", "mw", "sawyer", task, 4, "corner2", "success", 1.0, 200)
+    return TaskSpec(f"mw-{task}", "mw", "sawyer", task, 4, "corner2", "success", (0.0, 1.0), 200)
 
 
 TASKS: dict[str, TaskSpec] = {
@@ -86,9 +108,106 @@ EXTRA_TASKS = ("dmc-cheetah-run-hard",)
 """Tasks the paper's figures use that are not among its 72."""
 
 
-def register_task(name: str, env: str, **facts: Any) -> TaskSpec:
-    """A task of the user's (placeholder: filled in with gsa.envs.gymnasium)."""
-    raise NotImplementedError
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""Names become parts of paths."""
+
+
+def register_task(
+    name: str,
+    env: str,
+    *,
+    metric: Literal["return", "success"],
+    max_frames: int,
+    score_range: tuple[float, float] | list[float] | None = None,
+    action_repeat: int = 1,
+    embodiment: str | None = None,
+    camera: str = "render",
+    kwargs: dict[str, Any] | None = None,
+) -> TaskSpec:
+    """Make a Gymnasium environment with pictures a task. The same name again replaces a task of the user's.
+
+    Args:
+        name: Letters, digits, ``_``, ``.`` and ``-``.
+        env: ``module:function`` (or a class), imported from the working folder or where Python finds it; or a
+            registered Gymnasium id, also as ``module:Id-v0``. It is called with ``kwargs``.
+        metric: ``return``, the sum of rewards; or ``success``, which ``info["success"]`` or ``info["is_success"]``
+            tells after an episode's last step.
+        max_frames: Simulator steps per episode at most.
+        score_range: The scores that count as 0 and 1 in aggregates; (0, 1) for success.
+        action_repeat: Simulator steps per decision.
+        embodiment: What acts: data of one embodiment share action width and dynamics. The name of the task if None.
+        camera: Where the picture is: ``render``, ``observation``, or the key of it in a dict observation.
+        kwargs: Plain values, as YAML has them.
+
+    Raises:
+        ParamsError: a fact is missing or malformed, or the name belongs to a task of ours.
+    """
+    embodiment = name if embodiment is None else embodiment
+    score_range = (0.0, 1.0) if score_range is None and metric == "success" else score_range
+    if name in TASKS and TASKS[name].suite != "own":
+        raise ParamsError(f"task {name!r} is one of ours, whose facts are fixed; choose another name")
+    for what, text in (("name", name), ("embodiment", embodiment)):
+        if not isinstance(text, str) or not _NAME.fullmatch(text):
+            raise ParamsError(f"task {name!r}: {what} {text!r} cannot be part of a path; use letters, digits, '_.-'")
+    for what, is_right, found, expected in (
+        ("env", isinstance(env, str) and env.strip(":") == env != "", env, "module:function or a Gymnasium id"),
+        ("metric", metric in ("return", "success"), metric, "return or success"),
+        ("score_range", _is_range(score_range), score_range, "two numbers, the score of 0 and the higher one of 1"),
+        ("action_repeat", _is_count(action_repeat), action_repeat, "a whole number from 1 on"),
+        ("max_frames", _is_count(max_frames) and max_frames >= action_repeat, max_frames, "at least action_repeat"),
+        ("camera", isinstance(camera, str) and camera != "", camera, "render, observation or a key"),
+    ):
+        if not is_right:
+            raise ParamsError(f"task {name!r}: {what} = {found!r}, expected {expected}")
+    try:
+        plain = json.loads(json.dumps(kwargs or {}, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ParamsError(f"task {name!r}: kwargs hold more than plain values ({error}); make them in {env}") from error
+    if ":" in env and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a console script does not look there; spawned workers inherit the list
+    assert score_range is not None
+    low, high = (float(score) for score in score_range)
+    spec = TaskSpec(
+        name, "own", embodiment, "", None, camera, metric, (low, high), max_frames, action_repeat, env, plain
+    )
+    TASKS[name] = spec
+    return spec
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_range(value: Any) -> bool:
+    numbers = isinstance(value, tuple | list) and all(type(v) in (int, float) and math.isfinite(v) for v in value)
+    return numbers and len(value) == 2 and value[0] < value[1]
+
+
+def task_stamp(spec: TaskSpec) -> dict[str, Any]:
+    """Every fact of a task as plain JSON values: what tells whether a result belongs to it.
+
+    For the user's tasks ``code`` is the sha256 of the module named in ``env``; None for a Gymnasium id.
+
+    Raises:
+        ParamsError: that module is not found.
+    """
+    stamp: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    if spec.suite == "own":
+        module, colon, _ = spec.env.partition(":")
+        stamp["code"] = hashlib.sha256(_source(module, spec).read_bytes()).hexdigest() if colon else None
+    return stamp
+
+
+def _source(module: str, spec: TaskSpec) -> Path:
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # of a package above it
+        found = None
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        raise ParamsError(
+            f"task {spec.name!r}: no module {module!r} (of {spec.env}); looked in {Path.cwd()} and where Python does"
+        )
+    return Path(found.origin)
 
 
 def get_task(name: str) -> TaskSpec:

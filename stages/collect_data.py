@@ -56,7 +56,8 @@ def collect_data(
     for name in matrix.tasks:
         for noise in matrix.sigmas:
             folder = out or STAGES[STAGE].place(loaded.variant(STAGE, task=name), task=name, sigma=noise)
-            _collect_into(folder, CollectJob(name, section.policy, noise, section.seed, loaded.params.render), loaded)
+            job = CollectJob(get_task(name), section.policy, noise, section.seed, loaded.params.render)
+            _collect_into(folder, job, loaded)
 
 
 def _collect_into(folder: Path, job: "CollectJob", loaded: Loaded) -> None:
@@ -66,20 +67,19 @@ def _collect_into(folder: Path, job: "CollectJob", loaded: Loaded) -> None:
     from gsa.parallel.workers import default_workers
     from gsa.runs.run_dir import open_run
     from gsa.sources.tdmpc2 import agent_paths
-    from gsa.tasks import get_task
     from stages.progress import progress
 
-    section, spec = loaded.params.collect_data, get_task(job.task)
+    section, spec = loaded.params.collect_data, job.spec
     episodes, workers = section.episodes, loaded.params.machine.workers or default_workers()
     agents = (
         {} if job.policy != "tdmpc2" else {path.name: path for path in agent_paths(Path(section.tdmpc2.folder), spec)}
     )
     with (
-        open_run(folder, **loaded.identity(STAGE, task=job.task), inputs=agents, item=job.name) as run,
+        open_run(folder, **loaded.identity(STAGE, task=spec.name), inputs=agents, item=job.name) as run,
         progress(episodes * spec.max_env_steps, f"collect {job.name}") as advance,
     ):
         if agents:
-            make = partial(make_env, job.task, job.render, pixels=False)
+            make = partial(make_env, spec, job.render, pixels=False)
             gate = choose_agent(spec, section.tdmpc2, make, workers)
             job = replace(job, agent=gate.agent)
             run.notes.update(agent=asdict(gate))

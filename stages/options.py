@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ import typer
 from gsa.config import Params, load_params, parse_settings, select, variant
 from gsa.errors import ParamsError
 from gsa.pipeline import reads
-from gsa.tasks import get_task
+from gsa.tasks import get_task, task_stamp
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file.")]
 Settings = Annotated[
@@ -104,4 +104,4 @@ def import_plugin(module: str) -> None:
 
 def task_facts(task: str) -> dict[str, Any]:
     """What is known of a task, as plain data: a run depends on its own task's facts, not on the list of tasks."""
-    return asdict(get_task(task))
+    return task_stamp(get_task(task))

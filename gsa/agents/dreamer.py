@@ -189,7 +189,7 @@ class DreamerLearner:
 
     def warmup(self) -> Policy:
         """Who acts before the first update."""
-        return UniformPolicy(self.setting.spec, 0.0, self.rng)
+        return UniformPolicy(self.setting.action_dim, 0.0, self.rng)
 
     def policy(self) -> Policy:
         """The mean action."""

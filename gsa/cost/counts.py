@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gsa.config import Params
-from gsa.tasks import ACTION_REPEAT, TASKS, get_task
+from gsa.tasks import TASKS, get_task
 
 if TYPE_CHECKING:  # counting needs no torch
     from gsa.cost.pace import Pace
@@ -83,7 +83,7 @@ def count(params: Params) -> Counts:
     for task in matrix.finetune.tasks:
         spec = get_task(task)
         evaluated = evaluations * tune.eval_episodes * spec.max_env_steps
-        frames = runs_a_task * (tune.total_frames // ACTION_REPEAT + evaluated)
+        frames = runs_a_task * (tune.total_frames // spec.action_repeat + evaluated)
         tuned[spec.embodiment] = tuned.get(spec.embodiment, 0) + frames
     window = learner.batch_size * learner.batch_length
     a_run = int(tune.total_frames / ACTION_REPEAT * learner.replay_ratio / window)

@@ -163,8 +163,9 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _collect(trial: Trial, render: RenderParams, _: ExploreDataParams, beat: Beat) -> tuple[Pace, Episode]:
-    spec, rng = get_task(trial.task), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     with closing(_Stretch(make_env(trial.task, render), beat)) as env:
+        spec = replace(get_task(trial.task), action_dim=env.action_dim)
         policy = POLICIES[trial.policy](spec, 0.1, rng, None)
         policy.act(env.reset(0))  # the first picture makes the context
         seconds, episode = timed(lambda: rollout(env, policy, 1))
@@ -182,7 +183,7 @@ def _explore(trial: Trial, render: RenderParams, params: ExploreDataParams, beat
         seconds, path = timed(lambda: run_episode(env, explorer, 1))
         update_s = _update_s(explorer, params.batch_size, beat) if isinstance(explorer, CuriousExplorer) else 0.0
         env.render_state(path.physics[0])  # makes the context
-        draw_s, episode = timed(lambda: render_path(env, path, get_task(trial.task).domain))
+        draw_s, episode = timed(lambda: render_path(env, path, get_task(trial.task).embodiment))
     decision_s = (seconds - env.reset_s) / DECISIONS
     return Pace(env.reset_s, decision_s, update_s, draw_s / len(episode), 0.0, 0.0, 0.0, 0.0), episode
 

@@ -1,4 +1,4 @@
-"""DMControl as a pixel environment: action repeat 2, 64x64 images, no early end before the time limit."""
+"""DMControl as a pixel environment: action repeat, 64x64 images, no early end before the time limit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from gsa.envs.dmc_tasks import CUSTOM_TASKS
 from gsa.envs.rendering import BLACK_FRAME, SceneCamera, apply_quality
 from gsa.episode import Step, check_action
 from gsa.errors import DataError
-from gsa.tasks import ACTION_REPEAT, TaskSpec
+from gsa.tasks import TaskSpec
 
 
 class DMCEnv:
@@ -24,13 +24,14 @@ class DMCEnv:
 
     def __init__(self, spec: TaskSpec, quality: str, pixels: bool = True):
         self.name = spec.name
+        assert spec.action_dim is not None
         self.action_dim = spec.action_dim
         self.max_env_steps = spec.max_env_steps
         self._spec = spec
         self._pixels = pixels
-        make = CUSTOM_TASKS.get((spec.domain, spec.task))
+        make = CUSTOM_TASKS.get((spec.embodiment, spec.task))
         suite_task = spec.task.replace("-", "_")
-        env = make() if make else suite.load(spec.domain, suite_task, task_kwargs={"random": 0})
+        env = make() if make else suite.load(spec.embodiment, suite_task, task_kwargs={"random": 0})
         self._env = _with_unit_actions(env)
         apply_quality(self._env.physics.model.ptr, quality)
         self._camera = SceneCamera(self._env.physics, spec.camera, spec.name)
@@ -49,7 +50,7 @@ class DMCEnv:
         return self._step(first.observation, 0.0, is_first=True)
 
     def step(self, action: np.ndarray) -> Step:
-        """Hold the action for two simulator steps and sum their rewards.
+        """Hold the action for the task's simulator steps and sum their rewards.
 
         Raises:
             DataError: the action is malformed, the episode is over, or the simulation diverged.
@@ -60,7 +61,7 @@ class DMCEnv:
         action = check_action(action, self.action_dim, where)
         reward = 0.0
         try:
-            for _ in range(ACTION_REPEAT):
+            for _ in range(self._spec.action_repeat):
                 inner = self._env.step(action)
                 reward += inner.reward
                 if inner.last():

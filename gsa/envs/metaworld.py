@@ -10,7 +10,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 from gsa.envs.rendering import BLACK_FRAME, SceneCamera, apply_quality
 from gsa.episode import Step, check_action
 from gsa.errors import DataError
-from gsa.tasks import ACTION_REPEAT, TaskSpec
+from gsa.tasks import TaskSpec
 
 CAMERA_POSITION = (0.75, 0.075, 0.7)
 """Where ``corner2`` stands (TASKS.md); nearer than Meta-World's own place, as in the published pictures."""
@@ -30,8 +30,10 @@ class MetaWorldEnv:
 
     def __init__(self, spec: TaskSpec, quality: str, pixels: bool = True):
         self.name = spec.name
+        assert spec.action_dim is not None
         self.action_dim = spec.action_dim
         self.max_env_steps = spec.max_env_steps
+        self._action_repeat = spec.action_repeat
         self._pixels = pixels
         # A seed makes the constructor's own reset draw from a fixed stream and leave NumPy's global one as it was.
         env_class: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{spec.task}-v3-goal-observable"]
@@ -57,7 +59,7 @@ class MetaWorldEnv:
         return Step(self._image(), 0.0, is_first=True, is_last=False, state=state)
 
     def step(self, action: np.ndarray) -> Step:
-        """Hold the action for two simulator steps and sum their rewards.
+        """Hold the action for the task's simulator steps and sum their rewards.
 
         Raises:
             DataError: the action is malformed, the episode is over, or the simulation diverged.
@@ -67,7 +69,7 @@ class MetaWorldEnv:
             raise DataError(f"{where}: the episode is over or was never begun; call reset first")
         action = check_action(action, self.action_dim, where)
         reward = 0.0
-        for _ in range(ACTION_REPEAT):
+        for _ in range(self._action_repeat):
             state, inner_reward, _, _, info = self._env.step(action)
             reward += float(inner_reward)
         self._check_simulation(where)

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import numpy as np
 
 from gsa.envs.base import Env, Policy
-from gsa.episode import Episode, Step, check_action
+from gsa.episode import Episode, Step
 from gsa.errors import DataError
 
 
 def rollout(env: Env, policy: Policy, seed: int | None = None, decided: Callable[[], None] = lambda: None) -> Episode:
     """Run one episode and gather it (time index: see ``gsa.episode``); ``decided`` is called after each decision.
 
-    The stored action is the executed one: checked, clipped to [-1, 1], float32; the last row's is zero.
+    The stored action is the executed one: checked by ``Env.step``, clipped to [-1, 1], float32; the last row's is zero.
     ``info`` holds ``task`` and ``seed``.
 
     Raises:
@@ -27,10 +27,14 @@ def rollout(env: Env, policy: Policy, seed: int | None = None, decided: Callable
     while not step.is_last:
         where = f"policy {name} on {env.name}, step {len(actions)}"
         if len(actions) == env.max_env_steps:
-            raise DataError(f"{where}: the episode outlives its {env.max_env_steps} decisions; mend the environment")
-        actions.append(check_action(policy.act(step), env.action_dim, where))
-        step = env.step(actions[-1])
+            raise DataError(f"{where}: the episode outlives its {env.max_env_steps} decisions; fix the environment")
+        action = np.asarray(policy.act(step))
+        try:
+            step = env.step(action)
+        except DataError as error:
+            raise DataError(f"policy {name} on {error}") from error
         _check_step(step, where)
+        actions.append(np.clip(action, -1.0, 1.0).astype(np.float32))
         steps.append(step)
         decided()
     actions.append(np.zeros(env.action_dim, np.float32))

@@ -1,13 +1,12 @@
 """Foreign frames, rates and actions to ours: nothing is guessed, everything done is recorded in ``origin``."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from gsa.episode import IMAGE_SIZE, Episode
+from gsa.episode import IMAGE_SIZE, Episode, resize_area
 from gsa.errors import DataError
 from gsa.importers.base import ImportOptions
 
@@ -80,28 +79,6 @@ def to_episode(
         success=None if success is None else success[list(rows)],
         info={**info, "origin": origin},
     )
-
-
-def resize_area(frame: UInt8[np.ndarray, "Y X C"], size: int = IMAGE_SIZE) -> UInt8[np.ndarray, "S S C"]:
-    """The mean colour of the area each new pixel covers, ``(size, size, C)``; a frame of that size is left as it is.
-
-    The picture is stretched to a square where it is none.
-    """
-    height, width, channels = frame.shape
-    if (height, width) == (size, size):
-        return frame
-    rows = _overlap(height, size) @ frame.reshape(height, width * channels).astype(np.float32)
-    columns = np.einsum("sx,yxc->ysc", _overlap(width, size), rows.reshape(size, width, channels), optimize=True)
-    return np.rint(columns).astype(np.uint8)
-
-
-@lru_cache(maxsize=16)
-def _overlap(length: int, size: int) -> Float32[np.ndarray, "S L"]:
-    """Share of each of ``length`` old pixels in each of ``size`` new ones; rows sum to 1."""
-    edges = np.arange(size + 1) * (length / size)
-    old = np.arange(length)
-    shared = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
-    return (np.maximum(shared, 0.0) * (size / length)).astype(np.float32)
 
 
 def _checked(where: str, action: np.ndarray) -> Float[np.ndarray, "L A"]:

@@ -149,7 +149,7 @@ def _quality(row: dict[Any, Any]) -> str:
     task = TASKS.get(str(row["task"]))
     if pd.isna(row["episode_return"]) or task is None or task.metric != "return":
         return "unknown"
-    quarter = int(np.clip(4 * row["episode_return"] // task.score_max, 0, 3))
+    quarter = int(np.clip(4 * task.normalise(row["episode_return"]) // 1, 0, 3))
     return f"{25 * quarter} to {25 * quarter + 25}% of full score"
 
 

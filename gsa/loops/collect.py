@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from gsa.config import RenderParams
-from gsa.envs import choose_backend, make_env
+from gsa.envs import make_env, ready_backend
 from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode
@@ -27,7 +27,7 @@ from gsa.parallel.workers import Beat, run_workers
 from gsa.sources import POLICIES, AgentFile, check_policy
 from gsa.storage.kept import KeptEpisodes
 from gsa.storage.raw import write_manifest
-from gsa.tasks import get_task
+from gsa.tasks import TaskSpec, task_stamp
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +37,19 @@ MAX_ATTEMPTS = 3
 MAX_DROPPED_SHARE = 0.05
 """More diverged episodes than this share (and than one) mean that something is wrong; then nothing is published."""
 
-MakeTask = Callable[[str, RenderParams], Env]
+MakeTask = Callable[[TaskSpec, RenderParams], Env]
 """``gsa.envs.make_env`` or, in tests, what stands for it; picklable."""
 
 VERSIONS = ("dm_control", "metaworld", "mujoco", "numpy")
+OWN_VERSIONS = ("gymnasium", "mujoco", "numpy")
+"""Packages named in the manifest, of our tasks and of the user's."""
 
 
 @dataclass(frozen=True)
 class CollectJob:
     """What decides an episode's content, besides its number."""
 
-    task: str
+    spec: TaskSpec
     policy: str
     sigma: float
     seed: int
@@ -58,6 +60,11 @@ class CollectJob:
     def name(self) -> str:
         """The source's name, e.g. ``mw-reach_sigma-0.5``."""
         return f"{self.task}_sigma-{self.sigma}"
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.spec.name
 
 
 @dataclass(frozen=True)
@@ -98,20 +105,20 @@ def collect(
         make: Makes the environments, in the processes that use them.
 
     Raises:
-        ParamsError: unknown task, or no expert for it.
+        ParamsError: no expert for the task, or an environment of the user's that cannot be made.
         ResourceError: no OpenGL back-end, disk full, or an episode that no worker survives.
         DataError: too many simulations diverged, or a policy acts outside its type.
     """
-    spec = get_task(job.task)
-    check_policy(job.policy, spec)
-    job = replace(job, render=job.render.model_copy(update={"backend": choose_backend(job.render.backend)}))
+    check_policy(job.policy, job.spec)
+    backend = ready_backend(job.spec, job.render.backend)
+    job = replace(job, render=job.render.model_copy(update={"backend": backend}))
     work.mkdir(parents=True, exist_ok=True)
-    store = KeptEpisodes(work, {"job": _plain_job(job), "versions": _versions(), "stamp": stamp})
+    store = KeptEpisodes(work, {"job": _plain_job(job), "versions": _versions(job.spec), "stamp": stamp})
     records = {n: record for n in range(episodes) if (record := store.find(n)) is not None}
     kept = len(records)
     if kept:
         log.info("%s: keeping %d of %d episodes from an interrupted run", job.name, kept, episodes)
-        advance(kept * spec.max_env_steps)
+        advance(sum(record["env_steps"] for record in records.values()))
     todo = [n for n in range(episodes) if n not in records]
     for record in _collect_all(job, todo, store, workers, make):
         records[record["index"]] = record
@@ -137,7 +144,7 @@ def collect_episode(env: Env, job: CollectJob, index: int) -> tuple[Episode, int
     Raises:
         DataError: ``MAX_ATTEMPTS`` simulations in a row diverged, or the policy acts outside its type.
     """
-    spec = get_task(job.task)
+    spec = replace(job.spec, action_dim=env.action_dim)
     for attempt in range(MAX_ATTEMPTS):
         words = [zlib.crc32(f"{job.task} {job.policy} {job.sigma}".encode()), index, attempt]
         env_stream, policy_stream = np.random.SeedSequence([job.seed, *words]).spawn(2)
@@ -162,25 +169,28 @@ def _collect_all(
         start = partial(_start_worker, job, store, make)
         yield from run_workers(start, todo, lambda index: f"{job.name}, episode {index}", workers)
     elif todo:
-        with closing(make(job.task, job.render)) as env:
+        with closing(make(job.spec, job.render)) as env:
             for index in todo:
                 yield _collect_one(env, job, store, index)
 
 
 def _start_worker(job: CollectJob, store: KeptEpisodes, make: MakeTask, beat: Beat) -> Callable[[int], dict[str, Any]]:
     torch.set_num_threads(1)  # a process an environment, never more threads than cores
-    return partial(_collect_one, WatchedEnv(make(job.task, job.render), beat), job, store)
+    return partial(_collect_one, WatchedEnv(make(job.spec, job.render), beat), job, store)
 
 
 def _collect_one(env: Env, job: CollectJob, store: KeptEpisodes, index: int) -> dict[str, Any]:
     episode, attempt = collect_episode(env, job, index)
     if (episode.image == episode.image[0]).all():
-        raise BrokenWorkerError(f"all {len(episode)} frames are the same; choose another render.backend")
+        raise BrokenWorkerError(
+            f"all {len(episode)} frames are the same; choose another render.backend or, for a task of yours, camera"
+        )
     assert episode.reward is not None and episode.success is not None
     facts = {
         "seed": episode.info["seed"],
         "attempt": attempt,
         "env_steps": len(episode) - 1,
+        "action_dim": env.action_dim,
         "return": float(episode.reward.sum()),
         "success": bool(episode.success[-1]),
     }
@@ -188,19 +198,21 @@ def _collect_one(env: Env, job: CollectJob, store: KeptEpisodes, index: int) -> 
 
 
 def _publish(job: CollectJob, records: list[dict[str, Any]], store: KeptEpisodes, folder: Path) -> None:
-    spec = get_task(job.task)
+    spec = job.spec
     store.publish(records, folder)
     source = {
         "name": job.name,
         "task": job.task,
         "embodiment": spec.embodiment,
-        "action_dim": spec.action_dim,
+        "action_dim": records[0]["action_dim"],
         "policy": job.policy,
         "sigma": job.sigma,
         "seed": job.seed,
         "render": {**job.render.model_dump(), "camera": spec.camera},
-        "versions": _versions(),
+        "versions": _versions(spec),
     }
+    if spec.suite == "own":
+        source["env"] = task_stamp(spec)
     if job.agent is not None:
         file = Path(job.agent.path).name
         source["agent"] = {"file": file, "sha256": job.agent.sha256, "mode": job.agent.mode}
@@ -210,8 +222,9 @@ def _publish(job: CollectJob, records: list[dict[str, Any]], store: KeptEpisodes
 
 
 def _plain_job(job: CollectJob) -> dict[str, Any]:
-    return {**asdict(job), "render": job.render.model_dump()}
+    return {**asdict(job), "spec": task_stamp(job.spec), "render": job.render.model_dump()}
 
 
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in VERSIONS}
+def _versions(spec: TaskSpec) -> dict[str, str]:
+    names = OWN_VERSIONS if spec.suite == "own" else VERSIONS
+    return {name: importlib.metadata.version(name) for name in names}

@@ -16,7 +16,6 @@ from jaxtyping import Float32, Float64, UInt8
 
 from gsa.config import ExploreDataParams
 from gsa.envs.base import Env
-from gsa.episode import check_action
 from gsa.errors import DataError, ParamsError
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.sources.curiosity import INTRINSIC_REWARDS
@@ -75,7 +74,7 @@ def run_episode(env: Body, explorer: Explorer, seed: int, first_env_step: int = 
     while not step.is_last:
         where = f"exploration of {env.name}, seed {seed}, decision {len(actions)}"
         state = _finite_state(step.state, where)
-        actions.append(check_action(explorer.act(state, is_first=not actions), env.action_dim, where))
+        actions.append(explorer.act(state, is_first=not actions))
         step = env.step(actions[-1])
         explorer.learn(actions[-1], _finite_state(step.state, where))
         physics.append(env.physics_state())

@@ -88,6 +88,7 @@ def _write_curves(scores: Scores, path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["task", "method", "seed", "frames", "score", "normalised_score"])
         for run in scores.runs:
-            scale = get_task(run.task).score_max
             for row in run.rows:
-                writer.writerow([run.task, run.method, run.seed, row.frames, row.score, row.score / scale])
+                writer.writerow(
+                    [run.task, run.method, run.seed, row.frames, row.score, get_task(run.task).normalise(row.score)]
+                )

@@ -1,12 +1,13 @@
 """Learning curves: scores over environment frames, per task and over all tasks, with pointwise 95% intervals."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from gsa.report.aggregate import Strata, interval, iqm, stream
 from gsa.report.load import Scores, final_row
-from gsa.tasks import get_task
+from gsa.tasks import TaskSpec, get_task
 
 CURVE_RESAMPLES = 1000
 """Resamples behind a curve's band: enough for a drawing, where the aggregates' many would only cost time."""
@@ -22,15 +23,22 @@ class Curve:
     high: np.ndarray | None = None
 
     @property
-    def lowest(self) -> float:
-        """The lowest value or bound: where a drawing must reach."""
-        return float(np.min(self.value if self.low is None else self.low))
+    def extent(self) -> tuple[float, float]:
+        """The lowest and the highest value or bound: where a drawing must reach."""
+        low, high = (self.value if bound is None else bound for bound in (self.low, self.high))
+        return float(np.min(low)), float(np.max(high))
+
+
+def drawn_range(spec: TaskSpec, curves: Iterable[Curve]) -> tuple[float, float]:
+    """The whole range of scores, so that a small difference looks small; wider for what leaves it."""
+    lows, highs = zip(spec.score_range, *(curve.extent for curve in curves), strict=True)
+    return min(lows), max(highs)
 
 
 def run_curves(scores: Scores, method: str, task: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """(frames, native scores) of each run that counts, up to its final score, which is placed at the budget.
 
-    A run counted as zero is zero throughout.
+    A run counted as zero has the score that normalises to 0 throughout.
     """
     curves = []
     for run in scores.select(method, task):
@@ -39,7 +47,7 @@ def run_curves(scores: Scores, method: str, task: str) -> list[tuple[np.ndarray,
             frames = np.array([float(min(row.frames, scores.total_frames)) for row in rows])
             curves.append((frames, np.array([row.score for row in rows])))
         elif scores.missing == "zero":
-            curves.append((np.array([0.0, scores.total_frames]), np.zeros(2)))
+            curves.append((np.array([0.0, scores.total_frames]), np.full(2, get_task(task).score_range[0])))
     return curves
 
 
@@ -58,9 +66,9 @@ def task_curve(scores: Scores, method: str, task: str, seed: int) -> Curve:
 
 def iqm_curve(scores: Scores, method: str, seed: int) -> Curve:
     """Normalised IQM over the compared tasks, of which there must be one."""
-    per_task = [(run_curves(scores, method, task), get_task(task).score_max) for task in scores.compared_tasks]
+    per_task = [(run_curves(scores, method, task), get_task(task)) for task in scores.compared_tasks]
     grid = _grid([curve for curves, _ in per_task for curve in curves])
-    groups = [_at(curves, grid) / scale for curves, scale in per_task]  # per task (S, P)
+    groups = [spec.normalise(_at(curves, grid)) for curves, spec in per_task]  # per task (S, P)
     strata = [Strata.of([group[:, point] for group in groups]) for point in range(len(grid))]
     value = np.array([float(iqm(s.values, s)) for s in strata])
     if not strata[0].interval_is_meaningful:

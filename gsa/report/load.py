@@ -17,7 +17,7 @@ from gsa.files import sha256_file
 from gsa.runs.failure import read_failure
 from gsa.runs.fingerprint import read_run
 from gsa.runs.scores import ScoreRow, read_scores
-from gsa.tasks import TaskSpec, get_task
+from gsa.tasks import get_task
 
 Status = Literal["present", "missing", "failed", "short", "damaged"]
 Missing = Literal["fail", "zero", "drop"]
@@ -92,15 +92,15 @@ class Scores:
         return cells
 
     def finals(self, method: str, task: str, *, normalised: bool = True) -> np.ndarray:
-        """Final scores that count, float ``(num_runs,)``; normalised so that ``TaskSpec.score_max`` is 1."""
-        scale = get_task(task).score_max if normalised else 1.0
-        finals = []
+        """Final scores that count, float ``(num_runs,)``; normalised: ``score_range`` becomes 0 to 1."""
+        spec, finals = get_task(task), []
         for run in self.select(method, task):
             if run.status == "present":
-                finals.append(final_row(run.rows, self.total_frames).score / scale)
+                finals.append(final_row(run.rows, self.total_frames).score)
             elif self.missing == "zero":
-                finals.append(0.0)
-        return np.array(finals, dtype=np.float64)
+                finals.append(spec.score_range[0])
+        native = np.array(finals, dtype=np.float64)
+        return np.asarray(spec.normalise(native)) if normalised else native
 
     def groups(self, method: str) -> list[np.ndarray]:
         """Normalised final scores of one method, an array per compared task."""
@@ -125,21 +125,21 @@ def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) 
         ArtifactError: runs are not usable and ``missing`` is ``fail``, or no run is usable at all; the message names
             runs, reasons and the commands that make them.
     """
-    tune = params.finetune
+    listed, total_frames = params.matrix.finetune, params.finetune.total_frames
     runs = tuple(
-        _load_run(run_folder(runs_dir, method, task, seed), method, task, seed, tune.total_frames)
-        for method in tune.all_methods
-        for task in tune.tasks
-        for seed in tune.seeds
+        _load_run(run_folder(runs_dir, method, task, seed), method, task, seed, total_frames)
+        for method in listed.all_methods
+        for task in listed.tasks
+        for seed in listed.seeds
     )
     named = {run.folder.name for run in runs}
     # A dot in the name: a temporary folder or lock of a run under way.
     found = sorted(p.name for p in runs_dir.iterdir() if p.is_dir() and "." not in p.name) if runs_dir.is_dir() else []
     scores = Scores(
-        methods=tune.all_methods,
-        tasks=tuple(tune.tasks),
-        seeds=tuple(tune.seeds),
-        total_frames=tune.total_frames,
+        methods=listed.all_methods,
+        tasks=tuple(listed.tasks),
+        seeds=tuple(listed.seeds),
+        total_frames=total_frames,
         missing=missing or params.report.missing,
         runs=runs,
         extra=tuple(name for name in found if name not in named),
@@ -151,11 +151,6 @@ def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) 
 def final_row(rows: Sequence[ScoreRow], total_frames: int) -> ScoreRow:
     """The first evaluation at or after the budget; the rows must reach it."""
     return next(row for row in rows if row.frames >= total_frames)
-
-
-def score_floor(spec: TaskSpec) -> float:
-    """The lowest possible score: 0, but for ``-hard`` tasks, which subtract 0.1·‖a‖₂ at each simulator step."""
-    return -0.1 * float(np.sqrt(spec.action_dim)) * spec.max_frames if spec.task.endswith("-hard") else 0.0
 
 
 def _load_run(folder: Path, method: str, task: str, seed: int, total_frames: int) -> Run:
@@ -194,8 +189,8 @@ def _check_recorded(folder: Path, record: dict[str, Any] | None) -> None:
 
 def _check_range(row: ScoreRow, path: Path) -> None:
     spec = get_task(row.task)
-    low, high = score_floor(spec), spec.score_max
-    slack = 1e-6 * high  # sums of float32 rewards
+    low, high = spec.possible_scores
+    slack = 1e-6 * spec.score_range[1]  # sums of float32 rewards
     values = row.episode_returns if spec.metric == "return" else [row.score]
     for value in values:
         if not low - slack <= value <= high + slack:

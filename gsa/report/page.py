@@ -97,7 +97,7 @@ def published_lines(summary: Summary, published: Published) -> list[str]:
     values = [summary.method(name).aggregates.get(HEADLINE) for name in (comparison.treatment, comparison.baseline)]
     treatment, reference = values
     if treatment is None or reference is None:
-        lines.append("The runs of this report cover one suite only, so they have no such score.")
+        lines.append("The runs of this report do not cover exactly these two suites, so they have no such score.")
     elif reference.value <= 0:
         lines.append(f"Here {comparison.baseline} scores {reference.value:.3f}, so no relative improvement is defined.")
     else:

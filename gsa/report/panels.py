@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from markupsafe import Markup
 
-from gsa.report.curves import Curve
+from gsa.report.curves import Curve, drawn_range
 from gsa.report.figures.style import COLOURS
 from gsa.report.summary import Summary
 from gsa.tasks import get_task
@@ -21,15 +21,14 @@ LEFT, RIGHT, TOP, BOTTOM = 38.0, 290.0, 26.0, 166.0
 def draw_panel_svg(summary: Summary, task: str) -> Markup:
     """One task's curves in native units over the whole range of scores, as an ``<svg>`` element."""
     scores, spec = summary.scores, get_task(task)
-    curves = {method: summary.task_curves.get((method, task)) for method in scores.methods}
-    lowest = min([0.0, *(curve.lowest for curve in curves.values() if curve is not None)])
-    axes = _Axes(scores.total_frames, lowest, spec.score_max)
-    digits = 0 if spec.metric == "return" else 2
+    curves = summary.curves_of(task)
+    axes = _Axes(scores.total_frames, spec.score_range, drawn_range(spec, curves.values()))
+    digits = 0 if spec.digits == 1 else 2
     unit = "episode return" if spec.metric == "return" else "success rate, last step"
     parts = [_text(LEFT, 14.0, task, "title"), *axes.grid()]
-    for number, (method, curve) in enumerate(curves.items()):
-        if curve is not None:
-            parts += _curve(axes, curve, method, f"var(--c{number % len(COLOURS)})", number, digits)
+    for number, method in enumerate(scores.methods):
+        if method in curves:
+            parts += _curve(axes, curves[method], method, f"var(--c{number % len(COLOURS)})", number, digits)
     label = escape(f"Learning curves on {task}: {unit} over environment frames", {'"': "&quot;"})
     head = f'<svg class="panel" role="img" viewBox="0 0 {WIDTH} {HEIGHT}" aria-label="{label}">'
     foot = _text((LEFT + RIGHT) / 2, HEIGHT - 4.0, f"{unit} over environment frames", "label", "middle")
@@ -40,8 +39,8 @@ def draw_panel_svg(summary: Summary, task: str) -> Markup:
 class _Axes:
     """Maps frames and scores to the picture."""
 
-    def __init__(self, total_frames: int, lowest: float, highest: float) -> None:
-        self.total_frames, self.lowest, self.highest = total_frames, lowest, highest
+    def __init__(self, total_frames: int, scores: tuple[float, float], drawn: tuple[float, float]) -> None:
+        self.total_frames, self.scores, (self.lowest, self.highest) = total_frames, scores, drawn
 
     def x(self, frames: float) -> float:
         return LEFT + (RIGHT - LEFT) * frames / self.total_frames
@@ -57,9 +56,10 @@ class _Axes:
     def grid(self) -> list[str]:
         parts = []
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            y = self.y(share * self.highest)
+            score = self.scores[0] + share * (self.scores[1] - self.scores[0])
+            y = self.y(score)
             parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>')
-            parts.append(_text(LEFT - 5, y + 3, f"{share * self.highest:g}", "tick", "end"))
+            parts.append(_text(LEFT - 5, y + 3, f"{score:g}", "tick", "end"))
             x = self.x(share * self.total_frames)
             parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{BOTTOM}"/>')
             parts.append(_text(x, BOTTOM + 13, _frames(share * self.total_frames), "tick", "middle"))

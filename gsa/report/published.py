@@ -80,7 +80,7 @@ class Published:
     def suite_mean(self, column: Column, suite: str) -> float:
         """Mean of the suite's rows, normalised."""
         return statistics.fmean(
-            v / TASKS[t].score_max for t, v in self.scores[column].items() if TASKS[t].suite == suite
+            TASKS[t].normalise(v) for t, v in self.scores[column].items() if TASKS[t].suite == suite
         )
 
     def headline(self, column: Column) -> float:

@@ -19,7 +19,7 @@ from gsa.report.load import Scores
 from gsa.tasks import get_task
 
 HEADLINE = "headline"
-"""Name of the paper's headline score among the aggregates; present where tasks of both suites are compared."""
+"""Name of the paper's headline score; present where tasks of both its suites, and of no other, are compared."""
 
 FEW_SEEDS = 10
 """Below this many seeds the page says that the intervals are too narrow."""
@@ -67,6 +67,10 @@ class Summary:
         """The summary of the method of that name."""
         return next(m for m in self.methods if m.name == name)
 
+    def curves_of(self, task: str) -> dict[str, Curve]:
+        """The task's curves by method, of the methods that have one."""
+        return {m: self.task_curves[m, task] for m in self.scores.methods if (m, task) in self.task_curves}
+
     @property
     def verdict(self) -> str:
         """One sentence: what the runs say about treatment against baseline, and no more than they say."""
@@ -100,7 +104,7 @@ def _compare(
         return (), None
     statistics = dict(STATISTICS)
     suites = [get_task(task).suite for task in tasks]
-    if len(set(suites)) == 2:
+    if set(suites) == {"dmc", "mw"}:
         statistics[HEADLINE] = suite_score(suites)
     strata = {name: Strata.of(scores.groups(name)) for name in scores.methods}
     boots = {name: Bootstrap.of(strata[name], statistics, resamples, stream(seed, name)) for name in scores.methods}

@@ -20,8 +20,8 @@ class AgentFile:
 
 
 MakePolicy = Callable[[TaskSpec, float, np.random.Generator, AgentFile | None], Policy]
-"""Takes the task, sigma, the generator all of the policy's draws come from, and the trained agent that ``tdmpc2`` acts
-with (None for the others); one policy serves one episode."""
+"""Takes the task with its action width, sigma, the generator all of the policy's draws come from, and the trained agent
+that ``tdmpc2`` acts with (None for the others); one policy serves one episode."""
 
 
 def _expert(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
@@ -42,13 +42,18 @@ def _tdmpc2(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: Agent
 def _random(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
     from gsa.sources.random import UniformPolicy
 
-    return UniformPolicy(spec, sigma, rng)
+    return UniformPolicy(_width(spec), sigma, rng)
 
 
 def _ou(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
     from gsa.sources.random import OUPolicy
 
-    return OUPolicy(spec, sigma, rng)
+    return OUPolicy(_width(spec), sigma, rng)
+
+
+def _width(spec: TaskSpec) -> int:
+    assert spec.action_dim is not None, "of a task of the user's, the environment tells it"
+    return spec.action_dim
 
 
 POLICIES: dict[str, MakePolicy] = {"expert": _expert, "tdmpc2": _tdmpc2, "random": _random, "ou": _ou}

@@ -3,7 +3,6 @@
 import numpy as np
 
 from gsa.episode import Step
-from gsa.tasks import TaskSpec
 
 OU_DECAY = 0.15
 """Share of the Ornstein-Uhlenbeck process that is lost each decision: it forgets within about 7."""
@@ -14,8 +13,8 @@ class UniformPolicy:
 
     name = "random"
 
-    def __init__(self, spec: TaskSpec, sigma: float, rng: np.random.Generator):
-        self._action_dim = spec.action_dim
+    def __init__(self, action_dim: int, sigma: float, rng: np.random.Generator):
+        self._action_dim = action_dim
         self._rng = rng
 
     def act(self, step: Step) -> np.ndarray:
@@ -31,10 +30,10 @@ class OUPolicy:
 
     name = "ou"
 
-    def __init__(self, spec: TaskSpec, sigma: float, rng: np.random.Generator):
+    def __init__(self, action_dim: int, sigma: float, rng: np.random.Generator):
         self._sigma = sigma
         self._rng = rng
-        self._noise = np.zeros(spec.action_dim)
+        self._noise = np.zeros(action_dim)
 
     def act(self, step: Step) -> np.ndarray:
         """Float32 ``(A,)``."""

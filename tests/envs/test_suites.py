@@ -116,9 +116,9 @@ def plain_reward(spec, seed, action):
 
         from gsa.envs.dmc_tasks import CUSTOM_TASKS
 
-        make_custom = CUSTOM_TASKS.get((spec.domain, spec.task))
+        make_custom = CUSTOM_TASKS.get((spec.embodiment, spec.task))
         shipped = spec.task.replace("-", "_")
-        plain = make_custom() if make_custom else suite.load(spec.domain, shipped, task_kwargs={"random": 0})
+        plain = make_custom() if make_custom else suite.load(spec.embodiment, shipped, task_kwargs={"random": 0})
         plain.task.random.seed(seed)
         plain.reset()
         low, high = plain.action_spec().minimum, plain.action_spec().maximum

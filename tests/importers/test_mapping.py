@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsa.episode import Episode
+from gsa.episode import Episode, resize_area
 from gsa.errors import DataError, ParamsError
 from gsa.importers.base import ImportOptions, parse_action_range
-from gsa.importers.mapping import kept_rows, resize_area, to_episode
+from gsa.importers.mapping import kept_rows, to_episode
 
 
 def imported(action: np.ndarray, terminal: bool = False, shape: tuple[int, int] = (64, 64), **flags: Any) -> Episode:

@@ -8,9 +8,10 @@ import numpy as np
 from gsa.config import RenderParams
 from gsa.envs.counting import CountingEnv
 from gsa.episode import Step
+from gsa.tasks import TaskSpec
 
 
-def make_mortal(folder: Path, task: str, render: RenderParams) -> CountingEnv:
+def make_mortal(folder: Path, spec: TaskSpec, render: RenderParams) -> CountingEnv:
     """Stands for ``gsa.envs.make_env``; the processes leave marks in ``folder``."""
     return MortalEnv(folder)
 

@@ -13,9 +13,10 @@ from gsa.errors import BrokenWorkerError, DataError, ParamsError
 from gsa.loops import collect as module
 from gsa.loops.collect import CollectJob, collect
 from gsa.storage.raw import read_manifest, read_raw_episode
+from gsa.tasks import get_task
 from tests.loops.counting_task import make_mortal
 
-JOB = CollectJob("mw-reach", "random", 0.5, 0, RenderParams(quality="fast", backend="egl"))
+JOB = CollectJob(get_task("mw-reach"), "random", 0.5, 0, RenderParams(quality="fast", backend="egl"))
 
 
 class Stopped(Exception):
@@ -39,7 +40,7 @@ class Diverging(CountingEnv):
 @pytest.fixture(autouse=True)
 def no_graphics(monkeypatch, request):
     if "sim" not in request.keywords:
-        monkeypatch.setattr(module, "choose_backend", lambda backend: backend)
+        monkeypatch.setattr(module, "ready_backend", lambda spec, backend: backend)
 
 
 def run(tmp_path, name="out", job=JOB, episodes=3, env=None, **options):
@@ -92,7 +93,7 @@ def test_an_interrupted_run_keeps_what_it_finished(tmp_path):
         run(tmp_path, "killed", saved=stop)
     advanced = []
     resumed, facts = run(tmp_path, "resumed", advance=advanced.append)
-    assert facts.kept == 2 and advanced == [200, 6]
+    assert facts.kept == 2 and advanced == [12, 6]
     assert files(resumed) == files(whole)
     assert run(tmp_path, "again", make=lambda *_: pytest.fail("an environment for nothing"))[1].kept == 3
 
@@ -137,7 +138,7 @@ def test_many_diverged_episodes_are_refused(tmp_path):
 
 def test_an_expert_that_does_not_exist_is_refused_before_anything_starts(tmp_path):
     with pytest.raises(ParamsError, match="no scripted expert"):
-        run(tmp_path, job=replace(JOB, task="dmc-walker-walk", policy="expert"))
+        run(tmp_path, job=replace(JOB, spec=get_task("dmc-walker-walk"), policy="expert"))
 
 
 def test_a_worker_that_dies_is_replaced_and_no_byte_changes(tmp_path):
@@ -158,7 +159,9 @@ def test_frames_that_never_change_break_the_worker(tmp_path):
 @pytest.mark.sim
 @pytest.mark.slow
 def test_the_number_of_workers_changes_no_byte(tmp_path):
-    job = replace(JOB, task="mw-drawer-close", policy="expert", render=RenderParams(quality="fast", backend="auto"))
+    job = replace(
+        JOB, spec=get_task("mw-drawer-close"), policy="expert", render=RenderParams(quality="fast", backend="auto")
+    )
     here, facts = run(tmp_path, "here", job, 2, work="w1", make=make_env)
     two, _ = run(tmp_path, "two", job, 2, work="w2", workers=2, make=make_env)
     assert files(here) == files(two)

@@ -225,7 +225,7 @@ def test_the_manifest_says_who_explored_how_and_what_was_measured(tmp_path: Path
 
 
 def test_every_body_has_a_task_for_its_initial_states() -> None:
-    assert {domain: get_task(task).domain for domain, task in BODY_TASK.items()} == {d: d for d in DMC_ACTION_DIM}
+    assert {domain: get_task(task).embodiment for domain, task in BODY_TASK.items()} == {d: d for d in DMC_ACTION_DIM}
 
 
 @pytest.mark.sim

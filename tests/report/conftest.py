@@ -10,7 +10,7 @@ import pytest
 from gsa.config import Params, load_params
 from gsa.report.load import run_folder
 from gsa.runs.fingerprint import fingerprint, hash_files
-from gsa.runs.scores import ScoreRow, append_score
+from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
 from gsa.tasks import get_task
 from tests.conftest import ROOT
 
@@ -23,10 +23,12 @@ MakeParams = Callable[..., Params]
 def small_params(*, methods: Sequence[str] = ("gsa", "scratch"), **overrides: Any) -> Params:
     """The repository's parameters with 3 tasks × 2 methods × 2 seeds and few resamples; ``a__b`` overrides ``a.b``."""
     values = {
-        "finetune.tasks": TASKS,
-        "finetune.methods": [name for name in methods if name != "scratch"],
-        "finetune.online_methods": [name for name in methods if name == "scratch"],
-        "finetune.seeds": [0, 1],
+        "matrix.finetune.tasks": TASKS,
+        "matrix.finetune.methods": {
+            "gsa": [name for name in methods if name != "scratch"],
+            "dreamer": [name for name in methods if name == "scratch"],
+        },
+        "matrix.finetune.seeds": [0, 1],
         "finetune.total_frames": FRAMES,
         "report.resamples": 200,
         "report.missing": "fail",
@@ -53,8 +55,8 @@ def write_run(runs: Path, method: str, task: str, seed: int, scores: dict[int, f
     """A finished run: normalised scores by frames, and the run.json that a stage would write."""
     folder = run_folder(runs, method, task, seed)
     folder.mkdir(parents=True)
-    for frames, score in scores.items():
-        append_score(folder / "scores.jsonl", score_row(method, task, seed, frames, score))
+    rows = (score_row(method, task, seed, frames, score) for frames, score in scores.items())
+    (folder / SCORES_FILE).write_text("".join(map(score_line, rows)))
     outputs = hash_files(folder)
     facts = {
         "fingerprint": fingerprint([method, task, seed]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gsa.errors import ArtifactError, DataError
-from gsa.report.load import load_scores, run_folder, score_floor
+from gsa.report.load import load_scores, run_folder
 from gsa.tasks import get_task
 from tests.report.conftest import FRAMES, MakeParams, score_row, write_run
 
@@ -24,7 +24,7 @@ def test_all_present(runs: Path, make_params: MakeParams) -> None:
 def test_the_parameters_decide_what_counts_not_the_disk(runs: Path, make_params: MakeParams) -> None:
     write_run(runs, "gsa", "mw-reach", 7, {FRAMES: 1.0})
     (runs / "gsa_mw-reach_s0.tmp.42").mkdir()
-    scores = load_scores(runs, make_params(finetune__seeds=[1]))
+    scores = load_scores(runs, make_params(matrix__finetune__seeds=[1]))
     np.testing.assert_allclose(scores.finals("gsa", "mw-reach"), [0.6])
     assert "gsa_mw-reach_s7" in scores.extra and "gsa_mw-reach_s0" in scores.extra
     assert not any(".tmp." in name for name in scores.extra)
@@ -123,16 +123,16 @@ def test_a_longer_run_gains_nothing(runs: Path, make_params: MakeParams) -> None
 def test_a_score_outside_the_range_is_refused_however_absence_counts(
     runs: Path, make_params: MakeParams, task: str, score: float, floor: float
 ) -> None:
-    assert score_floor(get_task(task)) == pytest.approx(floor, abs=1e-3)
+    assert get_task(task).possible_scores[0] == pytest.approx(floor, abs=1e-3)
     write_run(runs, "p", task, 0, {FRAMES: score})
-    params = make_params(methods=["p"], finetune__tasks=[task], finetune__seeds=[0])
+    params = make_params(methods=["p"], matrix__finetune__tasks=[task], matrix__finetune__seeds=[0])
     with pytest.raises(DataError, match=rf"p on {task}, seed 0, scores {1000 * score:g} at 6000 frames"):
         load_scores(runs, params, "zero")
 
 
 def test_an_idle_agent_of_a_hard_task_may_score_below_zero(tmp_path: Path, make_params: MakeParams) -> None:
     write_run(tmp_path, "p", "dmc-walker-walk-hard", 0, {FRAMES: -0.02})
-    params = make_params(methods=["p"], finetune__tasks=["dmc-walker-walk-hard"], finetune__seeds=[0])
+    params = make_params(methods=["p"], matrix__finetune__tasks=["dmc-walker-walk-hard"], matrix__finetune__seeds=[0])
     np.testing.assert_allclose(load_scores(tmp_path, params).finals("p", "dmc-walker-walk-hard"), [-0.02])
 
 

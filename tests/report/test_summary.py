@@ -15,11 +15,11 @@ def summary_of(
 ) -> Summary:
     """All tasks get the same final scores: a method's, by seed."""
     for method, scores in finals.items():
-        for task in overrides.get("finetune__tasks", TASKS):  # type: ignore[attr-defined]
+        for task in overrides.get("matrix__finetune__tasks", TASKS):  # type: ignore[attr-defined]
             for seed, score in enumerate(scores):
                 write_run(folder, method, task, seed, {0: 0.0, FRAMES: score})
     seeds = list(range(len(next(iter(finals.values())))))
-    params = make_params(methods=list(finals), finetune__seeds=seeds, **overrides)
+    params = make_params(methods=list(finals), matrix__finetune__seeds=seeds, **overrides)
     return summarise(load_scores(folder, params), params)
 
 
@@ -74,7 +74,7 @@ def test_the_headline_needs_both_suites(runs: Path, make_params: MakeParams) -> 
     params = make_params()
     both = summarise(load_scores(runs, params), params).method("gsa").aggregates[HEADLINE]
     assert both.value == pytest.approx(0.5 * (0.765 + (0.95 + 0.5) / 2))
-    params = make_params(finetune__tasks=["mw-reach", "mw-drawer-close"])
+    params = make_params(matrix__finetune__tasks=["mw-reach", "mw-drawer-close"])
     assert HEADLINE not in summarise(load_scores(runs, params), params).method("gsa").aggregates
 
 

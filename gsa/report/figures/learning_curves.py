@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from gsa.report.curves import drawn_range
 from gsa.report.figures.style import draw_curve, styled
 from gsa.report.summary import Summary
 from gsa.tasks import get_task
@@ -48,7 +49,8 @@ def draw_sample_efficiency(summary: Summary) -> Figure:
         for method in scores.methods:
             if method in summary.iqm_curves:
                 draw_curve(ax, summary.iqm_curves[method], scores.methods, method)
-        _axes(ax, scores.total_frames, 1.0, 0.0)
+        ranges = [(0.0, 1.0), *(curve.extent for curve in summary.iqm_curves.values())]
+        _axes(ax, scores.total_frames, (0.0, 1.0), (min(low for low, _ in ranges), max(high for _, high in ranges)))
         ax.set_xlabel("environment frames")
         ax.set_ylabel("normalised score (IQM)")
         _legend(figure, summary)
@@ -58,21 +60,19 @@ def draw_sample_efficiency(summary: Summary) -> Figure:
 def draw_panel(ax: Axes, summary: Summary, task: str) -> None:
     """One task's curves in native units."""
     scores, spec = summary.scores, get_task(task)
-    lowest = 0.0
-    for method in scores.methods:
-        curve = summary.task_curves.get((method, task))
-        if curve is not None:
-            draw_curve(ax, curve, scores.methods, method)
-            lowest = min(lowest, curve.lowest)
+    curves = summary.curves_of(task)
+    for method, curve in curves.items():
+        draw_curve(ax, curve, scores.methods, method)
     ax.set_title(f"{task}, {'return' if spec.metric == 'return' else 'success'}")
-    _axes(ax, scores.total_frames, spec.score_max, lowest)
+    _axes(ax, scores.total_frames, spec.score_range, drawn_range(spec, curves.values()))
 
 
-def _axes(ax: Axes, total_frames: int, top: float, lowest: float) -> None:
-    """The whole range of possible scores, so that panels compare and a small difference looks small."""
+def _axes(ax: Axes, total_frames: int, scores: tuple[float, float], drawn: tuple[float, float]) -> None:
+    """Ticks at the ends and the middle of the range of ``scores``, a margin around what is ``drawn``."""
+    margin = 0.02 * (scores[1] - scores[0])
     ax.set_xlim(0, total_frames)
-    ax.set_ylim(lowest - 0.02 * top, 1.02 * top)
-    ax.set_yticks([0.0, 0.5 * top, top])
+    ax.set_ylim(drawn[0] - margin, drawn[1] + margin)
+    ax.set_yticks([scores[0], 0.5 * (scores[0] + scores[1]), scores[1]])
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.xaxis.set_major_locator(MaxNLocator(3))
 

@@ -1,5 +1,7 @@
 """A row per task: each method's final score with its interval, and beside it what the paper prints."""
 
+from collections.abc import Iterable
+
 from gsa.report.published import SOURCE, Published
 from gsa.report.summary import Summary
 from gsa.report.tables.table import MEASURED, PUBLISHED, Cell, Head, Table
@@ -22,13 +24,23 @@ def build(summary: Summary, published: Published) -> Table:
         cells.append(_counts(summary, task))
         cells += [published.score(column, task) for column in columns]
         rows.append(tuple(cells))
-        digits.append(1 if spec.metric == "return" else 2)
+        digits.append(spec.digits)
     caption = (
-        f"Final score at {scores.total_frames} environment frames: mean over seeds with 95% interval. DMControl:"
-        " episode return, 0 to 1000. Meta-World: success at the episode's last step, 0 to 1."
+        f"Final score at {scores.total_frames} environment frames: mean over seeds with 95% interval."
+        f" {_units(scores.tasks)}"
         f" Published: {SOURCE}, means without spread; another budget, model size and implementation than ours."
     )
     return Table("per_task", caption, tuple(heads), tuple(rows), tuple(digits))
+
+
+def _units(tasks: Iterable[str]) -> str:
+    """A sentence per unit: which tasks are scored by what, and the range of it."""
+    names: dict[str, list[str]] = {}
+    for spec in map(get_task, tasks):
+        what = "episode return" if spec.metric == "return" else "success at the episode's last step"
+        unit = "{}, {:g} to {:g}".format(what, *spec.score_range)
+        names.setdefault(unit, []).append({"dmc": "DMControl", "mw": "Meta-World"}.get(spec.suite, spec.name))
+    return " ".join(f"{', '.join(dict.fromkeys(found))}: {unit}." for unit, found in names.items())
 
 
 def _counts(summary: Summary, task: str) -> str:

@@ -38,7 +38,7 @@ def build_subset(summary: Summary, published: Published) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for column in published.columns(tasks):
         values = [
-            score / get_task(task).score_max for task in tasks if (score := published.score(column, task)) is not None
+            get_task(task).normalise(score) for task in tasks if (score := published.score(column, task)) is not None
         ]
         trimmed = float(trimmed_mean(np.array(values)))
         rows.append((column.label, len(values), statistics.fmean(values), statistics.median(values), trimmed))
