@@ -1,23 +1,24 @@
-"""Seconds an update beside the authors' release, in one run: ``python -m benchmarks.release CHECKOUT``.
+"""Seconds per update beside the authors' release, in one run: ``python -m benchmarks.release CHECKOUT``.
 
 CHECKOUT is a clone of github.com/zhaoyi11/ncrl, run as it is. Its code needs packages that GSA does not:
-``pip install einops tensordict opencv-python-headless``, best in an environment of its own. Both get the 2.3 M
-configuration of ``benchmarks/world_model.py`` and the same weights of the world model, which is asserted by the
-embeddings of one batch; then turns of the two are timed alternately. An update of theirs computes a little more than
+``pip install einops tensordict opencv-python-headless``, best in an environment of its own. Both get the 2.3 million
+parameters of ``benchmarks/world_model.py`` and the same weights of the world model, which is asserted by the embeddings
+of one batch; then the two take turns. Ours runs with all accelerators. An update of theirs computes a little more than
 ours: it also draws the prior's latents and checks every distribution's arguments.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from copy import copy
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.world_model import PARAMS, SIZES, Pair, make, median_seconds, random_batch, update_model
+from benchmarks.world_model import PARAMS, SIZES, Update, make, median_seconds, random_batch, update_agent, update_model
 from gsa.config import Params, load_params
 from gsa.episode import Batch
 from gsa.loops.import_model import read_checkpoint, renamed
@@ -86,14 +87,17 @@ def main() -> None:
     rows = f"{params.finetune.batch_size} x {params.finetune.batch_length} rows, {arguments.threads} threads"
     print(f"{rows}\n{'':20s} {'release s':>10s} {'ours s':>8s} {'ratio':>6s}")
     for what, mode in (("pre-training update", "pretrain"), ("fine-tuning update", "finetune")):
-        theirs, (ours, _) = release_agent(arguments.checkout, params, mode), make(params)
+        theirs, ours = release_agent(arguments.checkout, params, mode), make(params)
         check_same_model(theirs, ours, batch)
-        updates: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-            "pretrain": (lambda a=ours: update_model(a, batch), lambda a=theirs: a.update(None, dict(data), 0)),
-            "finetune": (lambda a=ours: a.update(batch, None), lambda a=theirs: a.update(dict(data), None, 0)),
+        update = update_model if mode == "pretrain" else update_agent
+        theirs_takes = (None, data, 0) if mode == "pretrain" else (data, None, 0)
+        updates: dict[str, Update] = {
+            "ours": partial(update, ours, batch),
+            "release": lambda theirs=theirs, takes=theirs_takes: theirs.update(*map(copy, takes)),
         }
-        mine, release = median_seconds(Pair(*updates[mode]), arguments.repeats)
-        print(f"{what:20s} {release:10.3f} {mine:8.3f} {release / mine:6.2f}", flush=True)
+        seconds = median_seconds(updates, arguments.repeats)
+        ratio = seconds["release"] / seconds["ours"]
+        print(f"{what:20s} {seconds['release']:10.3f} {seconds['ours']:8.3f} {ratio:6.2f}", flush=True)
 
 
 if __name__ == "__main__":

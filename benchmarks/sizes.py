@@ -1,13 +1,13 @@
-"""What each size of the world model costs: parameters, operations, memory and updates a second, as a Markdown table.
+"""What each size of the world model costs: parameters, operations, memory and updates per second, as a Markdown table.
 
     python -m benchmarks.sizes [--size xs s m paper] [--device cpu] [--precision float32] [--compile default]
                                [--threads 1] [--repeats 3] [--measure 16 64]
 
 An update is one of pre-training on 16 windows of 64 rows, the paper's batch, at the paper's action width of 21.
-Operations are those of its matrix products and convolutions, counted on a plain implementation without allocating
-anything. Fixed memory is weights, gradients and Adam's two moments in float32; the peak is counted by
-``benchmarks.memory``, without and with all of activation checkpointing. Rates are measured, on ``--measure`` rows where
-16 x 64 are too many for the machine; each size runs in a process of its own.
+Operations are those of its matrix products and convolutions, counted without allocating anything. Fixed memory is
+weights, gradients and Adam's two moments in float32. The peak is counted by ``benchmarks.memory``, without and with all
+of activation checkpointing. Rates are measured, on ``--measure`` rows where 16 x 64 are too many for the machine. Each
+size runs in a process of its own.
 """
 
 import argparse
@@ -17,11 +17,13 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.memory import BATCH, PAPER, empty_batch, peak_bytes
-from benchmarks.plain_agent import pretraining_flops
 from benchmarks.world_model import training_clock
-from gsa.config import Params, load_params
+from gsa.config import Params, WorldModelParams, load_params
+from gsa.cpu import accelerate
 from gsa.episode import Batch
 from gsa.loops.pretrain import Objective
 from gsa.nets.optimizer import Optimizer
@@ -49,6 +51,14 @@ def random_batch(rows: tuple[int, int], action_dim: int) -> Batch:
     return batch
 
 
+def pretraining_flops(params: WorldModelParams, rows: tuple[int, int]) -> int:
+    """Operations in the matrix products and convolutions of one update, forward and back."""
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+        model = WorldModel(params)
+        model.total_loss(model.loss(empty_batch(*rows, params.action_dim)).losses).backward()
+    return int(counter.get_total_flops())
+
+
 def measure(params: Params, settings: Settings) -> tuple[float, float]:
     """Seconds of the fastest of ``repeats`` updates as ``gsa pretrain`` makes them, after two to warm up.
 
@@ -57,6 +67,8 @@ def measure(params: Params, settings: Settings) -> tuple[float, float]:
     torch.set_num_threads(settings.threads)
     device = torch.device(settings.device)
     model = WorldModel(params.world_model).to(device)
+    if settings.device == "cpu" and settings.compile == "none":
+        accelerate(model)
     optimizer = Optimizer("world model", list(model.parameters()), params.pretrain.optimizer)
     objective = Objective(model, ALONE, settings.precision)
     if settings.compile != "none":
@@ -78,13 +90,13 @@ def row(size_name: str, settings: Settings) -> str:
     with torch.device("meta"):
         model = WorldModel(params.world_model)
     counts = [sum(p.numel() for p in part.parameters()) for part in (model, model.encoder, model.rssm, model.decoder)]
-    flops = pretraining_flops(params.world_model, *BATCH)
+    flops = pretraining_flops(params.world_model, BATCH)
     peaks = [peak_bytes(params.world_model, settings.precision, again) for again in ("none", "all")]
     memory = [f"{size / 1e9:.2f}" for size in (16 * counts[0], *peaks)]
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         seconds, peak = pool.submit(measure, params, settings).result()
     millions = [f"{count / 1e6:.2f}" for count in counts]
-    done = pretraining_flops(params.world_model, *settings.batch)
+    done = pretraining_flops(params.world_model, settings.batch)
     rates = [f"{math.prod(settings.batch) / seconds:.3g}", f"{1 / seconds:.3g}", f"{done / seconds / 1e9:.0f}"]
     rates += [f"{peak / 1e9:.2f}" if peak else "no GPU"]
     return "| " + " | ".join([f"`{size_name}`", *millions, f"{flops / 1e9:.0f}", *memory, *rates]) + " |"

@@ -1,9 +1,11 @@
 """The one declaration of the pipeline: its stages, what each reads and makes, and the learners that fine-tune.
 
-Parameters of a command (``reads``), commands of the command line, code stamps, hints on what makes a missing input and
-``dvc.yaml`` come from here; ``python -m gsa.pipeline`` writes the last. Paths are written as DVC interpolates them.
+Parameters of a command (``reads``), names of outputs, commands of the command line, code stamps, hints on what makes a
+missing input and ``dvc.yaml`` come from here. ``python -m gsa.pipeline`` writes the last; with the name of a group it
+prints the group's stages for ``scripts/repro.sh``. Paths are written as DVC interpolates them.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +37,8 @@ LEARNERS = {
 class Stage:
     """A stage of ``dvc.yaml``: it runs ``gsa <command>`` once per item of ``matrix`` (variable to dotted list).
 
-    ``sections`` are the parameters that decide the output, ``inputs`` names of ``FOLDERS``, ``output`` lies in the folder
-    named ``makes``. ``modules`` are where its code begins.
+    ``sections`` are the parameters that decide the output, ``inputs`` names of ``FOLDERS``, ``output`` lies in the
+    folder named ``makes``. ``modules`` are where its code begins, ``also`` is what it depends on beside ``FOLDERS``.
     """
 
     name: str
@@ -47,11 +49,27 @@ class Stage:
     output: str
     matrix: Mapping[str, str] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     @property
     def roots(self) -> tuple[str, ...]:
         """Modules whose imports are the stage's code."""
-        return ("stages", f"stages.{self.command.replace('-', '_')}", *self.modules)
+        return (*tool_roots(self.command), *self.modules)
+
+    def place(self, variant: str = "", **item: object) -> Path:
+        """Where the output of an item lies: ``item`` has a value for each variable of ``matrix``.
+
+        ``variant`` (``gsa.config.variant``) sets it apart from the item with the parameters of the file.
+        """
+        path = self.output
+        for name, value in item.items():
+            path = path.replace(f"${{item.{name}}}", str(value))
+        return Path(f"{path}_{variant}" if variant else path)
+
+
+def tool_roots(command: str) -> tuple[str, ...]:
+    """Modules whose imports are the code of a command that is no stage."""
+    return ("stages", f"stages.{command.replace('-', '_')}")
 
 
 FOLDERS = {
@@ -112,6 +130,7 @@ STAGES = {
             ("model", "runs"),
             "report",
             FOLDERS["report"],
+            also=("data/offline/card.json", "data/offline/first_images.png", "data/reference"),
         ),
     )
 }
@@ -125,8 +144,20 @@ MADE_BY = {stage.makes: stage.command for stage in STAGES.values()}
 
 
 def reads(stage: str, method: str = "") -> tuple[str, ...]:
-    """Dotted keys of the parameters that decide the stage's output, for ``gsa.config.select``."""
-    return tuple(section.replace("${item.method}", method) for section in STAGES[stage].sections)
+    """Dotted keys of the parameters that decide the stage's output, for ``gsa.config.select``; none for a tool."""
+    sections = STAGES[stage].sections if stage in STAGES else ()
+    return tuple(section.replace("${item.method}", method) for section in sections)
+
+
+def command(stage: str) -> str:
+    """The command that runs a stage; a tool's name is its command."""
+    return STAGES[stage].command if stage in STAGES else stage
+
+
+def item_name(method: str, task: str, seed: int, variant: str = "") -> str:
+    """The name of a fine-tuning run and of its folder, e.g. ``gsa_mw-reach_s0``; see ``Stage.place``."""
+    finetuning = next(stage for stage in STAGES.values() if stage.makes == "runs")
+    return finetuning.place(variant, method=method, task=task, seed=seed).name
 
 
 def place(folder: str, model: str) -> Path:
@@ -136,10 +167,10 @@ def place(folder: str, model: str) -> Path:
 
 HEADER = """\
 # Written by `python -m gsa.pipeline` from the table of stages in gsa/pipeline.py: change that, not this file.
-#  - A stage depends on .gsa/code/<stage>.json, the hash of the code it imports, never on source files: an edited comment
-#    reruns nothing, an edited loss reruns what uses it.
-#  - `params:` lists whole sections. What is run (matrix) and how (machine) are sections of their own, so a new sigma, seed,
-#    task or domain runs only itself and what reads all of them, and a new device runs nothing.
+#  - A stage depends on .gsa/code/<stage>.json, the hash of the code it imports, never on source files: an edited
+#    comment reruns nothing, an edited loss reruns what uses it.
+#  - `params:` lists whole sections. What is run (matrix) and how (machine) are sections of their own, so a new sigma,
+#    seed, task or domain runs only itself and what reads all of them, and a new device runs nothing.
 #  - `exec` replaces the shell by the command, which asks to die with its parent: killing dvc then leaves no orphan.
 #  - A learner has a stage of its own, because items of one matrix share their dependencies.
 """
@@ -168,7 +199,11 @@ def dvc_yaml() -> str:
     """The text of ``dvc.yaml``."""
     stamps = [f".gsa/code/{name}.json" for name in STAGES]
     stamp = ["  code-stamp:", "    cmd: exec gsa code-stamp"]
-    stamp += [*_list("deps", ["gsa", "stages"]), *_list("params", ["own_tasks"]), *_list("outs", [*stamps, ".gsa/tasks"])]
+    stamp += [
+        *_list("deps", ["gsa", "stages"]),
+        *_list("params", ["own_tasks"]),
+        *_list("outs", [*stamps, ".gsa/tasks"]),
+    ]
     blocks = ["\n".join(stamp), *("\n".join(_block(stage)) for stage in STAGES.values())]
     return f"{HEADER}\nstages:\n" + "\n\n".join(blocks) + f"\n\n{FOOTER}"
 
@@ -180,12 +215,9 @@ def _block(stage: Stage) -> Iterator[str]:
         yield from (f"      {variable}: ${{{key}}}" for variable, key in stage.matrix.items())
     flags = "".join(f" --{variable} ${{item.{variable}}}" for variable in stage.matrix)
     yield f"    cmd: exec gsa {stage.command}{flags}"
-    deps = [f".gsa/code/{stage.name}.json"]
-    if "task" in stage.matrix:
-        deps.append(".gsa/tasks/${item.task}.json")
-    if stage.name == "report":
-        deps += ["data/offline/card.json", "data/offline/first_images.png", "data/reference"]
-    yield from _list("deps", deps + [FOLDERS[name] for name in stage.inputs])
+    facts = [".gsa/tasks/${item.task}.json"] if "task" in stage.matrix else []
+    inputs = [FOLDERS[name] for name in stage.inputs]
+    yield from _list("deps", [f".gsa/code/{stage.name}.json", *facts, *stage.also, *inputs])
     sections = list(stage.sections)
     if "world_model" in sections:
         sections.insert(sections.index("world_model") + 1, "sizes.${world_model.size}")
@@ -197,6 +229,16 @@ def _list(name: str, items: list[str]) -> list[str]:
     return [f"    {name}:", *(f"      - {item}" for item in items)]
 
 
+GROUPS = {
+    "data": [stage.name for stage in STAGES.values() if stage.makes == "raw"],
+    "free": [stage.name for stage in STAGES.values() if stage.makes == "runs" and not stage.inputs],
+    "waiting": [stage.name for stage in STAGES.values() if stage.makes == "runs" and stage.inputs],
+}
+"""Stages whose items may run at once: those that make data, and runs that need none of it or wait for the index."""
+
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        print("|".join(GROUPS[sys.argv[1]]))
+        sys.exit()
     Path("dvc.yaml").write_text(dvc_yaml(), encoding="utf-8")
     print(f"wrote {len(STAGES) + 1} stages to dvc.yaml")

@@ -13,10 +13,6 @@ from typing import Any, Literal
 
 from gsa.errors import ParamsError
 
-ACTION_REPEAT = 2
-"""Temporary: for modules that do not ask the task yet (``TaskSpec.action_repeat``)."""
-
-
 @dataclass(frozen=True)
 class TaskSpec:
     """One task: where it lives, how wide its actions are and how its score is read.

@@ -1,4 +1,4 @@
-"""The command line: one Typer app, a command per stage under the stage's name, and the tools around them.
+"""The command line: one Typer app, the commands of the pipeline's stages and the tools around them.
 
 Stage modules import their heavy libraries inside their function, so that ``gsa --help`` answers at once.
 """
@@ -12,20 +12,21 @@ import typer
 from typer.core import TyperGroup
 
 from gsa.errors import GSAError
+from gsa.pipeline import COMMANDS
 from stages.pins import check_pins
 
-STAGES = ("collect-data", "explore-data", "convert", "pretrain", "build-index", "finetune", "report")
-"""Commands that are stages of dvc.yaml, in order; each is the function of its name in the module of its name."""
-
 TOOLS = ("import-model", "code-stamp", "doctor", "tasks", "inspect")
-"""Commands beside the pipeline, found the same way."""
+"""Commands beside the pipeline's: each is the function of its name in the module of its name."""
+
+HIDDEN = ("code-stamp",)
+"""Commands that DVC calls, not people."""
 
 NEED_NO_PINS = ("doctor", "tasks", "profile")
 """Commands that must answer on a machine whose packages are wrong."""
 
 
 class GSAGroup(TyperGroup):
-    """Prints what a user can mend as one line and exits with the error's code; our bugs keep their traceback."""
+    """Prints what a user can fix as one line and exits with the error's code; our bugs keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -42,6 +43,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # markup would swallow [default: ...]
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -55,7 +57,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def main(
     ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     """Pre-train on reward-free trajectories of many robots, then learn a pixel task faster than from scratch."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -66,9 +68,9 @@ def main(
 
 
 def _register() -> None:
-    for command in (*STAGES, *TOOLS):
+    for command in (*COMMANDS, *TOOLS):
         name = command.replace("-", "_")
-        app.command(command)(getattr(import_module(f"stages.{name}"), name))
+        app.command(command, hidden=command in HIDDEN)(getattr(import_module(f"stages.{name}"), name))
     app.add_typer(import_module("stages.profile").app, name="profile")
 
 

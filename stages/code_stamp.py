@@ -1,27 +1,41 @@
-"""``gsa code-stamp``: write, for each stage, the hash of the code that decides its output."""
+"""``gsa code-stamp``: the hash of the code that decides each stage's output, and the facts of each task."""
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gsa.pipeline import STAGES
 from gsa.runs.code_stamp import code_stamp as stamp_of
 from gsa.runs.code_stamp import stage_modules
-
-STAMPED = ("collect-data", "explore-data", "convert", "pretrain", "build-index", "finetune", "report")
-"""The stages of dvc.yaml whose code is tracked, in order."""
+from gsa.tasks import TASKS
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, task_facts
 
 
 def code_stamp(
-    out: Annotated[Path, typer.Option(help="Folder for one small file a stage.")] = Path(".gsa/code"),
+    out: Annotated[Path, typer.Option(help="Where the folders code and tasks go.")] = Path(".gsa"),
+    sets: Settings = None,
+    plugin: Plugin = None,
+    params: ParamsFile = PARAMS,
 ) -> None:
-    """Write one file a stage with the hash of its code; DVC reruns a stage when its file changes.
+    """Write one file per stage with the hash of its code, and one per task; DVC reruns what depends on a changed one.
 
     Comments, docstrings and layout do not enter the hash.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    for stage in STAMPED:
+    open_params(params, sets, plugin)  # own tasks are among TASKS then
+    for stage in STAGES:
         record = {"stage": stage, "code": stamp_of(stage), "modules": stage_modules(stage)}
-        (out / f"{stage}.json").write_text(json.dumps(record, indent=1) + "\n")
-    typer.echo(f"wrote the code stamps of {len(STAMPED)} stages to {out}")
+        _write(out / "code" / f"{stage}.json", record)
+    shutil.rmtree(out / "tasks", ignore_errors=True)
+    for task in TASKS:
+        _write(out / "tasks" / f"{task}.json", task_facts(task))
+    typer.echo(f"wrote the code stamps of {len(STAGES)} stages and the facts of {len(TASKS)} tasks to {out}")
+
+
+def _write(path: Path, record: Mapping[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link into DVC's cache
+    path.write_text(json.dumps(record, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""``gsa collect-data``: raw episodes of scripted experts with noise, one folder a task and noise level."""
+"""``gsa collect-data``: raw episodes of scripted experts with noise, one folder per task and noise level."""
 
 from dataclasses import asdict, replace
 from functools import partial
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gsa.pipeline import STAGES
+from stages.options import PARAMS, Loaded, ParamsFile, Plugin, Settings, open_params
+
 if TYPE_CHECKING:
-    from gsa.config import Params
     from gsa.loops.collect import CollectJob
 
-SECTION = "collect_data"
-READS = ["render", *(f"{SECTION}.{key}" for key in ("policy", "tdmpc2", "episodes", "seed"))]
-"""What one folder depends on besides its task and sigma, so a new task or sigma collects only itself."""
+STAGE = "collect-data"
 
 
 def collect_data(
@@ -22,13 +22,17 @@ def collect_data(
         float | None, typer.Option(help="One std of the action noise; all of params.yaml without.")
     ] = None,
     policy: Annotated[str | None, typer.Option(help="expert, tdmpc2, random or ou.")] = None,
-    episodes: Annotated[int | None, typer.Option(help="Episodes a task and sigma.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes; 0 is one a core. The same data.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="Episodes per task and sigma.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; 0 is one per core. The same data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder of one task and sigma; needs both flags.")] = None,
-    params: Annotated[Path, typer.Option(help="Parameter file.")] = Path("params.yaml"),
+    sets: Settings = None,
+    plugin: Plugin = None,
+    params: ParamsFile = PARAMS,
 ) -> None:
-    """Let noisy experts act in the simulators and store raw episodes, by default in data/raw/TASK_sigma-SIGMA."""
-    from gsa.config import load_params
+    """Let noisy experts act in the simulators and store raw episodes, by default in data/raw/TASK_sigma-SIGMA.
+
+    Other settings than the file's have a folder of their own, e.g. TASK_sigma-SIGMA_collect_data.policy=ou.
+    """
     from gsa.errors import ParamsError
     from gsa.loops.collect import CollectJob
     from gsa.sources import check_policy
@@ -36,56 +40,46 @@ def collect_data(
     from stages.estimate import say_cost
 
     flags = {
-        f"{SECTION}.tasks": None if task is None else [task],
-        f"{SECTION}.sigmas": None if sigma is None else [sigma],
-        f"{SECTION}.policy": policy,
-        f"{SECTION}.episodes": episodes,
-        f"{SECTION}.workers": workers,
+        "--task": ("matrix.collect_data.tasks", task and [task]),
+        "--sigma": ("matrix.collect_data.sigmas", None if sigma is None else [sigma]),
+        "--policy": ("collect_data.policy", policy),
+        "--episodes": ("collect_data.episodes", episodes),
+        "--workers": ("machine.workers", workers),
     }
-    load = partial(load_params, params, flags)
-    chosen = load()
-    section = chosen.collect_data
+    loaded = open_params(params, sets, plugin, flags)
+    matrix, section = loaded.params.matrix.collect_data, loaded.params.collect_data
     if out is not None and (task is None or sigma is None):
         raise ParamsError("--out is the folder of one task and sigma; give --task and --sigma too, or leave it out")
-    for name in section.tasks:
+    for name in matrix.tasks:
         check_policy(section.policy, get_task(name))
-    say_cost("collect-data", chosen)
-    for name in section.tasks:
-        for noise in section.sigmas:
-            job = CollectJob(get_task(name), section.policy, noise, section.seed, chosen.render)
-            _collect_into(out or Path("data/raw") / job.name, job, chosen, load)
+    say_cost(STAGE, loaded.params)
+    for name in matrix.tasks:
+        for noise in matrix.sigmas:
+            folder = out or STAGES[STAGE].place(loaded.variant(STAGE, task=name), task=name, sigma=noise)
+            job = CollectJob(get_task(name), section.policy, noise, section.seed, loaded.params.render)
+            _collect_into(folder, job, loaded)
 
 
-def _collect_into(folder: Path, job: "CollectJob", chosen: "Params", load: "partial[Params]") -> None:
-    """One output folder; leaves the sections of ``chosen`` but for ``READS`` aside."""
-    from gsa.config import select
+def _collect_into(folder: Path, job: "CollectJob", loaded: Loaded) -> None:
     from gsa.envs import make_env
     from gsa.loops.collect import collect
     from gsa.loops.gate_agents import choose_agent
     from gsa.parallel.workers import default_workers
     from gsa.runs.run_dir import open_run
     from gsa.sources.tdmpc2 import agent_paths
-    from gsa.tasks import get_task
     from stages.progress import progress
 
-    section, spec = chosen.collect_data, get_task(job.task)
-    episodes, workers = section.episodes, section.workers or default_workers()
+    section, spec = loaded.params.collect_data, job.spec
+    episodes, workers = section.episodes, loaded.params.machine.workers or default_workers()
     agents = (
         {} if job.policy != "tdmpc2" else {path.name: path for path in agent_paths(Path(section.tdmpc2.folder), spec)}
     )
     with (
-        open_run(
-            folder,
-            stage="collect-data",
-            item=job.name,
-            params=select(chosen, READS),
-            inputs=agents,
-            reread=lambda: select(load(), READS),
-        ) as run,
+        open_run(folder, **loaded.identity(STAGE, task=spec.name), inputs=agents, item=job.name) as run,
         progress(episodes * spec.max_env_steps, f"collect {job.name}") as advance,
     ):
         if agents:
-            make = partial(make_env, job.task, chosen.render, pixels=False)
+            make = partial(make_env, spec, job.render, pixels=False)
             gate = choose_agent(spec, section.tdmpc2, make, workers)
             job = replace(job, agent=gate.agent)
             run.notes.update(agent=asdict(gate))

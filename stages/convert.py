@@ -6,30 +6,29 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from gsa.pipeline import STAGES
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 from stages.progress import progress
 
 if TYPE_CHECKING:
     from gsa.config import Params
     from gsa.importers.base import Source
 
-RAW = Path("data/raw")
-
-READS = ("convert", "collect_data.tasks", "collect_data.sigmas", "explore_data.domains")
-"""Parameters that decide the output: the layout, and which folders enter it."""
-
 DRAWN_HERE = ("exorl",)
 """Formats without pictures: they depend on ``render`` too."""
 
 
-def raw_folders(params: "Params", root: Path = RAW) -> list[tuple[Path, str]]:
+def raw_folders(params: "Params") -> list[tuple[Path, str]]:
     """Every source folder the parameters name, with the command that makes it."""
+    collect, explore = STAGES["collect-data"], STAGES["explore-data"]
     tasks = [
-        (root / f"{task}_sigma-{sigma}", f"gsa collect-data --task {task} --sigma {sigma}")
-        for task in params.collect_data.tasks
-        for sigma in params.collect_data.sigmas
+        (collect.place(task=task, sigma=sigma), f"gsa collect-data --task {task} --sigma {sigma}")
+        for task in params.matrix.collect_data.tasks
+        for sigma in params.matrix.collect_data.sigmas
     ]
     domains = [
-        (root / f"explore-{domain}", f"gsa explore-data --domain {domain}") for domain in params.explore_data.domains
+        (explore.place(domain=domain), f"gsa explore-data --domain {domain}")
+        for domain in params.matrix.explore_data.domains
     ]
     return tasks + domains
 
@@ -63,44 +62,43 @@ def convert(
         bool, typer.Option(help="Leave bad episodes out and list them, instead of stopping.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("data/offline"),
-    params: Annotated[Path, typer.Option(help="Parameter file.")] = Path("params.yaml"),
+    sets: Settings = None,
+    plugin: Plugin = None,
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Turn raw episodes, or other people's data, into one Parquet store without rewards, with checksums and a card."""
-    from gsa.config import load_params, select
     from gsa.errors import DataError
     from gsa.importers.base import Source
     from gsa.importers.raw_folder import RawFolder
     from gsa.loops.convert import convert as convert_sources
     from gsa.runs.run_dir import open_run
 
-    tree = load_params(params)
+    loaded = open_params(params, sets, plugin)
     flags = {
         **{"embodiment": embodiment, "task": task, "policy": policy, "sigma": sigma, "image_key": image_key},
         **{"action_range": action_range, "every": every, "merge_actions": merge_actions},
     }
-    foreign = _foreign(format, flags, input, tree)
+    foreign = _foreign(format, flags, input, loaded.params)
     elsewhere = list(input or ()) if foreign else []
     named = [(folder, "gsa collect-data") for folder in input or ()] if not foreign else []
     if not input or also_collected:
-        named += raw_folders(tree)
+        named += raw_folders(loaded.params)
     for folder, remedy in [(f, "check the path") for f in elsewhere] + [(f, f"run `{c}` first") for f, c in named]:
         if not folder.is_dir():
             raise DataError(f"no data at {folder}; {remedy}")
 
-    def stamp(now: "Params") -> dict[str, Any]:
-        reads = select(now, (*READS, "render") if format in DRAWN_HERE else READS)
-        code = {"importer": foreign.code} if foreign else {}
-        return {**reads, **code, "format": format, "flags": flags, "also": also_collected, "reject_bad": reject_bad}
-
+    facts: dict[str, Any] = {"format": format, "flags": flags, "also": also_collected, "reject_bad": reject_bad}
+    facts |= {"importer": foreign.code} if foreign else {}
+    identity = loaded.identity("convert", more=("render",) if format in DRAWN_HERE else (), facts=facts)
     inputs = {f"raw {folder}": folder for folder in [*elsewhere, *(folder for folder, _ in named)]}
-    with open_run(out, "convert", stamp(tree), inputs, reread=lambda: stamp(load_params(params))) as run:
+    with open_run(out, **identity, inputs=inputs) as run:
         sources: list[Source] = [RawFolder(folder) for folder, _ in named]
         sources += [foreign.open(folder) for folder in elsewhere] if foreign else []
         with progress(sum(len(source.files) for source in sources), "converting episodes") as advance:
-            card = convert_sources(sources, run.path, tree.convert, reject_bad, advance)
+            card = convert_sources(sources, run.path, loaded.params.convert, reject_bad, advance)
         run.notes.update(episodes=card["episodes"], rows=card["rows"], rejected=len(card["rejected"]))
     typer.echo(
-        f"wrote {card['episodes']} episodes ({card['rows']} rows, {card['bytes_per_step']} bytes a row, "
+        f"wrote {card['episodes']} episodes ({card['rows']} rows, {card['bytes_per_step']} bytes per row, "
         f"{len(card['rejected'])} rejected) to {out}"
     )
 

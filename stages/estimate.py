@@ -8,6 +8,7 @@ from gsa.config import Params
 from gsa.cost.counts import Line, collect_lines, count, explore_lines
 from gsa.cost.pace import DECISIONS, measure, trials
 from gsa.parallel.workers import default_workers
+from stages.words import columns, duration, size
 
 WORTH_MEASURING = 100
 """A stage with less work than so many times a trial's decisions is begun without an estimate."""
@@ -21,32 +22,30 @@ def say_cost(stage: str, params: Params) -> None:
     Raises:
         ResourceError: no OpenGL back-end.
     """
-    tune = params.finetune.model_copy(update={"tasks": []})
-    collect, explore = params.collect_data, params.explore_data
-    if stage == "collect-data":
-        explore, workers, lines = explore.model_copy(update={"domains": []}), collect.workers, collect_lines
-    else:
-        collect, workers, lines = collect.model_copy(update={"tasks": []}), explore.workers, explore_lines
-    only = params.model_copy(update={"collect_data": collect, "explore_data": explore, "finetune": tune})
-    workers = workers or default_workers()
+    other, lists = ("explore_data", "domains") if stage == "collect-data" else ("collect_data", "tasks")
+    none = {"finetune": ("tasks", params.matrix.finetune), other: (lists, getattr(params.matrix, other))}
+    left_out = {name: section.model_copy(update={key: []}) for name, (key, section) in none.items()}
+    only = params.model_copy(update={"matrix": params.matrix.model_copy(update=left_out)})
+    lines = collect_lines if stage == "collect-data" else explore_lines
+    workers = params.machine.workers or default_workers()
     if count(only).rows < WORTH_MEASURING * DECISIONS * workers:
         return
     begin = time.monotonic()
     found = lines(only, measure(only, trials(only, workers), workers), workers)
-    hours, size = (sum(values) for values in zip(*((line.hours, line.gb) for line in found), strict=True))
+    hours, gigabytes = (sum(values) for values in zip(*((line.hours, line.gb) for line in found), strict=True))
     typer.echo(
-        f"{stage}: {count(only).episodes} episodes, {count(only).rows} rows, about {hours:.1f} hours with {workers} "
-        f"processes and {size:.1f} GB, measured in {time.monotonic() - begin:.0f} s",
+        f"{stage}: {count(only).episodes} episodes, {count(only).rows} rows, about {duration(hours)} with {workers} "
+        f"processes and {size(gigabytes)}, measured in {time.monotonic() - begin:.0f} s",
         err=True,
     )
 
 
 def table(lines: list[Line]) -> str:
-    """Lines as columns, with the sum of those that make data."""
+    """Lines as columns, with the sum of those that make data and of all."""
     data = [line for line in lines if line.gb or line.stage == "explore-data"]
-    total = Line("data", "", "", sum(line.hours for line in data), sum(line.gb for line in data))
-    rows = [(n.stage, n.work, n.rate, f"{n.hours:.2f}", f"{n.gb:.2f}" if n.gb else "") for n in [*lines, total]]
-    cells = [("stage", "work", "rate", "hours", "GB"), *rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(5)]
-    aligned = [[row[i].ljust(widths[i]) for i in range(3)] + [row[i].rjust(widths[i]) for i in (3, 4)] for row in cells]
-    return "\n".join("  ".join(row).rstrip() for row in aligned)
+    sums = [
+        Line(name, "", "", sum(n.hours for n in part), sum(n.gb for n in part))
+        for name, part in (("data", data), ("all", lines))
+    ]
+    rows = [(n.stage, n.work, n.rate, duration(n.hours), size(n.gb) if n.gb else "") for n in [*lines, *sums]]
+    return columns([("stage", "work", "rate", "time", "size"), *rows], right=(3, 4))

@@ -30,7 +30,9 @@ def evaluate(
     shared = min(row.num_episodes, recorded.num_episodes)
     same = row.episode_returns[:shared] == recorded.episode_returns[:shared]
     found = "the same episodes as recorded" if same else "NOT the recorded ones: other code, packages or machine"
-    typer.echo(f"recorded: score {recorded.score:.4g} over {recorded.num_episodes} episodes; the first {shared} are {found}")
+    typer.echo(
+        f"recorded: score {recorded.score:.4g} over {recorded.num_episodes} episodes; the first {shared} are {found}"
+    )
     if video is not None:
         video.parent.mkdir(parents=True, exist_ok=True)
         write_video(video, (image.transpose(1, 2, 0) for image in played[0].image))

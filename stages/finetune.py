@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def finetune(
-    task: Annotated[list[str] | None, typer.Option(help="Task, e.g. mw-reach [default: matrix.finetune.tasks].")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Task, e.g. mw-reach [default: matrix.finetune.tasks].")
+    ] = None,
     method: Annotated[list[str] | None, typer.Option(help="Row of methods [default: matrix.finetune.methods].")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed [default: matrix.finetune.seeds].")] = None,
     offline: Annotated[Path | None, typer.Option(help="Offline data [default: data/offline].")] = None,

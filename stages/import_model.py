@@ -5,29 +5,25 @@ from typing import Annotated
 
 import typer
 
-READS = ("world_model",)
-"""Parameters that decide the output."""
+from gsa.pipeline import place
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 
 
 def import_model(
     checkpoint: Annotated[Path, typer.Argument(help="dmcontrol.pt or metaworld.pt of the authors' release.")],
-    out: Annotated[Path | None, typer.Option(help="Output folder [default: models/<pretrain.name>].")] = None,
-    params: Annotated[Path, typer.Option(help="Parameter file.")] = Path("params.yaml"),
+    out: Annotated[Path | None, typer.Option(help="Output folder [default: models/<matrix.pretrain.name>].")] = None,
+    sets: Settings = None,
+    plugin: Plugin = None,
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Turn a world model of the authors' release into ours, for build-index and finetune."""
-    from gsa.config import load_params, select
     from gsa.loops.import_model import import_model as import_checkpoint
     from gsa.runs.run_dir import open_run
 
-    tree = load_params(params)
-    out = out or Path("models") / tree.pretrain.name
-    with open_run(
-        out,
-        stage="import-model",
-        params=select(tree, READS),
-        inputs={"checkpoint": checkpoint},
-        reread=lambda: select(load_params(params), READS),
-    ) as run:
-        count = import_checkpoint(checkpoint, tree.world_model, run.path)
+    loaded = open_params(params, sets, plugin)
+    out = out or place("model", loaded.params.matrix.pretrain.name)
+    identity = loaded.identity("import-model", more=("world_model",))
+    with open_run(out, **identity, inputs={"checkpoint": checkpoint}) as run:
+        count = import_checkpoint(checkpoint, loaded.params.world_model, run.path)
         run.notes.update(num_parameters=count)
     typer.echo(f"wrote a world model of {count / 1e6:.2f} M parameters to {out}")

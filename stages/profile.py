@@ -1,72 +1,134 @@
-"""``gsa profile``: whole parameter files by name, and what running one costs on this machine."""
+"""``gsa profile``: values of params.yaml by name, and what running them costs on this machine.
 
-import difflib
+A profile holds the keys in which profiles differ, the same in each of them, so that switching leaves nothing behind.
+"""
+
+import io
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from ruamel.yaml import YAML
 
-from gsa.config import Params, load_params
+from gsa.config import Params, load_params, parse_settings
+from gsa.config.load import read_tree
 from gsa.errors import ParamsError
 from gsa.files import write_atomic
+from gsa.runs.fingerprint import leaves
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin
 
-app = typer.Typer(help="Whole parameter files by name, and what running one costs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Values of params.yaml by name, and what running them costs.", no_args_is_help=True, rich_markup_mode=None
+)
 
 PROFILES = Path("profiles")
-PARAMS = Path("params.yaml")
+
+COMMENTS_AT = 25
+"""Column of the comments of params.yaml, but for those behind longer values."""
 
 Name = Annotated[str, typer.Argument(help="A file of profiles/ without .yaml.")]
 
 
 @app.command("list")
-def list_profiles() -> None:
+def list_profiles(plugin: Plugin = None, params: ParamsFile = PARAMS) -> None:
     """Name every profile with the work it asks for; nothing is measured."""
     from gsa.cost.counts import count
 
-    for path in sorted(PROFILES.glob("*.yaml")):
-        typer.echo(f"{path.stem}: {count(load_params(path))}")
+    for name in profile_names():
+        typer.echo(f"{name}: {count(load_profile(name, params, plugin))}")
 
 
 @app.command("cost")
-def cost(name: Name) -> None:
-    """Measure this machine for a minute and say how many hours and gigabytes the profile takes."""
-    path = profile_path(name)
-    typer.echo(costs(path.stem, load_params(path)))
+def cost(name: Name, sets: Settings = None, plugin: Plugin = None, params: ParamsFile = PARAMS) -> None:
+    """Measure this machine for a minute and say how much time and space the profile takes."""
+    typer.echo(costs(name, load_profile(name, params, plugin, sets)))
 
 
 @app.command("use")
-def use(name: Name) -> None:
-    """Write the profile to params.yaml and say what it costs, as `gsa profile cost` does."""
-    path = profile_path(name)
-    params = load_params(path)
-    write_atomic(PARAMS, path.read_bytes())
-    typer.echo(f"wrote {path} to {PARAMS}; `dvc repro` runs it")
-    typer.echo(costs(name, params))
+def use(name: Name, plugin: Plugin = None, params: ParamsFile = PARAMS) -> None:
+    """Write the profile's values into params.yaml and say what they cost, as `gsa profile cost` does."""
+    chosen, found = load_profile(name, params, plugin), leaves(read_tree(params))
+    text = params.read_text(encoding="utf-8")
+    changed = with_values(text, name)
+    if changed == text:
+        typer.echo(f"{params} has the values of {name} already")
+    else:
+        if not any(values.items() <= found.items() for values in map(profile_values, profile_names())):
+            backup = params.with_name(f"{params.name}.bak")
+            write_atomic(backup, text.encode())
+            typer.echo(f"{params} held values of no profile; the file as it was is {backup} now")
+        write_atomic(params, changed.encode())
+        typer.echo(f"wrote the values of {name} into {params}; `dvc repro` runs them")
+    typer.echo(costs(name, chosen))
 
 
 @app.command("diff")
-def diff(name: Name) -> None:
-    """Show what differs between params.yaml and a profile."""
-    path = profile_path(name)
-    lines = difflib.unified_diff(
-        PARAMS.read_text().splitlines(), path.read_text().splitlines(), str(PARAMS), str(path), n=0, lineterm=""
-    )
-    changed = list(lines)
-    typer.echo("\n".join(changed) if changed else f"{PARAMS} is {path}")
+def diff(name: Name, params: ParamsFile = PARAMS) -> None:
+    """Show what `gsa profile use` would change."""
+    found, missing = leaves(read_tree(params)), "nothing"
+    changes = [
+        f"{key}: {found.get(key, missing)} -> {value}"
+        for key, value in profile_values(name).items()
+        if found.get(key, missing) != value
+    ]
+    typer.echo("\n".join(changes) if changes else f"{params} has the values of {name}")
 
 
-def profile_path(name: str, folder: Path = PROFILES) -> Path:
-    """The file of a profile.
+def profile_names(folder: Path = PROFILES) -> list[str]:
+    """Every profile of the project.
+
+    Raises:
+        ParamsError: there is none; the message says where they were looked for.
+    """
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if not names:
+        raise ParamsError(f"no profiles in {folder.resolve()}; run inside the project")
+    return names
+
+
+def profile_values(name: str, folder: Path = PROFILES) -> dict[str, Any]:
+    """The values of a profile by dotted key.
 
     Raises:
         ParamsError: there is none of that name; the message lists those there are.
     """
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or f"none in {folder.resolve()}"
-        raise ParamsError(f"unknown profile {name!r}; profiles: {names}")
-    return path
+    if name not in (names := profile_names(folder)):
+        raise ParamsError(f"unknown profile {name!r}; profiles: {', '.join(names)}")
+    return leaves(read_tree(folder / f"{name}.yaml"))
+
+
+def load_profile(
+    name: str, path: Path = PARAMS, plugin: str | None = None, settings: list[str] | None = None
+) -> Params:
+    """The parameters of the file with the profile's values in their place, and those of ``--set`` in theirs."""
+    if plugin:
+        import_plugin(plugin)
+    values = profile_values(name) | parse_settings(settings or [])
+    return load_params(path, values, " ".join([f"the profile {name}", *(f"--set {text}" for text in settings or ())]))
+
+
+def with_values(text: str, name: str) -> str:
+    """The YAML ``text`` with the values of a profile; its comments and all other values stay as they are."""
+    yaml, out = YAML(), io.StringIO()
+    yaml.width = 120
+    tree = yaml.load(text)
+    for key, value in leaves(yaml.load(PROFILES / f"{name}.yaml")).items():
+        section, (*parents, last) = tree, key.split(".")
+        for parent in parents:
+            section = section[parent]
+        if section[last] != value:
+            section[last] = value
+    yaml.dump(tree, out)
+    before = set(text.splitlines())
+    return "".join(f"{line if line in before else _aligned(line)}\n" for line in out.getvalue().splitlines())
+
+
+def _aligned(line: str) -> str:
+    """A line with its comment where params.yaml has them, so that switching there and back changes no byte."""
+    value, mark, comment = line.partition(" #")
+    value = value.rstrip()
+    return f"{value.ljust(COMMENTS_AT) if len(value) < COMMENTS_AT else value + '   '}#{comment}" if mark else value
 
 
 def costs(name: str, params: Params) -> str:
@@ -84,13 +146,12 @@ def costs(name: str, params: Params) -> str:
     from stages.estimate import table
 
     typer.echo(f"measuring what {name} asks for: {count(params)}", err=True)
-    begin, workers = time.monotonic(), default_workers()
+    begin, workers = time.monotonic(), params.machine.workers or default_workers()
     paces = measure(params, trials(params, workers), workers)
-    device = "cuda" if torch.cuda.is_available() and params.pretrain.device != "cpu" else "cpu"
+    device = "cuda" if torch.cuda.is_available() and params.machine.device != "cpu" else "cpu"
     pretraining = pretraining_pace(params, device, matmul_flops(device))
     finetuning = finetuning_pace(params, matmul_flops("cpu"))
-    lines = collect_lines(params, paces, params.collect_data.workers or workers)
-    lines += explore_lines(params, paces, params.explore_data.workers or workers)
+    lines = [*collect_lines(params, paces, workers), *explore_lines(params, paces, workers)]
     lines += [convert_line(params, paces), *training_lines(params, paces, pretraining, finetuning)]
     return (
         f"{table(lines)}\n"

@@ -5,48 +5,40 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gsa.pipeline import place
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
+
 if TYPE_CHECKING:
     from gsa.report.summary import Summary
-
-READS = (
-    *(f"finetune.{key}" for key in ("tasks", "methods", "online_methods", "seeds", "total_frames")),
-    "report",
-)
-"""Parameters that decide what is compared and how."""
 
 
 def report(
     runs: Annotated[Path, typer.Option(help="Folder of run folders, from `gsa finetune`.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("reports"),
     offline: Annotated[Path, typer.Option(help="Offline data, for its card.")] = Path("data/offline"),
-    model: Annotated[Path | None, typer.Option(help="World model [default: models/<pretrain.name>].")] = None,
+    model: Annotated[Path | None, typer.Option(help="World model [default: models/<matrix.pretrain.name>].")] = None,
     reference: Annotated[Path, typer.Option(help="Published numbers.")] = Path("data/reference"),
     missing: Annotated[
         Literal["fail", "zero", "drop"] | None,
         typer.Option(help="Absent or failed runs: refuse, count as 0, or leave out [default: report.missing]."),
     ] = None,
-    params: Annotated[Path, typer.Option(help="Parameter file.")] = Path("params.yaml"),
+    sets: Settings = None,
+    plugin: Plugin = None,
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Compare all methods on all tasks and seeds of the parameters, with intervals, beside the published numbers."""
-    from gsa.config import load_params, select
     from gsa.report.build import build_report
     from gsa.report.load import load_scores
     from gsa.runs.run_dir import open_run
 
-    overrides = {"report.missing": missing}
-    tree = load_params(params, overrides)
+    loaded = open_params(params, sets, plugin, {"--missing": ("report.missing", missing)})
+    tree = loaded.params
     scores = load_scores(runs, tree)
-    model = model or Path("models") / tree.pretrain.name
-    card, sheet, page_params = offline / "card.json", offline / "first_images.png", select(tree, READS)
+    model = model or place("model", tree.matrix.pretrain.name)
+    card, sheet = offline / "card.json", offline / "first_images.png"
     inputs = {"runs": runs, "reference": reference}
     inputs |= {name: path for name, path in {"card": card, "sheet": sheet, "model": model}.items() if path.exists()}
-    with open_run(
-        out,
-        stage="report",
-        params=page_params,
-        inputs=inputs,
-        reread=lambda: select(load_params(params, overrides), READS),
-    ) as run:
+    with open_run(out, **loaded.identity("report"), inputs=inputs) as run:
         summary = build_report(scores, tree, run.path, out.absolute(), offline, model, reference)
     _print_aggregates(summary)
     unusable = f", {len(scores.unusable)} not usable" if scores.unusable else ""

@@ -1,4 +1,4 @@
-"""Actor and critic that learn in imagination (SPEC.md section 4, Eq. 2)."""
+"""Actor and critic that learn in imagination (Eq. 2)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from gsa.agents.returns import lambda_return, trajectory_weight
 from gsa.config import DreamerParams
-from gsa.nets import by_hand
 from gsa.nets.blocks import mlp
-from gsa.nets.distributions import TwoHot, exponential, normal_entropy, sample_truncated_normal
-from gsa.world_model.imagination import Imagination
+from gsa.nets.distributions import TwoHot, normal_entropy, sample_truncated_normal
 from gsa.world_model.rssm import RSSM, State
 
 
@@ -63,39 +61,6 @@ class ImaginedTrajectory(NamedTuple):
     entropy: Float[Tensor, "G B"]
 
 
-def imagine(rssm: RSSM, actor: Actor, start: State, horizon: int) -> ImaginedTrajectory:
-    """Roll the prior forward from ``start``; the actor sees states without gradient, its actions carry it.
-
-    Gradients of later rewards and values reach earlier actions through the dynamics (dynamics gradient).
-    """
-    if by_hand.is_better(start.deter):
-        return _imagine_by_hand(rssm, actor, start, horizon)
-    state = start
-    feats, entropies = [start.feat], []
-    for _ in range(horizon):
-        mean, std = actor(feats[-1].detach())
-        entropies.append(normal_entropy(std, actor.action_mask.expand_as(std)))
-        state = rssm.img_step(state, actor.sample(mean, std))
-        feats.append(state.feat)
-    return ImaginedTrajectory(torch.stack(feats), torch.stack(entropies))
-
-
-def _imagine_by_hand(rssm: RSSM, actor: Actor, start: State, horizon: int) -> ImaginedTrajectory:
-    """Roll out without a graph, then ask the actor again about all states at once: its gradients come from that."""
-    deter = start.deter
-    latent = exponential(deter, (horizon, len(deter), rssm.params.stoch, rssm.params.classes))
-    noise = deter.new_empty(horizon, len(deter), len(actor.action_mask)).normal_()
-    imagination = Imagination(rssm, *start)
-    with torch.no_grad():
-        for t in range(horizon):
-            mean, std = actor(imagination.feat[-1])
-            imagination.step(actor.sample(mean, std, noise[t]), latent[t])
-        states = torch.stack(imagination.feat[:-1])
-    mean, std = actor(states)
-    feat = imagination.feats(actor.sample(mean, std, noise))
-    return ImaginedTrajectory(feat, normal_entropy(std, actor.action_mask.expand_as(std)))
-
-
 class ValuedTrajectory(NamedTuple):
     """The actor's loss, and what the critic learns from: features, lambda returns and weights of states 0..H-1."""
 
@@ -141,7 +106,7 @@ class ActorCritic(nn.Module):
     ) -> ValuedTrajectory:
         """Imagine, and the actor's side of ``losses``: apart from the critic's, for a compiled graph goes back once."""
         params = self.params
-        imag = imagine(rssm, self.actor, start, params.imag_horizon)
+        imag = self.imagine(rssm, start)
         reward = self.two_hot.decode(reward_head(imag.feat[:-1]))
         value = self.two_hot.decode(self.slow_critic(imag.feat))
         discount = torch.full_like(reward, params.discount)
@@ -156,6 +121,25 @@ class ActorCritic(nn.Module):
         }
         actor_loss = -(weight[:-1] * objective).mean()
         return ValuedTrajectory(actor_loss, imag.feat[:-1].detach(), returns.detach(), weight, metrics)
+
+    def imagine(self, rssm: RSSM, start: State) -> ImaginedTrajectory:
+        """Roll the prior forward from ``start``; the actor sees states without gradient, its actions carry it.
+
+        Gradients of later rewards and values reach earlier actions through the dynamics (dynamics gradient).
+        """
+        latent, chosen = self.imagination_noise(rssm, len(start.deter))
+        state, feats, entropies = start, [start.feat], []
+        for step_latent, step_chosen in zip(latent, chosen, strict=True):
+            mean, std = self.actor(feats[-1].detach())
+            entropies.append(normal_entropy(std, self.actor.action_mask.expand_as(std)))
+            state = rssm.img_step(state, self.actor.sample(mean, std, step_chosen), step_latent)
+            feats.append(state.feat)
+        return ImaginedTrajectory(torch.stack(feats), torch.stack(entropies))
+
+    def imagination_noise(self, rssm: RSSM, batch: int) -> tuple[Float[Tensor, "G B S K"], Float[Tensor, "G B A"]]:
+        """Exponentials for the samples of z and standard normals for those of the actions, of all G = H - 1 steps."""
+        latent, mask = rssm.noise(self.params.imag_horizon, batch), self.actor.action_mask
+        return latent, mask.new_empty(len(latent), batch, len(mask)).normal_()
 
     @torch.no_grad()
     def update_slow_critic(self) -> None:

@@ -122,14 +122,14 @@ class DrQv2Learner:
                 f"{params.nstep}; lower it"
             )
         # A first update needs a complete episode, which one decision more than the longest makes sure of.
-        first_episode = (setting.max_env_steps + 1) * (setting.spec.max_frames // setting.spec.max_env_steps)
+        first_episode = (setting.max_env_steps + 1) * setting.spec.action_repeat
         start = max(params.seed_frames, first_episode)
         self.schedule = Schedule(1 / params.update_every_env_steps, start_frames=start, owed=False, while_acting=True)
         self.encoder = Encoder(params.frame_stack, params.channels)
         self.actor = Actor(self.encoder.repr_dim, self.action_dim, params)
         self.critic = Critic(self.encoder.repr_dim, self.action_dim, params)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
-        self.acting = nn.ModuleDict({"encoder": self.encoder, "actor": self.actor}).to(self.device)
+        self.networks = nn.ModuleDict({"encoder": self.encoder, "actor": self.actor}).to(self.device)
         self.judging = nn.ModuleDict({"critic": self.critic, "target": self.target}).to(self.device)
         adam = OptimizerParams(lr=params.lr, eps=1e-8, weight_decay=0.0, clip_norm=None)
         trained = [*self.encoder.parameters(), *self.critic.parameters()]  # one step of Adam is two with equal rates
@@ -140,7 +140,7 @@ class DrQv2Learner:
         self.rng, self.seed = setting.generator("behaviour"), setting.seed("online")
         self.progress = Progress()
 
-    def prepare(self, offline: Any, first_step: Callable[[], Step]) -> dict[str, Any]:
+    def prepare(self, first_step: Callable[[], Step]) -> dict[str, Any]:
         """Nothing: all is learned online."""
         return {}
 
@@ -209,18 +209,10 @@ class DrQv2Learner:
         self.critic.requires_grad_(True)
         return -value.mean()
 
-    def weights(self) -> dict[str, Tensor]:
-        """Encoder and actor."""
-        return self.acting.state_dict()
-
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """The inverse of ``weights``; critic and optimizers stay as they are."""
-        self.acting.load_state_dict(weights)
-
     def state(self) -> dict[str, Any]:
         """All weights, Adam's moments and the generator of uniform actions."""
         return {
-            "acting": self.acting.state_dict(),
+            "networks": self.networks.state_dict(),
             "judging": self.judging.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "rng": self.rng.bit_generator.state,
@@ -228,7 +220,7 @@ class DrQv2Learner:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state``."""
-        self.acting.load_state_dict(state["acting"])
+        self.networks.load_state_dict(state["networks"])
         self.judging.load_state_dict(state["judging"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])

@@ -32,7 +32,9 @@ class GSALearner(DreamerLearner):
         self.bc_net: BCNet | None = None
         if self.switches.guidance and setting.spec.suite not in self.section.guidance:
             known = ", ".join(self.section.guidance)
-            raise ParamsError(f"gsa.guidance has no schedule for the suite {setting.spec.suite!r}, only for {known}; add one")
+            raise ParamsError(
+                f"gsa.guidance has no schedule for the suite {setting.spec.suite!r}, only for {known}; add one"
+            )
         super().__init__(setting)
         if self.switches.pretrained and setting.offline is not None:
             self.networks.world_model.load_state_dict(setting.offline.weights)

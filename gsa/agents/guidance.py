@@ -36,7 +36,7 @@ def draw_window(prob: float, max_env_steps: int, rng: np.random.Generator) -> Gu
 
 @runtime_checkable
 class Guided(Protocol):
-    """A recurrent policy that can be told which action was really taken (``AgentPolicy``)."""
+    """A recurrent policy that can be told which action was really taken (``DreamerPolicy``)."""
 
     def act(self, step: Step) -> np.ndarray:
         """Update the latent and choose an action."""

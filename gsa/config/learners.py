@@ -3,7 +3,7 @@
 import fnmatch
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, model_validator
 
 from gsa.config.sections import Fraction, OptimizerParams, Positive, Rate, Section
 from gsa.tasks import TASKS
@@ -101,22 +101,14 @@ class DrQv2Params(Section):
     noise_clip: Annotated[float, Field(gt=0.0)]
     by_task: dict[str, dict[str, Any]]
 
-    @field_validator("by_task")
-    @classmethod
-    def _every_task_is_valid(
-        cls, by_task: dict[str, dict[str, Any]], info: ValidationInfo
-    ) -> dict[str, dict[str, Any]]:
-        for pattern, changes in by_task.items():
-            if not any(fnmatch.fnmatchcase(name, pattern) for name in TASKS):
-                raise ValueError(f"{pattern!r} matches no task; run `gsa tasks` for the list")
-            if len(info.data) < len(cls.model_fields) - 1:
-                continue  # reported as missing or out of range
-            try:
-                cls.model_validate(info.data | {"by_task": {}} | changes)
-            except ValidationError as error:
-                what = "; ".join(f"{e['loc'][0]} = {e['input']!r}: {e['msg']}" for e in error.errors())
-                raise ValueError(f"{pattern}: {what}") from error
-        return by_task
+    @model_validator(mode="after")
+    def _every_pattern_matches(self) -> "DrQv2Params":
+        for pattern in self.by_task:
+            names = fnmatch.filter(TASKS, pattern)
+            if not names:
+                raise ValueError(f"by_task: {pattern!r} matches no task; run `gsa tasks` for the list")
+            self.for_task(names[0])
+        return self
 
     def for_task(self, name: str) -> "DrQv2Params":
         """The parameters of that task."""

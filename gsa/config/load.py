@@ -1,6 +1,7 @@
 """``load_params``: params.yaml, read and checked; one message names everything that is wrong with it."""
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,14 +20,19 @@ Overrides = Mapping[str, Any]
 """Dotted keys to values; None is a flag that was not given."""
 
 
-def load_params(path: Path = Path("params.yaml"), overrides: Overrides | None = None) -> Params:
-    """Read, override and check the parameters.
+MAX_NAME = 120
+"""Longest variant in the name of a folder; a digest stands for the rest of a longer one."""
+
+
+def load_params(path: Path = Path("params.yaml"), overrides: Overrides | None = None, said: str = "") -> Params:
+    """Read, override and check the parameters; ``said`` are the flags that gave ``overrides``, for messages.
 
     Raises:
         ParamsError: the file is missing or is not YAML, or keys are unknown, misspelt, missing or out of range;
             one message names each of them with its value and the nearest valid key.
     """
-    return check_params(_overridden(read_tree(path), overrides or {}, path), path)
+    where = f"{path} with {said}" if said else str(path)
+    return check_params(overridden(read_tree(path), overrides or {}, where), where)
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -46,14 +52,14 @@ def read_tree(path: Path) -> dict[str, Any]:
     return tree
 
 
-def check_params(tree: dict[str, Any], path: Path) -> Params:
-    """``tree`` as ``Params``; errors are raised as ``load_params`` raises them."""
+def check_params(tree: dict[str, Any], where: str) -> Params:
+    """``tree`` as ``Params``; errors are raised as ``load_params`` raises them and begin with ``where``."""
     try:
         for name, task in OwnTasks.model_validate(tree).own_tasks.items():
             register_task(name, **task.model_dump())
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise ParamsError(f"{path}: " + "; ".join(_describe(e) for e in error.errors())) from error
+        raise ParamsError(f"{where}: " + "; ".join(_describe(e) for e in error.errors())) from error
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
@@ -75,23 +81,31 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
-def variant(path: Path, overrides: Overrides) -> str:
-    """What tells a run with these overrides from one of the file alone, as part of its name; empty for the same.
+def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str]) -> str:
+    """What tells an output made with these overrides from the file's, as part of its name; empty for the same.
 
-    ``matrix`` and ``machine`` count for nothing: the first names items, the second decides no result.
+    Only overrides that meet one of the dotted ``keys``, which decide the output, count. Values are spelled as in
+    ``used``, the parameters with the overrides: 1 and 1.0 are one variant.
     """
-    tree = read_tree(path)
+    file, tree = read_tree(path), used.model_dump(by_alias=True)
+    deciding = [f"{key}." for key in keys]
+    deciding += ["sizes."] if "world_model." in deciding else []
     parts = []
     for key, value in sorted(overrides.items()):
-        found: Any = tree
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        if value is not None and value != found and key.partition(".")[0] not in ("matrix", "machine"):
-            parts.append(f"{key}={value}")
-    return re.sub(r"[^A-Za-z0-9._=+,-]+", "-", ",".join(parts))
+        spelled, meets = _at(tree, key, value), (f"{key}.".startswith(k) or k.startswith(f"{key}.") for k in deciding)
+        if value is not None and spelled != _at(file, key) and any(meets):
+            parts.append(f"{key}={spelled}")
+    name = re.sub(r"[^A-Za-z0-9._=+,-]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(parts)))
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]}-{digest}"
 
 
-def _overridden(tree: dict[str, Any], overrides: Overrides, path: Path) -> dict[str, Any]:
+def overridden(tree: dict[str, Any], overrides: Overrides, where: str) -> dict[str, Any]:
+    """``tree``, changed in place: each value that is given stands at its key.
+
+    Raises:
+        ParamsError: a key lies in no section of the tree.
+    """
     for key, value in overrides.items():
         if value is None:
             continue
@@ -100,15 +114,26 @@ def _overridden(tree: dict[str, Any], overrides: Overrides, path: Path) -> dict[
             if not isinstance(section.get(parent), dict):
                 near = difflib.get_close_matches(parent, section, n=1, cutoff=0.0)
                 raise ParamsError(
-                    f"{path} has no section {parent!r} (from {key}); nearest: {near[0] if near else 'none'}"
+                    f"{where}: no section {parent!r} (from {key}); nearest: {near[0] if near else 'none'}"
                 )
             section = section[parent]
         section[last] = value
     return tree
 
 
+def _at(tree: Any, key: str, default: Any = None) -> Any:
+    for part in key.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            return default
+        tree = tree[part]
+    return tree
+
+
 def _describe(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "params"
+    names = [str(part) for part in error["loc"]]
+    if names[:1] == ["methods"]:
+        del names[2:3]  # the learner, by which pydantic chose the class
+    key = ".".join(names) or "params"
     if error["type"] == "extra_forbidden":
         names = _fields(error["loc"][:-1])
         near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1, cutoff=0.0)

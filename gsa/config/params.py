@@ -82,26 +82,27 @@ class Params(Section):
         """The method of that name.
 
         Raises:
-            ValueError: ``methods`` has none.
+            ParamsError: ``methods`` has none.
         """
         if name not in self.methods:
-            raise ValueError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
+            raise ParamsError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
         return self.methods[name]
 
     def check_fit(self, method: str, task: str) -> None:
         """Refuse a method that cannot run on a task.
 
         Raises:
-            ValueError: actions are wider than the world model's, or the task's suite has no guidance schedule.
+            ParamsError: actions are wider than the world model's, or the task's suite has no guidance schedule.
         """
         spec, switches = get_task(task), self.method(method)
         width = spec.action_dim
         if "world_model" in LEARNERS[switches.learner].sections and width and width > self.world_model.action_dim:
-            raise ValueError(
-                f"{task} has {width} actions, more than world_model.action_dim = {self.world_model.action_dim}; raise it"
+            raise ParamsError(
+                f"{task} has {width} actions, "
+                f"more than world_model.action_dim = {self.world_model.action_dim}; raise it"
             )
         if isinstance(switches, GSAMethod) and switches.guidance and spec.suite not in self.gsa.guidance:
-            raise ValueError(
+            raise ParamsError(
                 f"method {method!r} guides, but gsa.guidance has no schedule for the suite {spec.suite!r} of {task} "
                 f"(it has {', '.join(self.gsa.guidance)}); add one"
             )

@@ -1,8 +1,8 @@
 """The sections of params.yaml, each a frozen class that refuses unknown keys.
 
-A section is named after the stage that reads it, or, where stages share it, after the package. Learners and methods have
-theirs in ``gsa.config.learners``. What decides a result and what does not is a boundary between sections: ``matrix`` lists
-what is run, ``machine`` says how, and neither enters the identity of an output.
+A section is named after the stage that reads it, or, where stages share it, after the package. Learners and methods
+have theirs in ``gsa.config.learners``. What decides a result and what does not is a boundary between sections:
+``matrix`` lists what is run, ``machine`` says how, and neither enters the identity of an output.
 """
 
 import difflib
@@ -185,12 +185,23 @@ class ReportParams(Section):
 
 
 class CollectMatrix(Section):
-    """Tasks to collect, and stds of the Gaussian noise on the policy's action: one output per pair."""
+    """Tasks to collect, and stds of the Gaussian noise on the policy's action: one output per pair.
+
+    A sigma has a decimal point: DVC names the folder by the text in the file, where 1 and 1.0 would be two folders.
+    """
 
     tasks: list[str]
     sigmas: list[Annotated[float, Field(ge=0.0, le=10.0)]]
 
     _tasks = field_validator("tasks")(_check_tasks)
+
+    @field_validator("sigmas", mode="before")
+    @classmethod
+    def _spelled_one_way(cls, sigmas: Any) -> Any:
+        whole = [sigma for sigma in sigmas if type(sigma) is int] if isinstance(sigmas, list) else []
+        if whole:
+            raise ValueError(f"write {float(whole[0])} instead of {whole[0]}; folders are named by it")
+        return sigmas
 
 
 class ExploreMatrix(Section):
@@ -244,8 +255,8 @@ class MachineParams(Section):
 
     ``workers`` processes act and render, ``loader_workers`` read batches ahead; 0 is one per core, or none.
     ``device``: auto takes the GPU where there is one. ``cpu_kernels``: gradients written out by hand on a CPU.
-    ``compile`` is torch.compile's mode; reduce-overhead also records CUDA graphs. ``activation_checkpointing``: what the
-    backward pass computes again instead of keeping it; images is encoder and decoder, all the recurrence as well.
+    ``compile`` is torch.compile's mode; reduce-overhead also records CUDA graphs. ``activation_checkpointing``: what
+    the backward pass computes again instead of keeping it; images is encoder and decoder, all the recurrence as well.
     ``sharded_optimizer``: each of several processes keeps a part of Adam's moments; one that hears nothing from another
     for ``timeout_s`` seconds ends with an error. ``checkpoint_every``: updates of pre-training between checkpoints.
     """

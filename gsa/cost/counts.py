@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gsa.config import Params
-from gsa.tasks import ACTION_REPEAT, TASKS, get_task
+from gsa.tasks import TASKS, get_task
 
 if TYPE_CHECKING:  # counting needs no torch
     from gsa.cost.pace import Pace
@@ -68,23 +68,26 @@ class Line:
 
 def count(params: Params) -> Counts:
     """The work of a profile."""
-    collect, explore, tune = params.collect_data, params.explore_data, params.finetune
+    collect, explore, matrix = params.collect_data, params.explore_data, params.matrix
+    tune, learner = params.finetune, params.dreamer
     collected: dict[str, tuple[int, int]] = {}
-    for task in collect.tasks:
-        spec, episodes = get_task(task), len(collect.sigmas) * collect.episodes
+    for task in matrix.collect_data.tasks:
+        spec, episodes = get_task(task), len(matrix.collect_data.sigmas) * collect.episodes
         before = collected.get(spec.embodiment, (0, 0))
         collected[spec.embodiment] = (before[0] + episodes, before[1] + episodes * (spec.max_env_steps + 1))
-    explored = {body: (explore.episodes, explore.episodes * (EXPLORED_ENV_STEPS + 1)) for body in explore.domains}
-    runs_a_task = len(tune.all_methods) * len(tune.seeds)
+    each = explore.episodes, explore.episodes * (EXPLORED_ENV_STEPS + 1)
+    explored = dict.fromkeys(matrix.explore_data.domains, each)
+    runs_a_task = len(matrix.finetune.all_methods) * len(matrix.finetune.seeds)
     evaluations = tune.total_frames // tune.eval_every_frames + 1
     tuned: dict[str, int] = {}
-    for task in tune.tasks:
+    for task in matrix.finetune.tasks:
         spec = get_task(task)
         evaluated = evaluations * tune.eval_episodes * spec.max_env_steps
-        frames = runs_a_task * (tune.total_frames // ACTION_REPEAT + evaluated)
+        frames = runs_a_task * (tune.total_frames // spec.action_repeat + evaluated)
         tuned[spec.embodiment] = tuned.get(spec.embodiment, 0) + frames
-    window = tune.batch_size * tune.batch_length
-    updates = runs_a_task * len(tune.tasks) * int(tune.total_frames / ACTION_REPEAT * tune.replay_ratio / window)
+    window = learner.batch_size * learner.batch_length
+    a_run = int(tune.total_frames / ACTION_REPEAT * learner.replay_ratio / window)
+    updates = runs_a_task * len(matrix.finetune.tasks) * a_run
     return Counts(collected, explored, tuned, params.pretrain.updates, updates)
 
 

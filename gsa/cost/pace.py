@@ -77,15 +77,15 @@ def trials(params: Params, workers: int) -> list[Trial]:
     A body has a trial a worker, on tasks spread evenly over those it appears in.
     """
     bodies: dict[tuple[str, bool], list[Trial]] = {}
-    collect = params.collect_data
-    for task in collect.tasks:
+    collect, matrix = params.collect_data, params.matrix
+    for task in matrix.collect_data.tasks:
         # The agents of tdmpc2 may not be there yet; their networks take little beside the simulator, plans do not.
         trial = Trial(task, "expert" if collect.policy == "tdmpc2" else collect.policy, False)
         bodies.setdefault(trial.key, []).append(trial)
-    for domain in params.explore_data.domains:
+    for domain in matrix.explore_data.domains:
         trial = Trial(BODY_TASK[domain], params.explore_data.method, True)
         bodies.setdefault(trial.key, []).append(trial)
-    for task in params.finetune.tasks:
+    for task in matrix.finetune.tasks:
         trial = Trial(task, "random", False)
         if not {(trial.key[0], True), trial.key} & set(bodies):
             bodies[trial.key] = [trial]

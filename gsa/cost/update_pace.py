@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gsa.agents.gsa import GSAAgent
+from gsa.agents.dreamer import Dreamer
 from gsa.config import Params, WorldModelParams
 from gsa.cost.pace import UPDATES, timed
+from gsa.cpu import accelerate_for
 from gsa.episode import IMAGE_SIZE, Batch
 from gsa.loops.pretrain import Objective
 from gsa.nets.optimizer import Optimizer
@@ -61,9 +62,10 @@ def finetuning_flops(params: Params) -> int:
     Gradients pass through what is imagined, but not into its weights: a backward pass costs one forward one there.
     """
     observed, imagined = forward_flops_a_row(params.world_model)
-    rows = params.finetune.batch_size * params.finetune.batch_length
-    starts = params.agent.imag_starts or rows
-    return 3 * rows * observed + 2 * starts * params.agent.imag_horizon * imagined
+    section = params.dreamer
+    rows = section.batch_size * section.batch_length
+    starts = section.imag_starts or rows
+    return 3 * rows * observed + 2 * starts * section.imag_horizon * imagined
 
 
 def matmul_flops(device: str, size: int = 768, repeats: int = 5) -> float:
@@ -79,6 +81,7 @@ def pretraining_pace(params: Params, device: str, flops: float) -> UpdatePace:
 
     def prepare() -> Callable[[], object]:
         model = WorldModel(params.world_model).to(device)
+        accelerate_for(model, params.machine, torch.device(device))
         objective = Objective(model, ALONE, section.precision)
         optimizer = Optimizer("world model", list(model.parameters()), section.optimizer)
         batch = _noise(section.batch_size, section.batch_length, params.world_model.action_dim).to(torch.device(device))
@@ -91,12 +94,13 @@ def pretraining_pace(params: Params, device: str, flops: float) -> UpdatePace:
 
 def finetuning_pace(params: Params, flops: float) -> UpdatePace:
     """Seconds an update of ``gsa finetune``, on noise and the CPU; or computed, at ``flops`` operations a second."""
-    section, width = params.finetune, params.world_model.action_dim
+    section, width = params.dreamer, params.world_model.action_dim
 
     def prepare() -> Callable[[], object]:
-        agent = GSAAgent(WorldModel(params.world_model), width, params.agent, section.model_optimizer)
+        agent = Dreamer(WorldModel(params.world_model), width, section)
+        accelerate_for(agent, params.machine, torch.device("cpu"))
         batch = _noise(section.batch_size, section.batch_length, width)
-        return lambda: agent.update(batch, None)
+        return lambda: agent.update(batch)
 
     return _update_pace(finetuning_flops(params), flops, prepare)
 

@@ -23,7 +23,7 @@ class RawFolder:
             raise DataError(f"no raw data at {path}; run `gsa collect-data` first")
         manifest = read_manifest(path)
         self.path = path
-        self.facts: dict[str, Any] = manifest["source"]
+        self.facts: dict[str, Any] = manifest["source"] | {"name": path.resolve().name}  # a copy has another name
         self.records: list[dict[str, Any]] = manifest["episodes"]
         self.files: list[str] = [record["file"] for record in self.records]
         for name in sorted({file.name for file in path.glob("*.npz")} - set(self.files)):

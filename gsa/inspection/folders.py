@@ -11,6 +11,7 @@ from gsa.errors import ArtifactError, DataError
 from gsa.importers.raw_folder import RawFolder
 from gsa.inspection.data_card import CARD_JSON, CARD_MD, SHEET
 from gsa.json_files import read_json, read_sealed
+from gsa.pipeline import command
 from gsa.retrieval import META_FILE as INDEX_META
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE, load_weights
@@ -63,7 +64,9 @@ def describe(path: Path) -> list[str]:
     record = read_run(path)
     if record is not None:
         code = f"code {record['code'][:12]}, git {(record.get('git_revision') or 'none')[:13]}"
-        lines.append(f"made by `gsa {record['stage']}` at {record['started']} in {record['duration_s']} s, {code}")
+        lines.append(
+            f"made by `gsa {command(record['stage'])}` at {record['started']} in {record['duration_s']} s, {code}"
+        )
         lines += [f"  from {name} {digest[:12]}" for name, digest in sorted(record["inputs"].items())]
     return lines
 
@@ -200,7 +203,7 @@ def _describe_output(path: Path) -> list[str]:
     record = read_run(path)
     assert record is not None
     size = sum(entry["bytes"] for entry in record["outputs"].values())
-    return [f"{path}: output of `gsa {record['stage']}`, {len(record['outputs'])} files, {size / 1e6:.1f} MB"]
+    return [f"{path}: output of `gsa {command(record['stage'])}`, {len(record['outputs'])} files, {size / 1e6:.1f} MB"]
 
 
 def _members(path: Path) -> list[Path]:

@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from gsa.config import WorldModelParams
+from gsa.config import Params
+from gsa.cpu import accelerate_for
 from gsa.errors import DataError
 from gsa.pretrained import load_world_model
 from gsa.retrieval import EMBED_BATCH, RetrievalIndex, embed_images
 from gsa.storage.episode_store import EpisodeStore
 
 
-def build_index(store: EpisodeStore, model_folder: Path, params: WorldModelParams) -> RetrievalIndex:
+def build_index(store: EpisodeStore, model_folder: Path, params: Params) -> RetrievalIndex:
     """Index every episode of the store, the held-out ones too (nothing is trained on them here).
 
     Raises:
@@ -20,7 +22,8 @@ def build_index(store: EpisodeStore, model_folder: Path, params: WorldModelParam
     """
     if not len(store.lengths):
         raise DataError(f"{store.path} holds no episodes; collect data and run `gsa convert` first")
-    model, sha256 = load_world_model(model_folder, params)
+    model, sha256 = load_world_model(model_folder, params.world_model)
+    accelerate_for(model, params.machine, torch.device("cpu"))
     positions = np.arange(len(store.lengths))
     chunks = np.array_split(positions, int(np.ceil(len(positions) / EMBED_BATCH)))
     embed = embed_images(model, (store.first_images(chunk) for chunk in chunks))

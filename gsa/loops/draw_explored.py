@@ -166,7 +166,7 @@ def _source(
         "sigma": params.action_std if params.method in INTRINSIC_REWARDS else None,
         "seed": params.seed,
         "reward": "absent: the explorer's loop never reads it",
-        "params": params.model_dump(exclude={"domains", "workers"}),
+        "params": params.model_dump(),
         "gates": gates,
         "render": render,
         "versions": {name: importlib.metadata.version(name) for name in ("dm_control", "mujoco", "numpy", "torch")},

@@ -8,6 +8,7 @@ import torch
 
 from gsa.agents.base import Learner, Setting, make_learner
 from gsa.config import Params, load_params
+from gsa.cpu import accelerate_for
 from gsa.envs import make_env
 from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
@@ -75,7 +76,7 @@ def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tup
     spec, device = get_task(last.task), choose_device(params.machine.device)
     with closing(make_env(last.task, params.render)) as env:
         learner = make_learner(Setting.of(env, spec, last.method, last.seed, params, device))
-        prepare_networks(learner, params, device)
+        accelerate_for(learner.networks, params.machine, device)
         try:
             learner.networks.load_state_dict(weights)
         except RuntimeError as error:
@@ -88,7 +89,7 @@ def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tup
 def recorded_params(recorded: dict[str, object], row: ScoreRow, path: Path) -> Params:
     """The parameter file with the values that a run recorded in the place of its own, for that run alone."""
     overrides = dict(recorded)
-    facts = overrides.pop("tasks", {})
+    overrides.pop("task", None)  # its facts
     learner = overrides[f"methods.{row.method}"]["learner"]  # type: ignore[index]
     one = {"tasks": [row.task], "methods": {learner: [row.method]}, "seeds": [row.seed]}
     overrides |= {f"matrix.finetune.{key}": value for key, value in one.items()}

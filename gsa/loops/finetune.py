@@ -18,18 +18,20 @@ import torch
 
 from gsa.agents.base import Learner, Offline, Progress, Setting, make_learner
 from gsa.config import Params
+from gsa.cpu import accelerate_for
 from gsa.envs.base import MakeEnv
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
 from gsa.errors import TrainingError
-from gsa.loops.evaluate import AGENT_DIR, evaluate, prepare_networks
+from gsa.loops.evaluate import AGENT_DIR, evaluate
 from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
-from gsa.visual.video import write_video
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
+from gsa.visual.video import write_video
 
 Advance = Callable[[int], None]
+
 
 @dataclass
 class Record:
@@ -62,7 +64,7 @@ class Finetuner:
         setting = Setting.of(self.env, spec, method, seed, params, device, offline)
         self.env_rng = setting.generator("env")
         self.learner: Learner = make_learner(setting)
-        prepare_networks(self.learner, params, device)
+        accelerate_for(self.learner.networks, params.machine, device)
         self.online = EpisodeBuffer()
         self.progress, self.record = Progress(), Record()
         self.recent: list[dict[str, float]] = []
@@ -135,7 +137,13 @@ class Finetuner:
     def evaluate(self, checkpoints: CheckpointStore) -> None:
         """Score the policy; the scores so far lie beside the checkpoints, for whoever looks at a run under way."""
         row, self.episodes = evaluate(
-            self.learner, self.eval_env, self.method, self.seed, self.progress.frames, self.budget.eval_episodes, self.device
+            self.learner,
+            self.eval_env,
+            self.method,
+            self.seed,
+            self.progress.frames,
+            self.budget.eval_episodes,
+            self.device,
         )
         self.record.scores.append(row)
         checkpoints.note(SCORES_FILE, "".join(map(score_line, self.record.scores)))
@@ -159,7 +167,10 @@ class Finetuner:
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
         record = json.loads(state["record"])
-        self.record = Record([ScoreRow(**row) for row in record["scores"]], record["losses"], record["facts"])
+        rows = (
+            {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in record["scores"]
+        )  # JSON's
+        self.record = Record([ScoreRow(**row) for row in rows], record["losses"], record["facts"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -172,8 +183,12 @@ class Finetuner:
         metrics = {"frames": final.frames, "score": final.score, "episode_return": final.episode_return}
         if final.success_any is not None:
             metrics["success_any"] = final.success_any
-        (out / "metrics.json").write_text(json.dumps(metrics | {"updates": self.progress.updates}) + "\n", encoding="utf-8")
-        save_weights(out / AGENT_DIR, self.learner.networks.state_dict(), {"task": self.spec.name, "method": self.method})
+        (out / "metrics.json").write_text(
+            json.dumps(metrics | {"updates": self.progress.updates}) + "\n", encoding="utf-8"
+        )
+        save_weights(
+            out / AGENT_DIR, self.learner.networks.state_dict(), {"task": self.spec.name, "method": self.method}
+        )
         write_video(out / "eval.mp4", (image.transpose(1, 2, 0) for image in self.episodes[0].image))
 
     def _env_seed(self) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gsa.config import Params
+from gsa.cpu import accelerate_for
 from gsa.episode import Batch
 from gsa.errors import DataError, StoppedError, TrainingError
 from gsa.loops.open_loop_files import write_open_loop
@@ -112,13 +113,14 @@ class Trainer:
     stop_requested, in_use = False, True
 
     def __init__(self, store: EpisodeStore, params: Params, ranks: Ranks = ALONE):
-        self.section, self.ranks = params.pretrain, ranks
-        section = self.section
-        same = fingerprint([params.world_model, section.model_dump(exclude={"device"}), store.manifest])
+        self.section, self.machine, self.ranks = params.pretrain, params.machine, ranks
+        section, machine = self.section, self.machine
+        same = fingerprint([params.world_model, section, machine.model_dump(exclude={"device"}), store.manifest])
         ranks.check_same("the offline data or a parameter of pre-training", same)
         torch.manual_seed(section.seed)
         self.model = WorldModel(params.world_model).to(ranks.device)
-        self.model.recompute = section.activation_checkpointing
+        self.model.recompute = machine.activation_checkpointing
+        accelerate_for(self.model, machine, ranks.device)
         self.source = training_episodes(store)
         rows = ranks.rows(section.batch_size)
         groups = self.source.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None
@@ -126,12 +128,12 @@ class Trainer:
         self.batches = NumberedBatches(replay, section.batch_size, section.batch_length, rows)
         self.batches.draw(0)  # no data is said before anything is built on it
         objective = Objective(self.model, ranks, section.precision)
-        if section.compile != "none":
-            objective.compile(mode=section.compile)
+        if machine.compile != "none":
+            objective.compile(mode=machine.compile)
         self.objective: nn.Module = objective
         if ranks.size > 1:
             self.objective = DistributedDataParallel(objective, process_group=ranks.group, gradient_as_bucket_view=True)
-        shards = ranks.group if section.sharded_optimizer else None
+        shards = ranks.group if machine.sharded_optimizer else None
         self.optimizer = Optimizer("world model", list(self.model.parameters()), section.optimizer, shards)
         self.update, self.cursor, self.rolled_back = 0, 0, False
         self.sums = torch.zeros(len(Objective.names) + 1, dtype=torch.float64, device=ranks.device)
@@ -147,7 +149,7 @@ class Trainer:
         while self.update < section.updates:
             last = self.cursor + section.updates - self.update
             with (
-                closing(read_ahead(self.batches, self.cursor, last, section.loader_workers)) as read,
+                closing(read_ahead(self.batches, self.cursor, last, self.machine.loader_workers)) as read,
                 closing(prefetch(read, self.ranks.device)) as batches,
             ):
                 try:
@@ -217,7 +219,7 @@ class Trainer:
             if losses:
                 losses.add(row | {"lr": self.optimizer.lr}, watch.read(count, self.ranks.device))
         stop = self.ranks.any(checkpoints.stop_requested if checkpoints else self.stop_requested)
-        if stop or self.update % section.checkpoint_every == 0:
+        if stop or self.update % self.machine.checkpoint_every == 0:
             self._save(checkpoints, losses, stop)
 
     def _save(self, checkpoints: CheckpointStore | None, losses: TrainingLog | None, stop: bool) -> None:

@@ -1,4 +1,4 @@
-"""Image encoder and decoder of the world model (SPEC.md section 2), and the one place where images become floats."""
+"""Image encoder and decoder of the world model, and the one place where images become floats."""
 
 from itertools import pairwise
 
@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from gsa.nets import by_hand, fast_conv
 from gsa.nets.blocks import BlockLinear
 
 
@@ -21,7 +20,7 @@ def unscale_image(image: Float[Tensor, "*N C Y X"]) -> UInt8[Tensor, "*N C Y X"]
 
 
 def channels_last(module: nn.Sequential) -> nn.Sequential:
-    """The same convolutions with weights in channels-last memory, which the CPU kernels read fastest."""
+    """The same convolutions with weights in channels-last memory, which a CPU reads fastest."""
     for parameter in module.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -58,8 +57,7 @@ class ImageEncoder(nn.Module):
     def forward(self, image: Float[Tensor, "*N 3 64 64"]) -> Float[Tensor, "*N E"]:
         """Embed images scaled to [-0.5, 0.5]."""
         flat = image.flatten(0, -4).contiguous(memory_format=torch.channels_last)
-        found = fast_conv.down(self.conv, flat) if by_hand.is_better(flat) else self.conv(flat)
-        return found.reshape(*image.shape[:-3], self.embed_dim)
+        return self.conv(flat).reshape(*image.shape[:-3], self.embed_dim)
 
 
 class FromPixel(nn.ConvTranspose2d):
@@ -101,20 +99,16 @@ class ImageDecoder(nn.Module):
 
     def forward(self, deter: Float[Tensor, "*N D"], stoch: Float[Tensor, "*N Z"]) -> Float[Tensor, "*N 3 64 64"]:
         """Reconstruct images in [-0.5, 0.5] (unclamped) from h and the flattened z."""
-        pixel = self._pixel(deter, stoch)
-        image = fast_conv.up(self.conv, pixel) if by_hand.is_better(pixel) else self.conv(pixel)
+        image = self.conv(self.first_pixel(deter, stoch))
         return image.reshape(*deter.shape[:-1], *image.shape[1:])
 
     def squared_error(
         self, deter: Float[Tensor, "*N D"], stoch: Float[Tensor, "*N Z"], image: Float[Tensor, "*N 3 64 64"]
     ) -> Float[Tensor, "*N"]:
         """Squared error of the reconstruction, summed over each ``image`` (in [-0.5, 0.5]), which gets no gradient."""
-        pixel = self._pixel(deter, stoch)
-        if by_hand.is_better(pixel):
-            return fast_conv.squared_error(self.conv, pixel, image.reshape(-1, *image.shape[-3:])).reshape(
-                deter.shape[:-1]
-            )
-        return (self.conv(pixel).reshape(image.shape) - image.detach()).square().sum((-3, -2, -1))
+        found = self.conv(self.first_pixel(deter, stoch)).reshape(image.shape)
+        return (found - image.detach()).square().sum((-3, -2, -1))
 
-    def _pixel(self, deter: Float[Tensor, "*N D"], stoch: Float[Tensor, "*N Z"]) -> Float[Tensor, "M I 1 1"]:
+    def first_pixel(self, deter: Float[Tensor, "*N D"], stoch: Float[Tensor, "*N Z"]) -> Float[Tensor, "M I 1 1"]:
+        """h and z as images of one pixel, M of them, which ``conv`` makes 64 x 64."""
         return (self.from_deter(deter) + self.from_stoch(stoch)).reshape(-1, self.start_dim, 1, 1)

@@ -39,7 +39,7 @@ def choose_device(name: str) -> torch.device:
 class Ranks:
     """``rank`` of ``size`` processes, which trains on ``device``. Rank 0 alone writes files.
 
-    ``group`` is what they train in: whoever waits in it for longer than ``pretrain.timeout_s`` gives up.
+    ``group`` is what they train in: whoever waits in it for longer than ``machine.timeout_s`` gives up.
     """
 
     rank: int
@@ -129,7 +129,7 @@ def join_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
             raise ResourceError(
                 f"rank {rank} of {size} waited in vain for another ({why}): the one that ends "
                 "without a message hangs, torchrun kills it after 30 s; then run the same command again, which "
-                "resumes, or raise pretrain.timeout_s if it was only slow"
+                "resumes, or raise machine.timeout_s if it was only slow"
             ) from error
         raise ResourceError(
             f"rank {rank} of {size} lost the others ({why}); look for the first error above, "

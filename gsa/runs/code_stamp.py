@@ -10,23 +10,25 @@ import hashlib
 from pathlib import Path
 
 from gsa.errors import ParamsError
+from gsa.pipeline import STAGES, tool_roots
 
 PACKAGES = ("gsa", "stages")
 
-NOT_STAMPED = frozenset(
-    {
-        "gsa.config",  # parameters are tracked by value (params: in dvc.yaml)
-        "gsa.errors",  # messages
-        # When and where an output is written, never what is in it:
-        "gsa.runs.code_stamp",
-        "gsa.runs.fingerprint",
-        "gsa.runs.process",
-        "gsa.runs.run_dir",
-        "stages.each",
-        "stages.estimate",
-        "stages.progress",
-    }
+NOT_STAMPED = (
+    "gsa.config",  # parameters are tracked by value (params: in dvc.yaml)
+    "gsa.pipeline",  # names the module of every learner as text; a stage begins at its own
+    "gsa.errors",  # messages
+    # When and where an output is written, never what is in it:
+    "gsa.runs.code_stamp",
+    "gsa.runs.fingerprint",
+    "gsa.runs.process",
+    "gsa.runs.run_dir",
+    "stages.each",
+    "stages.estimate",
+    "stages.options",
+    "stages.progress",
 )
+"""Modules, and what is below them, that enter no hash."""
 
 LISTS_OF_NAMES = {"gsa.tasks": frozenset({"_DMC_TASKS", "_MW_TASKS", "EXTRA_TASKS"})}
 """Assignments left out of a module's hash: another name in such a list changes nothing for the names already there."""
@@ -36,10 +38,10 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def code_stamp(stage: str, root: Path = SOURCE_ROOT) -> str:
-    """sha256 over the modules behind ``stages/<stage>.py``; ``stage`` is written with dashes or underscores.
+    """sha256 over the modules behind a stage of ``gsa.pipeline`` or a tool, by its name.
 
     Raises:
-        ParamsError: there is no such stage module.
+        ParamsError: one of the modules that it begins with does not exist.
     """
     return _digest(stage_modules(stage, root), root)
 
@@ -61,17 +63,18 @@ def _digest(modules: list[str], root: Path) -> str:
 
 def stage_modules(stage: str, root: Path = SOURCE_ROOT) -> list[str]:
     """Sorted names of our modules that the stage's code can reach, less ``NOT_STAMPED``."""
-    start = f"stages.{stage.replace('-', '_')}"
-    if _module_file(start, root) is None:
-        raise ParamsError(f"no stage {stage!r}: {root / start.replace('.', '/')}.py does not exist")
-    return _reached(["stages", start], root)
+    roots = STAGES[stage].roots if stage in STAGES else tool_roots(stage)
+    for module in roots:
+        if _module_file(module, root) is None:
+            raise ParamsError(f"no code of {stage!r}: {root / module.replace('.', '/')}.py does not exist")
+    return _reached([*roots], root)
 
 
 def _reached(queue: list[str], root: Path) -> list[str]:
     seen: set[str] = set()
     while queue:
         module = queue.pop()
-        if module in seen or module in NOT_STAMPED:
+        if module in seen or any(f"{module}.".startswith(f"{name}.") for name in NOT_STAMPED):
             continue
         seen.add(module)
         queue.extend(_imports(module, root))

@@ -34,6 +34,15 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested mappings by dotted key; an empty mapping is a value."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        below = isinstance(value, Mapping) and value
+        found |= leaves(value, f"{prefix}{key}.") if below else {f"{prefix}{key}": value}
+    return found
+
+
 def fingerprint(value: Any) -> str:
     """sha256 of the canonical JSON of ``value`` (models, dicts, lists, numbers, text); key order does not matter."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=True)

@@ -26,9 +26,10 @@ from pydantic import BaseModel
 from gsa.errors import ArtifactError, ParamsError
 from gsa.files import fsync, naming_full_disk
 from gsa.parallel.workers import die_with_parent
+from gsa.pipeline import MADE_BY
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.runs.code_stamp import code_stamp
-from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, identity, plain, stat_path
+from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, identity, leaves, plain, stat_path
 from gsa.runs.process import hold_lock, stop_on_signals
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,6 @@ Sections = BaseModel | Mapping[str, Any]
 
 STATE_DIR = Path(".gsa")
 """Checkpoints live here, outside every output: DVC deletes an output before it runs the stage."""
-
-MADE_BY = {"raw": "collect-data", "offline": "convert", "model": "pretrain", "index": "build-index", "runs": "finetune"}
-"""Which command makes an input of that name."""
 
 PACKAGES = ("torch", "numpy", "mujoco", "dm_control", "metaworld", "gymnasium", "faiss-cpu", "pyarrow", "pandas", "dvc")
 
@@ -84,13 +82,13 @@ def open_run(
 
     Args:
         out_dir: The output folder; its old contents are replaced on success only.
-        stage: The command's name, e.g. ``collect-data``.
+        stage: A name of ``gsa.pipeline.STAGES`` or a tool's, e.g. ``finetune-gsa``.
         params: Exactly the parameters the stage reads (``gsa.config.select``); they enter the fingerprint.
         inputs: Input files or folders by name (``raw``, ``offline``, ``model``, ``index``, ...).
         item: Which item of a matrix this is, e.g. ``gsa_mw-reach_s0``.
         reread: Called at the end; must return what ``params`` was, else the parameters changed during the run.
         state_dir: Where checkpoints live.
-        read_last: Keys of ``params`` that decide nothing a checkpoint holds: it is good for any value of theirs.
+        read_last: Dotted keys of ``params`` that decide nothing a checkpoint holds: it is good for any value of theirs.
 
     Raises:
         ArtifactError: an input is missing or damaged, or changed while the stage ran.
@@ -112,14 +110,15 @@ def open_run(
         "code": code_stamp(stage),
     }
     mark = fingerprint(stamp)
-    checkpoint_dir = state_dir / "checkpoints" / (f"{stage}-{item}" if item else stage)
+    # Named by the output, so that no two of them ever share checkpoints.
+    checkpoint_dir = state_dir / "checkpoints" / os.path.relpath(out_dir).replace("/", "-").replace("..", "-")
     if os.environ.get("DVC_STAGE"):
         die_with_parent()
     with ExitStack() as stack:
         stack.enter_context(hold_lock(out_dir.with_name(f".{out_dir.name}.lock"), out_dir))
         stack.enter_context(hold_lock(checkpoint_dir.with_name(f".{checkpoint_dir.name}.lock"), checkpoint_dir))
         _sweep(out_dir)
-        before = {key: value for key, value in stamp["params"].items() if key not in read_last}
+        before = {key: value for key, value in leaves(stamp["params"]).items() if key not in read_last}
         store = CheckpointStore(checkpoint_dir, fingerprint({**stamp, "params": before}))
         stack.callback(store.wait)  # before the locks are released
         stack.enter_context(stop_on_signals(store))
@@ -182,7 +181,7 @@ def _check_unchanged(
     states: Mapping[str, str],
 ) -> None:
     """DVC records parameters and inputs as they are at the end; refuse to finish if they are not those used."""
-    if reread is not None and (now := plain(reread())) != (before := plain(params)):
+    if reread is not None and (now := leaves(plain(reread()))) != (before := leaves(plain(params))):
         changed = sorted(key for key in {*now, *before} if now.get(key) != before.get(key))
         raise ParamsError(f"parameters changed while the stage ran: {', '.join(changed)}; run it again")
     for name, path in inputs.items():

@@ -1,4 +1,4 @@
-"""Recurrent state-space model: block GRU, prior and posterior heads (SPEC.md section 2, Eq. 1).
+"""Recurrent state-space model: block GRU, prior and posterior heads (Eq. 1).
 
 State is explicit: ``deter`` (h) and ``stoch`` (z, flattened one-hots) go in and come out. What does not depend on the
 recurrence (action and embedding projections, prior logits of an observed sequence) is computed for all steps at once.
@@ -13,11 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gsa.config import WorldModelParams
-from gsa.nets import by_hand
 from gsa.nets.blocks import BlockLinear, normed_linear
 from gsa.nets.distributions import exponential, sample_straight_through, unimix_log_prob
 from gsa.nets.recompute import recomputed
-from gsa.world_model import scan
 
 CHUNK = 8
 """Steps of the recurrence that are computed again at a time, where activations are not kept."""
@@ -107,6 +105,10 @@ class RSSM(nn.Module):
         """Straight-through one-hot sample, flattened; ``noise`` as ``sample_straight_through`` takes it."""
         return sample_straight_through(self.log_prob(logits), noise).flatten(-2)
 
+    def noise(self, *shape: int) -> Float[Tensor, "*N S K"]:
+        """Standard exponentials for samples of z, ``(*shape, stoch, classes)``."""
+        return exponential(self.post_in.weight, (*shape, self.params.stoch, self.params.classes))
+
     def prior_logits(self, deter: Float[Tensor, "*N D"]) -> Float[Tensor, "*N Z"]:
         """Logits of p(z | h)."""
         return self.prior_head(deter)
@@ -139,10 +141,12 @@ class RSSM(nn.Module):
         deter = self.gru(state, self.gru.in_action(prev_action * keep))
         return State(deter, self.sample(self.post_logits(deter, self.embed_in(embed), self.post_weight())))
 
-    def img_step(self, state: State, action: Float[Tensor, "B A"]) -> State:
+    def img_step(
+        self, state: State, action: Float[Tensor, "B A"], noise: Float[Tensor, "B S K"] | None = None
+    ) -> State:
         """One imagined step: h by the sequence model, z sampled from the prior."""
         deter = self.gru(state, self.gru.in_action(action))
-        return State(deter, self.sample(self.prior_logits(deter)))
+        return State(deter, self.sample(self.prior_logits(deter), noise))
 
     def observe(
         self,
@@ -160,14 +164,8 @@ class RSSM(nn.Module):
         first = is_first.clone()
         first[:, 0] = True
         keep = (~first).to(embed.dtype).unsqueeze(-1)  # (B, T, 1)
-        rows = [self.gru.in_action(prev_action * keep), self.embed_in(embed), keep]
-        if by_hand.is_better(embed) and not recompute:
-            if noise is None:
-                noise = exponential(embed, (*embed.shape[:2], self.params.stoch, self.params.classes))
-            deter, stoch, logit = scan.observe(self, first, noise, rows[1], rows[0])
-            return State(deter, stoch), logit
-        if noise is not None:
-            rows.append(noise)
+        noise = self.noise(*is_first.shape) if noise is None else noise
+        rows = [self.gru.in_action(prev_action * keep), self.embed_in(embed), keep, noise]
         if not recompute:
             return self._scan(self.initial(embed.shape[0]), *rows)
         post, chunks = self.initial(embed.shape[0]), []
@@ -184,14 +182,13 @@ class RSSM(nn.Module):
         action_in: Float[Tensor, "B T U"],
         embed_in: Float[Tensor, "B T U"],
         keep: Float[Tensor, "B T 1"],
-        noise: Float[Tensor, "B T S K"] | None = None,
+        noise: Float[Tensor, "B T S K"],
     ) -> tuple[State, Float[Tensor, "B T Z"]]:
         """Filter the rows after ``state``, step by step under autograd."""
         post_weight = self.post_weight()
         deters, stochs, logits = [], [], []
-        steps = [None] * embed_in.shape[1] if noise is None else noise.unbind(1)
         for step_action, step_embed, step_keep, step_noise in zip(
-            action_in.unbind(1), embed_in.unbind(1), keep.unbind(1), steps, strict=True
+            action_in.unbind(1), embed_in.unbind(1), keep.unbind(1), noise.unbind(1), strict=True
         ):
             deter = self.gru(State(state.deter * step_keep, state.stoch * step_keep), step_action)
             logit = self.post_logits(deter, step_embed, post_weight)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from gsa.agents.actor_critic import imagine
 from gsa.agents.dreamer import Dreamer, DreamerPolicy
 from gsa.config import DreamerParams, OptimizerParams
 from gsa.envs.counting import CountingEnv
@@ -61,7 +60,7 @@ def test_padded_actions_carry_no_entropy_and_no_gradient():
     actor = agent.behavior.actor
     rssm = agent.world_model.rssm
     start = State(torch.randn(3, 16), torch.zeros(3, 12))
-    imag = imagine(rssm, actor, start, 2)
+    imag = agent.behavior.imagine(rssm, start)
     (imag.feat.sum() + imag.entropy.sum()).backward()
     head = actor.net[-1].weight.grad  # rows: mean of 3 dimensions, then std of 3; the third is padding
     assert head[[2, 5]].abs().sum() == 0

@@ -53,7 +53,8 @@ def test_the_readme_tree_names_every_module_and_nothing_else() -> None:
 
 def test_the_lock_pins_every_dependency_and_what_is_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["dev"], *REQUIRED]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["cpu"], *extras["dev"], *REQUIRED]
     pins = read_lock()
     assert {normalise(Requirement(line).name) for line in needed} <= set(pins)
     assert {name: installed_version(name) for name in pins} == pins

@@ -1,30 +1,26 @@
-"""params.yaml, its typed mirror and the profiles have the same keys; wrong ones are named with what was meant."""
+"""params.yaml and its typed mirror have the same keys, profiles are values of it; wrong ones are named with a hint."""
 
+import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from pydantic import BaseModel
-from ruamel.yaml import YAML
 
 from gsa.config import Params, load_params, select
 from gsa.errors import ParamsError
 from gsa.world_model.model import WorldModel
+from stages.options import open_params
+from stages.profile import load_profile, profile_values, with_values
 
 ROOT = Path(__file__).resolve().parents[2]
-PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
+PROFILES = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
 
 
-def keys(tree: Any, prefix: str = "") -> set[str]:
-    """Dotted names of all leaves; the user's own names below ``methods`` and ``sizes`` count as one."""
-    if not isinstance(tree, dict):
-        return {prefix}
-    return {
-        name
-        for key, value in tree.items()
-        for name in keys(value, f"{prefix}.*" if prefix in ("methods", "sizes") else f"{prefix}.{key}".lstrip("."))
-    }
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Profiles are read where one works."""
+    monkeypatch.chdir(ROOT)
 
 
 def fields_with_defaults(model: type[BaseModel]) -> list[str]:
@@ -39,31 +35,39 @@ def test_defaults_live_in_the_file_alone() -> None:
     assert fields_with_defaults(Params) == []
 
 
-@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
-def test_every_profile_is_valid_and_has_all_keys_of_the_default(path: Path) -> None:
-    load_params(path)
-    default, profile = (YAML(typ="safe").load(p.read_text()) for p in (ROOT / "params.yaml", path))
-    assert keys(profile) == keys(default)
+def test_profiles_hold_the_same_keys_so_that_switching_leaves_nothing_behind() -> None:
+    assert {"quickstart", "study", "paper"} <= set(PROFILES)
+    held = {name: set(profile_values(name)) for name in PROFILES}
+    assert len({frozenset(keys) for keys in held.values()}) == 1, "keys of profiles differ"
+    for key in held["quickstart"]:
+        assert len({repr(profile_values(name)[key]) for name in PROFILES}) > 1, f"{key} is the same in every profile"
 
 
-def test_the_committed_parameters_are_the_quickstart_profile() -> None:
-    names = {path.stem for path in PROFILES}
-    assert {"quickstart", "study", "paper"} <= names
-    assert (ROOT / "params.yaml").read_text() == (ROOT / "profiles/quickstart.yaml").read_text()
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_is_valid(name: str) -> None:
+    load_profile(name)
+
+
+def test_the_committed_parameters_are_the_quickstarts_to_the_byte() -> None:
+    text = (ROOT / "params.yaml").read_text()
+    assert with_values(text, "quickstart") == text
+    there = with_values(text, "paper")
+    assert there != text and with_values(with_values(there, "study"), "quickstart") == text
+    assert len(re.findall("#.*", there)) == len(re.findall("#.*", text))  # every comment is still there
 
 
 def test_the_paper_profile_spans_the_papers_tasks_data_and_model() -> None:
-    paper = load_params(ROOT / "profiles/paper.yaml")
-    assert len(paper.finetune.tasks) == 72 and len(paper.finetune.seeds) == 3
-    assert len(paper.collect_data.tasks) * len(paper.collect_data.sigmas) * paper.collect_data.episodes == 50_000
-    assert len(paper.explore_data.domains) * paper.explore_data.episodes == 10_000
+    paper = load_profile("paper")
+    matrix = paper.matrix
+    assert len(matrix.finetune.tasks) == 72 and len(matrix.finetune.seeds) == 3
+    assert len(matrix.collect_data.tasks) * len(matrix.collect_data.sigmas) * paper.collect_data.episodes == 50_000
+    assert len(matrix.explore_data.domains) * paper.explore_data.episodes == 10_000
     assert (paper.world_model.deter, paper.world_model.hidden, paper.world_model.action_dim) == (12288, 1536, 21)
 
 
 @pytest.mark.parametrize(("size", "millions"), [("xs", 0.66), ("s", 12.0), ("m", 49.0), ("paper", 281.4)])
-def test_a_size_means_the_same_in_every_profile_and_has_its_parameters(size: str, millions: float) -> None:
-    paper = load_params(ROOT / "profiles/paper.yaml", {"world_model.size": size})
-    assert all(load_params(path).sizes[size] == paper.sizes[size] for path in PROFILES)
+def test_a_size_has_its_parameters(size: str, millions: float) -> None:
+    paper = load_profile("paper", settings=[f"world_model.size={size}"])
     with torch.device("meta"):
         model = WorldModel(paper.world_model)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.05)
@@ -75,7 +79,7 @@ def test_a_size_is_resolved_and_what_stands_beside_its_name_wins() -> None:
     named = load_params(path, {"world_model.size": "m", "world_model.hidden": 8}).world_model
     assert named.model_dump(include=set(type(sizes["m"]).model_fields)) == sizes["m"].model_dump() | {"hidden": 8}
     for wrong in ("papr", ["m"], {}):
-        with pytest.raises(ParamsError, match=r"world_model\.size = .* expected one of xs, s, m, paper"):
+        with pytest.raises(ParamsError, match=r"world_model\.size = .* expected one of xs, study, s, m, paper"):
             load_params(path, {"world_model.size": wrong})
     with pytest.raises(ParamsError, match=r"unknown key sizes\.m\.detr = 8, nearest valid key deter"):
         load_params(path, {"sizes.m.detr": 8})
@@ -84,14 +88,12 @@ def test_a_size_is_resolved_and_what_stands_beside_its_name_wins() -> None:
 def test_all_wrong_keys_are_named_at_once_with_the_nearest(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
-    path.write_text(
-        text.replace("  checkpoint_every:", "  checkpoint_evry:").replace("  unimix: 0.01", "  unimix: 2.0")
-    )
+    path.write_text(text.replace("  log_every:", "  log_evry:").replace("  unimix: 0.01", "  unimix: 2.0"))
     with pytest.raises(ParamsError) as error:
         load_params(path)
     message = str(error.value)
-    assert "unknown key pretrain.checkpoint_evry" in message and "nearest valid key checkpoint_every" in message
-    assert "missing key pretrain.checkpoint_every" in message and "world_model.unimix = 2.0" in message
+    assert "unknown key pretrain.log_evry" in message and "nearest valid key log_every" in message
+    assert "missing key pretrain.log_every" in message and "world_model.unimix = 2.0" in message
 
 
 def test_a_level_that_the_codec_does_not_have_is_named() -> None:
@@ -103,26 +105,61 @@ def test_a_level_that_the_codec_does_not_have_is_named() -> None:
 
 def test_select_names_an_unknown_key() -> None:
     params = load_params(ROOT / "params.yaml")
-    assert select(params, ["agent.lambda", "render"]) == {
-        "agent.lambda": params.agent.lambda_,
+    assert select(params, ["dreamer.lambda", "render"]) == {
+        "dreamer.lambda": params.dreamer.lambda_,
         "render": params.render.model_dump(),
     }
-    with pytest.raises(ParamsError, match=r"unknown parameter 'agent\.lamda'"):
-        select(params, ["agent.lamda"])
+    with pytest.raises(ParamsError, match=r"unknown parameter 'dreamer\.lamda'"):
+        select(params, ["dreamer.lamda"])
 
 
 @pytest.mark.parametrize(
-    ("key", "method", "message"),
+    ("methods", "message"),
     [
-        ("methods", "scratch", r"finetune\.methods has 'scratch', which reads no offline data; put it in finetune.onl"),
-        (
-            "online_methods",
-            "p",
-            r"finetune\.online_methods has 'p', which reads offline data; put it in finetune.methods",
-        ),
-        ("online_methods", "scrtch", "unknown method 'scrtch'; methods has gsa, "),
+        ({"gsa": ["scratch"]}, r"method 'scratch' has the learner dreamer; list it in matrix.finetune.methods.dreamer"),
+        ({"dreamer": ["scrtch"]}, "unknown method 'scrtch'; methods has gsa, "),
+        ({"dremer": ["scratch"]}, "matrix.finetune.methods has 'dremer', expected learners: gsa, dreamer"),
     ],
 )
-def test_a_method_stands_in_the_list_of_what_it_reads(key: str, method: str, message: str) -> None:
+def test_a_method_stands_in_the_list_of_its_learner(methods: dict[str, list[str]], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
-        load_params(ROOT / "params.yaml", {f"finetune.{key}": [method]})
+        load_params(ROOT / "params.yaml", {"matrix.finetune.methods": methods})
+
+
+def test_numbers_in_names_of_folders_are_spelled_one_way() -> None:
+    """DVC names the folder by the text of the file; the command by the number."""
+    with pytest.raises(ParamsError, match=r"matrix\.collect_data\.sigmas = \[0\.5, 1\]: write 1\.0 instead of 1"):
+        load_params(ROOT / "params.yaml", {"matrix.collect_data.sigmas": [0.5, 1]})
+
+
+VARIANTS: list[tuple[list[str], str, str]] = [
+    ([], "finetune-gsa", ""),
+    (["dreamer.actor_lr=1e-3"], "finetune-gsa", "dreamer.actor_lr=0.001"),
+    (["dreamer.actor_lr=1.0e-4"], "finetune-gsa", ""),  # the file's value
+    (["dreamer.replay_ratio=2"], "finetune-gsa", "dreamer.replay_ratio=2.0"),
+    (["gsa.bc.updates=9", "dreamer.discount=0.5"], "finetune-gsa", "dreamer.discount=0.5,gsa.bc.updates=9"),
+    (["gsa.bc.updates=9", "dreamer.discount=0.5"], "finetune-dreamer", "dreamer.discount=0.5"),  # which reads no gsa
+    (["matrix.finetune.seeds=[3]", "machine.workers=3", "report.seed=4"], "finetune-gsa", ""),
+    (["methods.p.fine_tune=dynamics"], "finetune-gsa", ""),  # another method's
+    (["methods.gsa.fine_tune=dynamics"], "finetune-gsa", "methods.gsa.fine_tune=dynamics"),
+    (["world_model.size=s"], "finetune-dreamer", "world_model.size=s"),
+    (["sizes.xs.deter=64"], "finetune-dreamer", "sizes.xs.deter=64"),
+    (["gsa.bc.channels=[1, 2, 3, 4]"], "finetune-gsa", "gsa.bc.channels=1,2,3,4"),
+]
+
+
+@pytest.mark.parametrize(("settings", "stage", "expected"), VARIANTS)
+def test_a_name_has_what_was_set_and_decides_the_output(settings: list[str], stage: str, expected: str) -> None:
+    assert open_params(ROOT / "params.yaml", settings).variant(stage, "gsa") == expected
+
+
+def test_a_long_name_ends_in_a_digest() -> None:
+    names = [
+        open_params(ROOT / "params.yaml", [f"dreamer.{key}={value}" for key in LONG]).variant("finetune-gsa", "gsa")
+        for value in (7, 8)
+    ]
+    assert all(len(name) == 120 for name in names) and names[0] != names[1]
+
+
+LONG = ("imag_horizon", "units", "actor_layers", "critic_layers", "reward_layers", "batch_size", "batch_length")
+"""Keys that take an integer."""

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.plain_agent import pretraining_flops as plain_flops
-from gsa.config import Params, load_params
+from gsa.config import Params, load_params, parse_settings
 from gsa.cost import pace as pace_module
 from gsa.cost.counts import Line, collect_lines, convert_line, count, explore_lines, training_lines
 from gsa.cost.pace import DECISIONS, Pace, Trial, measure, trials
@@ -18,34 +17,38 @@ from gsa.episode import Step
 from gsa.sources.exploration import CuriousExplorer
 from stages import estimate
 from stages.estimate import say_cost, table
+from stages.profile import profile_values
+from stages.words import duration, size
 from tests.conftest import ROOT
 from tests.sources.point_body import PointBody
+from tests.world_model.plain import pretraining_flops as plain_flops
 
-PAPER = ROOT / "profiles/paper.yaml"
+
+def paper_profile(*settings: str) -> Params:
+    return load_params(ROOT / "params.yaml", profile_values("paper", ROOT / "profiles") | parse_settings(settings))
 
 
 def small(**changes: Any) -> Params:
     """Two sigmas of 3 episodes on one Meta-World task, 2 episodes of a walker, two short runs."""
     values = {
-        "collect_data.tasks": ["mw-reach"],
-        "collect_data.sigmas": [0.1, 0.5],
+        "matrix.collect_data.tasks": ["mw-reach"],
+        "matrix.collect_data.sigmas": [0.1, 0.5],
         "collect_data.episodes": 3,
-        "explore_data.domains": ["walker"],
+        "matrix.explore_data.domains": ["walker"],
         "explore_data.episodes": 2,
         "explore_data.train_env_steps": 5000,
         "explore_data.seed_env_steps": 1000,
         "explore_data.update_every": 4,
         "pretrain.updates": 7,
-        "finetune.tasks": ["mw-reach"],
-        "finetune.methods": ["gsa"],
-        "finetune.online_methods": [],
-        "finetune.seeds": [0, 1],
+        "matrix.finetune.tasks": ["mw-reach"],
+        "matrix.finetune.methods": {"gsa": ["gsa"]},
+        "matrix.finetune.seeds": [0, 1],
         "finetune.total_frames": 1000,
         "finetune.eval_every_frames": 500,
         "finetune.eval_episodes": 5,
-        "finetune.batch_size": 4,
-        "finetune.batch_length": 8,
-        "finetune.replay_ratio": 16.0,
+        "dreamer.batch_size": 4,
+        "dreamer.batch_length": 8,
+        "dreamer.replay_ratio": 16.0,
     }
     return load_params(ROOT / "params.yaml", values | changes)
 
@@ -66,15 +69,15 @@ def test_counts_by_hand() -> None:
 
 def test_the_paper_profile_makes_the_papers_data() -> None:
     """60k trajectories, 10M state-action pairs, 6 embodiments; 1000 a Meta-World task, 200 a sigma; 2000 a body."""
-    paper = load_params(PAPER)
+    paper = paper_profile()
     found = count(paper)
     assert (found.episodes, found.decisions) == (60_000, 10_000_000)
     assert found.collected == {"sawyer": (50_000, 50_000 * 101)}
     assert found.explored == dict.fromkeys(
         ("cartpole", "acrobot", "cheetah", "walker", "quadruped"), (2000, 2000 * 501)
     )
-    assert (len(paper.collect_data.tasks), paper.collect_data.episodes) == (50, 200)
-    assert paper.collect_data.sigmas == [0.1, 0.3, 0.5, 1.0, 2.0]
+    assert (len(paper.matrix.collect_data.tasks), paper.collect_data.episodes) == (50, 200)
+    assert paper.matrix.collect_data.sigmas == [0.1, 0.3, 0.5, 1.0, 2.0]
     assert (paper.render.quality, paper.explore_data.method) == ("shipped", "icm")
 
 
@@ -105,7 +108,9 @@ def test_updates_that_are_computed_are_called_at_most() -> None:
 def test_every_body_is_tried_by_every_worker_on_tasks_spread_over_its_list() -> None:
     tasks = ["mw-reach", "mw-push", "mw-sweep", "mw-soccer"]
     tuned = ["mw-reach", "dmc-walker-run", "dmc-cheetah-run"]  # walkers are explored already
-    params = small(**{"collect_data.tasks": tasks, "finetune.tasks": tuned, "collect_data.policy": "tdmpc2"})
+    params = small(
+        **{"matrix.collect_data.tasks": tasks, "matrix.finetune.tasks": tuned, "collect_data.policy": "tdmpc2"}
+    )
     sawyer = [Trial("mw-reach", "expert", False), Trial("mw-sweep", "expert", False)]
     walker = Trial("dmc-walker-stand", params.explore_data.method, True)
     assert trials(params, 2) == [*sawyer, walker, walker, *[Trial("dmc-cheetah-run", "random", False)] * 2]
@@ -176,7 +181,7 @@ def test_paces_of_a_body_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("size", ["xs", "paper"])
 def test_operations_are_those_of_the_plain_implementation(size: str) -> None:
-    params = load_params(PAPER, {"world_model.size": size, "pretrain.batch_size": 1, "pretrain.batch_length": 2})
+    params = paper_profile(f"world_model.size={size}", "pretrain.batch_size=1", "pretrain.batch_length=2")
     counted = plain_flops(params.world_model, 1, 2)
     assert pretraining_flops(params) == pytest.approx(counted, rel=0.04)  # the first layer passes no gradient on
 
@@ -184,7 +189,7 @@ def test_operations_are_those_of_the_plain_implementation(size: str) -> None:
 def test_an_update_too_long_to_try_is_computed_and_others_are_run() -> None:
     tiny = {"deter": 8, "hidden": 8, "blocks": 2, "stoch": 2, "classes": 4, "channels": [2, 2, 2, 4]}
     changes = {f"world_model.{key}": value for key, value in tiny.items()} | {"pretrain.batch_size": 2}
-    params = small(**changes, **{"agent.imag_starts": 2, "agent.units": 8})
+    params = small(**changes, **{"dreamer.imag_starts": 2, "dreamer.units": 8})
     operations = pretraining_flops(params)
     computed = pretraining_pace(params, "cpu", flops=operations / 100)
     assert (computed.seconds, computed.is_measured) == (pytest.approx(100.0), False)
@@ -204,29 +209,37 @@ def test_a_long_stage_says_its_cost_first_and_a_short_one_nothing(
     monkeypatch.setattr(estimate, "measure", measured)
     say_cost("collect-data", small())
     assert not asked and capsys.readouterr().err == ""
-    much = small(**{"collect_data.episodes": 500, "collect_data.workers": 1, "explore_data.workers": 2})
+    much = small(**{"collect_data.episodes": 500, "machine.workers": 1})
     say_cost("collect-data", much)
     hours = (1000 * 2.0 + 100_000 * 0.5 + 101_000 * 0.1) / 3600
-    expected = f"1000 episodes, 101000 rows, about {hours:.1f} hours with 1 processes and 0.1 GB, measured in "
+    expected = f"1000 episodes, 101000 rows, about {hours:.1f} hours with 1 processes and 101 MB, measured in "
     assert f"collect-data: {expected}" in capsys.readouterr().err
-    much = small(**{"explore_data.episodes": 20, "explore_data.train_env_steps": 50_000, "explore_data.workers": 2})
+    much = small(**{"explore_data.episodes": 20, "explore_data.train_env_steps": 50_000, "machine.workers": 2})
     say_cost("explore-data", much)
     assert "explore-data: 20 episodes, 10020 rows, about " in capsys.readouterr().err
     assert [{trial.explores for trial in todo} for todo in asked] == [{False}, {True}]
 
 
-def test_the_table_sums_what_makes_data() -> None:
+def test_the_table_sums_what_makes_data_and_everything() -> None:
     lines = [
         Line("collect-data", "a", "b", 1.5, 2.0),
         Line("explore-data", "c", "d", 2.0),
         Line("pretrain", "e", "f", 9.0),
     ]
-    assert table(lines).splitlines()[-1].split() == ["data", "3.50", "2.00"]
+    data, everything = table(lines).splitlines()[-2:]
+    assert data.split() == ["data", "3.5", "hours", "2.0", "GB"]
+    assert everything.split() == ["all", "12.5", "hours", "2.0", "GB"]
+
+
+def test_times_and_sizes_are_in_units_a_person_reads() -> None:
+    found = [duration(hours) for hours in (360984.85, 3.0, 0.5, 0.01)]
+    assert found == ["15,041.0 days", "3.0 hours", "30.0 min", "36 s"]
+    assert [size(gigabytes) for gigabytes in (1234.5, 0.05)] == ["1,234.5 GB", "50 MB"]
 
 
 @pytest.mark.sim
 def test_measuring_here_gives_the_bytes_of_real_pictures() -> None:
-    params = small(**{"finetune.tasks": [], "explore_data.hidden": 8, "explore_data.batch_size": 8})
+    params = small(**{"matrix.finetune.tasks": [], "explore_data.hidden": 8, "explore_data.batch_size": 8})
     found = measure(params, trials(params, 1), workers=None)
     assert set(found) == set(PACES)
     for key, pace in found.items():
@@ -235,24 +248,52 @@ def test_measuring_here_gives_the_bytes_of_real_pictures() -> None:
         assert (pace.update_s > 0.0, pace.draw_s > 0.0) == (key[1], key[1])
 
 
-def test_profile_cost_and_use_print_the_table(invoke: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the profiles and params.yaml where measuring takes no time; the path is the latter's."""
     (tmp_path / "profiles").symlink_to(ROOT / "profiles")
-    (tmp_path / "params.yaml").write_text("old")
     monkeypatch.chdir(tmp_path)
-    paces = {(body, explored): WALKER for body in count(load_params(PAPER)).tuned_frames for explored in (True, False)}
+    paces = {(body, explored): WALKER for body in count(paper_profile()).tuned_frames for explored in (True, False)}
     monkeypatch.setattr(pace_module, "measure", lambda params, todo, workers: paces)
     for name in ("pretraining_pace", "finetuning_pace"):
         monkeypatch.setattr(f"gsa.cost.update_pace.{name}", lambda *args: UpdatePace(1.0, 5.0, False))
-    costs = invoke("profile", "cost", "paper")
-    assert costs.exit_code == 0 and (tmp_path / "params.yaml").read_text() == "old"
-    assert "60000 episodes of 6 bodies, 10000000 decisions; 200000 updates of pre-training" in costs.output
-    assert any(
-        line.split()[:5] == ["collect-data", "50000", "episodes", "of", "sawyer,"] for line in costs.output.splitlines()
-    )
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    return path
+
+
+def test_profile_cost_measures_and_writes_nothing(project: Path, invoke: Any) -> None:
+    before = project.read_text()
+    costs = invoke("profile", "cost", "paper", "--set", "collect_data.episodes=100")
+    assert costs.exit_code == 0 and project.read_text() == before
+    assert "35000 episodes of 6 bodies, 7500000 decisions; 200000 updates of pre-training" in costs.output
+    first = costs.output.splitlines()[1].split()
+    assert first[:5] == ["collect-data", "25000", "episodes", "of", "sawyer,"]
+    assert " days" in costs.output.splitlines()[-3]
+    assert "paper: 60000 episodes" in invoke("profile", "list").output
+
+
+def test_profile_use_switches_there_and_back_and_keeps_edits(project: Path, invoke: Any) -> None:
+    before, backup = project.read_text(), project.with_name("params.yaml.bak")
     used = invoke("profile", "use", "paper")
-    assert (tmp_path / "params.yaml").read_text() == PAPER.read_text() and "hours" in used.output
-    assert "params.yaml is profiles/paper.yaml" in invoke("profile", "diff", "paper").output
-    assert "+  updates: " in invoke("profile", "diff", "quickstart").output
+    assert used.exit_code == 0 and "wrote the values of paper into params.yaml" in used.output
+    assert " days" in used.output and load_params(project) == paper_profile()
+    assert "params.yaml has the values of paper" in invoke("profile", "diff", "paper").output
+    assert "pretrain.updates: 200000 -> 5500" in invoke("profile", "diff", "quickstart").output
+    assert invoke("profile", "use", "quickstart").exit_code == 0
+    assert project.read_text() == before and not backup.exists()
+    edited = before.replace("  updates: 5500 ", "  updates: 5501 ").replace("  unimix: 0.01", "  unimix: 0.02")
+    project.write_text(edited)
+    used = invoke("profile", "use", "quickstart")
+    assert "params.yaml held values of no profile; the file as it was is params.yaml.bak now" in used.output
+    assert backup.read_text() == edited
+    assert project.read_text() == before.replace("  unimix: 0.01", "  unimix: 0.02")  # a key of no profile stays
+    assert "has the values of quickstart already" in invoke("profile", "use", "quickstart").output
+
+
+def test_a_profile_that_is_not_there(project: Path, invoke: Any) -> None:
     refused = invoke("profile", "use", "papr")
     assert refused.exit_code == 2 and "profiles: paper, quickstart, study" in refused.stderr
-    assert "paper: 60000 episodes" in invoke("profile", "list").output
+    project.with_name("profiles").unlink()
+    outside = invoke("profile", "list")
+    assert outside.exit_code == 2 and f"no profiles in {project.parent / 'profiles'}; run inside" in outside.stderr

@@ -8,7 +8,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from gsa.config import Params, WorldModelParams, load_params
+from gsa.config import MachineParams, Params, WorldModelParams, load_params
 from gsa.loops.pretrain import Trainer
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.runs.training_log import TrainingLog
@@ -20,8 +20,14 @@ from tests.storage.conftest import noise_episode
 UPDATES = 8
 
 
+def section_of(key: str) -> str:
+    """Which of the sections below has the key."""
+    models = {"world_model": WorldModelParams, "machine": MachineParams}
+    return next((name for name, model in models.items() if key in model.model_fields), "pretrain")
+
+
 def params(**changes: Any) -> Params:
-    """A tiny model trained briefly; keys of ``pretrain`` or ``world_model`` to change."""
+    """A tiny model trained briefly; keys of ``pretrain``, ``machine`` or ``world_model`` to change."""
     tiny = {
         "convert.holdout_fraction": 0.25,
         "world_model.deter": 8,
@@ -34,10 +40,10 @@ def params(**changes: Any) -> Params:
         "pretrain.batch_size": 2,
         "pretrain.batch_length": 4,
         "pretrain.log_every": 3,
-        "pretrain.checkpoint_every": 2,
-        "pretrain.device": "cpu",
+        "machine.checkpoint_every": 2,
+        "machine.device": "cpu",
     }
-    sections = {key: "world_model" if key in WorldModelParams.model_fields else "pretrain" for key in changes}
+    sections = {key: section_of(key) for key in changes}
     return load_params(ROOT / "params.yaml", tiny | {f"{sections[key]}.{key}": v for key, v in changes.items()})
 
 

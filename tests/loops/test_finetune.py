@@ -13,6 +13,7 @@ from gsa.episode import Step
 from gsa.errors import DataError, ParamsError, StoppedError
 from gsa.loops.build_index import build_index
 from gsa.loops.finetune import AGENT_DIR, Finetuner
+from gsa.pipeline import LEARNERS
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from gsa.runs.scores import read_scores
@@ -64,6 +65,15 @@ def params(**changes) -> Params:
         "dreamer.actor_lr": 3e-3,
         "dreamer.critic_lr": 3e-3,
         "dreamer.discount": 0.9,
+        "drqv2.channels": 4,
+        "drqv2.feature_dim": 8,
+        "drqv2.hidden": 32,
+        "drqv2.frame_stack": 2,
+        "drqv2.nstep": 2,
+        "drqv2.batch_size": 8,
+        "drqv2.seed_frames": 20,
+        "drqv2.expl_env_steps": 20,
+        "drqv2.noise_env_steps": 200,
         "gsa.bc.updates": 3,
         "gsa.bc.batch_size": 4,
         "gsa.bc.channels": [2, 4, 4, 8],
@@ -92,7 +102,7 @@ def offline(tmp_path) -> Offline:
     torch.manual_seed(7)
     model = WorldModel(tree.world_model)
     save_weights(tmp_path / "model", model.state_dict(), {"world_model": tree.world_model.model_dump()})
-    index = build_index(store, tmp_path / "model", tree.world_model)
+    index = build_index(store, tmp_path / "model", tree)
     return Offline(copy.deepcopy(model.state_dict()), index, store)
 
 
@@ -100,9 +110,10 @@ def make_tuner(method: str, tree: Params, offline: Offline | None = None, seed: 
     return Finetuner(ActionIsReward, get_task(TASK), method, seed, tree, offline)
 
 
-def test_it_learns_the_best_action(tmp_path):
-    tree = params(**{"finetune.total_frames": 300, "finetune.eval_every_frames": 300, "dreamer.replay_ratio": 20.0})
-    record = make_tuner("scratch", tree).run(CheckpointStore(tmp_path, "f"))
+@pytest.mark.parametrize(("method", "frames"), [("scratch", 300), ("drqv2", 2000)])
+def test_it_learns_the_best_action(tmp_path, method, frames):
+    more = {"finetune.total_frames": frames, "finetune.eval_every_frames": frames, "dreamer.replay_ratio": 20.0}
+    record = make_tuner(method, params(**more)).run(CheckpointStore(tmp_path, "f"))
     random_return, best_return = 0.0, 10.0
     assert record.scores[-1].episode_return > 0.7 * best_return + 0.3 * random_return, record.losses[-1]
 
@@ -188,7 +199,12 @@ class StopAfter(CheckpointStore):
         super().save(step, state)
 
 
-@pytest.mark.parametrize("method", ["gsa", "scratch"])
+def test_every_learner_has_a_method_here():
+    methods = params().methods.values()
+    assert {method.learner for method in methods} == set(LEARNERS)
+
+
+@pytest.mark.parametrize("method", ["gsa", "scratch", "drqv2"])
 def test_a_stopped_run_resumes_exactly(tmp_path, offline, method):
     tree = params(**{"finetune.total_frames": 100})
     whole = make_tuner(method, tree, offline)
@@ -201,6 +217,18 @@ def test_a_stopped_run_resumes_exactly(tmp_path, offline, method):
     assert found.losses == expected.losses
     for name, value in whole.learner.networks.state_dict().items():
         assert torch.equal(value, resumed.learner.networks.state_dict()[name]), name
+
+
+def test_updates_are_made_while_drqv2_acts_and_none_is_owed(monkeypatch):
+    tuner = make_tuner("drqv2", params())
+    at = []
+    update = tuner.learner.update
+    monkeypatch.setattr(tuner.learner, "update", lambda *args: at.append(tuner.progress.env_steps) or update(*args))
+    for _ in range(3):
+        tuner.collect_episode()
+    start = tuner.learner.schedule.start_frames // 2  # a complete episode and one decision
+    assert at == list(range(start + 1, 31, 2))
+    assert (start, tuner.progress.skipped_env_steps) == (11, 10)
 
 
 def test_equal_seeds_equal_runs_and_other_seeds_differ(tmp_path):

@@ -1,12 +1,13 @@
-"""The world model written a second time from SPEC.md's formulas, on weights under the names of the authors' release.
+"""The world model written a second time from its formulas, on weights under the names of the authors' release.
 
-Deliberately plain and without any code of gsa: a step after the other, nothing hoisted out of the recurrence,
-transposed convolutions as such. Tests compare numbers with it, ``benchmarks/world_model.py`` compares time.
+Deliberately plain and without any code of gsa: one step after the other, nothing hoisted out of the recurrence,
+transposed convolutions as such.
 Each part takes the state dict of that part: ``weights["encoder"]``, ``weights["rssm"]``, ``weights["decoder"]``.
 """
 
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def release_shapes(params):
@@ -204,3 +205,17 @@ def total(terms, params):
         else:
             clipped[name] = torch.maximum(terms[name], floor).mean()
     return terms["image"].mean() + params.dyn_scale * clipped["dyn"] + params.rep_scale * clipped["rep"]
+
+
+def pretraining_flops(params, batch_size, batch_length):
+    """Operations in the matrix products and convolutions of one update, forward and back; allocates nothing."""
+    with torch.device("meta"):
+        shapes = release_shapes(params)
+        weights = {part: {k: torch.empty(s, requires_grad=True) for k, s in w.items()} for part, w in shapes.items()}
+        image = torch.empty(batch_size, batch_length, 3, 64, 64, dtype=torch.uint8)
+        action = torch.empty(batch_size, batch_length, params.action_dim)
+        is_first = torch.empty(batch_size, batch_length, dtype=torch.bool)
+        with FlopCounterMode(display=False) as counter:
+            terms, _ = loss_terms(image, action, is_first, weights, params)
+            total(terms, params).backward()
+    return counter.get_total_flops()

@@ -1,6 +1,6 @@
-"""Imagination with its gradients written out: the prior rolled forwards from chosen actions, and back to those actions.
+"""Imagination with its gradients written out: the prior rolled forward from actions, and back to those actions.
 
-The weights of the RSSM get no gradient here. ``gsa/world_model/rssm.py`` says what each layer is.
+The weights of the RSSM get no gradient here. The layers are those of ``gsa/world_model/rssm.py``.
 """
 
 from typing import Any, NamedTuple
@@ -10,8 +10,30 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gsa.nets.by_hand import Normed, norm_silu, norm_silu_backward, sample_backward, sample_one_hot
-from gsa.world_model.scan import GRUByHand, GRUStep
+from gsa.agents.actor_critic import ActorCritic, ImaginedTrajectory
+from gsa.cpu.gru import GRUByHand, GRUStep
+from gsa.cpu.layers import Normed, applies, norm_silu, norm_silu_backward, sample_backward, sample_one_hot
+from gsa.nets.distributions import normal_entropy
+from gsa.world_model.rssm import RSSM, State
+
+
+def imagine(agent: ActorCritic, rssm: RSSM, start: State) -> ImaginedTrajectory:
+    """``ActorCritic.imagine``: roll out without a graph, then ask the actor about all states at once.
+
+    The actor's gradients come from that second time.
+    """
+    if not applies(start.deter):
+        return ActorCritic.imagine(agent, rssm, start)
+    actor, rollout = agent.actor, Rollout(rssm, start)
+    latent, chosen = agent.imagination_noise(rssm, len(start.deter))
+    with torch.no_grad():
+        for t in range(len(latent)):
+            mean, std = actor(rollout.feat[-1])
+            rollout.step(actor.sample(mean, std, chosen[t]), latent[t])
+        states = torch.stack(rollout.feat[:-1])
+    mean, std = actor(states)
+    feat = rollout.feats(actor.sample(mean, std, chosen))
+    return ImaginedTrajectory(feat, normal_entropy(std, actor.action_mask.expand_as(std)))
 
 
 class ImaginedStep(NamedTuple):
@@ -23,13 +45,13 @@ class ImaginedStep(NamedTuple):
     softmax: Float[Tensor, "B S K"]
 
 
-class Imagination:
-    """A rollout from a posterior state: ``step`` takes an action, ``feats`` ties the states to the actions' graph."""
+class Rollout:
+    """States after a posterior state: ``step`` takes an action, ``feats`` ties the states to the actions' graph."""
 
-    def __init__(self, rssm: Any, deter: Float[Tensor, "B D"], stoch: Float[Tensor, "B Z"]):
+    def __init__(self, rssm: Any, start: State):
         self.rssm, self.gru = rssm, GRUByHand(rssm.gru)
-        self.deter, self.stoch = deter, stoch
-        self.feat = [torch.cat([stoch, deter], -1)]
+        self.deter, self.stoch = start
+        self.feat = [start.feat]
         self.steps: list[ImaginedStep] = []
 
     @torch.no_grad()
@@ -69,11 +91,11 @@ class Imagination:
 
 class _Feats(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, action: Float[Tensor, "H B A"], imagination: Imagination) -> Float[Tensor, "H1 B F"]:
-        ctx.imagination = imagination
-        return torch.stack(imagination.feat)
+    def forward(ctx: Any, action: Float[Tensor, "H B A"], rollout: Rollout) -> Float[Tensor, "H1 B F"]:
+        ctx.rollout = rollout
+        return torch.stack(rollout.feat)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, "H1 B F"]) -> tuple[Float[Tensor, "H B A"], None]:
-        return ctx.imagination.backward(grad), None
+        return ctx.rollout.backward(grad), None

@@ -1,9 +1,4 @@
-"""The yardstick of ``benchmarks/world_model.py``: updates of world model and agent as one would first write them.
-
-Same arithmetic and the same weights as ``GSAAgent``, without what makes that fast: all of the GRU, prior and posterior
-inside the time loop, ordinary transposed convolutions in channels-first memory, Adam a tensor at a time. The layers are
-the tests' ``tests/world_model/plain.py``.
-"""
+"""Updates of an agent as one would first write them, on the layers of ``tests/world_model/plain.py``."""
 
 import math
 from collections.abc import Iterable
@@ -11,11 +6,10 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from gsa.agents.gsa import GSAAgent
+from gsa.agents.dreamer import Dreamer
 from gsa.agents.returns import lambda_return, trajectory_weight
-from gsa.config import OptimizerParams, WorldModelParams
+from gsa.config import OptimizerParams
 from gsa.episode import Batch, prev_action
 from gsa.loops.import_model import release_name
 from tests.world_model import plain
@@ -26,7 +20,7 @@ Weights = dict[str, Tensor]
 class PlainAgent:
     """A copy of an agent's weights, updated on batches of online data alone."""
 
-    def __init__(self, agent: GSAAgent, optimizer: OptimizerParams):
+    def __init__(self, agent: Dreamer, optimizer: OptimizerParams):
         model, behavior = agent.world_model, agent.behavior
         self.model_params, self.params = model.params, agent.params
         self.mask, self.clip_norm = behavior.actor.action_mask.clone(), optimizer.clip_norm
@@ -140,17 +134,3 @@ def two_hot_decode(logits: Tensor) -> Tensor:
     bins = torch.linspace(-20, 20, logits.shape[-1], device=logits.device, dtype=logits.dtype)
     x = (F.softmax(logits, -1) * bins).sum(-1)
     return torch.sign(x) * torch.expm1(torch.abs(x))
-
-
-def pretraining_flops(params: WorldModelParams, batch_size: int, batch_length: int) -> int:
-    """Operations in the matrix products and convolutions of one update, forwards and backwards; allocates nothing."""
-    with torch.device("meta"):
-        shapes = plain.release_shapes(params)
-        weights = {part: {k: torch.empty(s, requires_grad=True) for k, s in w.items()} for part, w in shapes.items()}
-        image = torch.empty(batch_size, batch_length, 3, 64, 64, dtype=torch.uint8)
-        action = torch.empty(batch_size, batch_length, params.action_dim)
-        is_first = torch.empty(batch_size, batch_length, dtype=torch.bool)
-        with FlopCounterMode(display=False) as counter:
-            terms, _ = plain.loss_terms(image, action, is_first, weights, params)
-            plain.total(terms, params).backward()
-    return counter.get_total_flops()

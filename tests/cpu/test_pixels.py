@@ -1,4 +1,4 @@
-"""Compiled loops against torch's functions. ``test_conv.py`` sees them in the networks."""
+"""Compiled kernels against torch's functions; ``test_images.py`` sees them in the networks."""
 
 import threading
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsa.nets import kernels, loops
-from gsa.nets.kernels import SMALL, Norm, Pixels, difference, norm_silu, norm_silu_backward, scale
+from gsa.cpu import compiled, pixels
+from gsa.cpu.pixels import SMALL, Norm, Pixels, difference, norm_silu, norm_silu_backward, scale
 
 
 def in_order(rows):
@@ -30,10 +30,10 @@ def test_norm_silu_and_its_gradients_are_torchs(dtype, channels):
     expected = F.silu(F.layer_norm(leaves[0][:, where] + leaves[1], (channels,), leaves[2], leaves[3], 1e-3))
     gradients = torch.autograd.grad(expected, leaves, grad)
 
-    pixels, above = Pixels(x, where, 2), torch.full((7, 6, channels), 9.0, dtype=dtype)
-    out, statistics = norm_silu(pixels, norm, 1e-3)
+    rows, above = Pixels(x, where, 2), torch.full((7, 6, channels), 9.0, dtype=dtype)
+    out, statistics = norm_silu(rows, norm, 1e-3)
     above[:, at], grad_x = grad, torch.full((7, 5, channels), 9.0, dtype=dtype)
-    found = norm_silu_backward(Pixels(above, at, 2), pixels, norm, statistics, Pixels(grad_x, to, 2))
+    found = norm_silu_backward(Pixels(above, at, 2), rows, norm, statistics, Pixels(grad_x, to, 2))
     close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
     torch.testing.assert_close(out, expected.detach(), **close)
     torch.testing.assert_close(grad_x[:, to], gradients[0][:, where], **close)
@@ -99,9 +99,9 @@ def test_what_goes_wrong_in_a_thread_is_an_error(has_openmp, monkeypatch):
             raise MemoryError("no room")
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(loops, "difference", fail_elsewhere)
+    monkeypatch.setattr(compiled, "difference", fail_elsewhere)
     if not has_openmp:
-        monkeypatch.setattr(kernels, "OPENMP", None)
+        monkeypatch.setattr(pixels, "OPENMP", None)
     with pytest.raises(MemoryError, match="no room"):
         difference(torch.zeros(2, 1, SMALL, 4), torch.zeros(2, 2, 2 * SMALL, 1))
 
@@ -125,7 +125,7 @@ def test_what_is_not_finite_stays_so(broken):
 def test_images_are_shared_among_threads(threads, has_openmp, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     if not has_openmp:
-        monkeypatch.setattr(kernels, "OPENMP", None)
+        monkeypatch.setattr(pixels, "OPENMP", None)
     torch.manual_seed(0)
     images = SMALL // (6 * 4 * 3) + 1
     phases, target = torch.randn(images, 3, 2, 12), torch.randn(images, 6, 4, 3)

@@ -1,7 +1,7 @@
-"""What lies between convolutions as loops compiled for the CPU; the functions of ``gsa/nets/kernels.py`` run them.
+"""What lies between convolutions as loops compiled for the CPU; the functions of ``gsa/cpu/pixels.py`` run them.
 
 numba compiles a loop when it is first used, within seconds, and keeps it on disk until this file or that of its
-vectors, ``gsa/nets/lanes.py``, changes. If loops called anything else of ours, that could go stale.
+vectors, ``gsa/cpu/vectors.py``, changes. If loops called anything else of ours, that could go stale.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from gsa.nets import lanes as vectors
-from gsa.nets.lanes import FAST, clamp, exp, floor, load, power_of_two, store, total, zeros
+from gsa.cpu import vectors
+from gsa.cpu.vectors import FAST, clamp, exp, floor, load, power_of_two, store, total, zeros
 
 VECTORS = hashlib.sha256(Path(vectors.__file__).read_bytes()).hexdigest()[:8]
-"""Which ``gsa/nets/lanes.py`` this is: numba itself looks at the file of a loop alone."""
+"""Which ``gsa/cpu/vectors.py`` this is: numba itself looks at the file of a loop alone."""
 
 
 def compiled(function: Callable[..., None], lanes: int = 1) -> Callable[..., None]:
@@ -177,7 +177,7 @@ def loops_of(lanes: int) -> Loops:
 
 @compiled
 def difference(phases: Any, target: Any, out: Any, errors: Any) -> None:
-    """The loop of ``kernels.difference``; long rows, of which LLVM makes vectors by itself."""
+    """The loop of ``pixels.difference``; long rows, of which LLVM makes vectors by itself."""
     for n in range(phases.shape[0]):
         error = 0.0
         for i in range(phases.shape[1]):

@@ -1,30 +1,25 @@
-"""The image networks on a CPU: the numbers of their modules, with the gradients written out and the layers fused.
+"""Convolutions of stride 2, forward and back, each by the way that is fastest on a CPU.
 
-A layer is a convolution of stride 2, its bias, LayerNorm over channels, SiLU. ``gsa/nets/conv.py`` says which they are,
-``gsa/nets/kernels.py`` has what lies between two convolutions, and ``benchmarks/world_model.py`` prints what it gains.
-Images are in channels-last memory, so that a pixel's channels are one row.
+Images are in channels-last memory, so that the channels of a pixel are one row.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch import Tensor
 
-from gsa.nets import kernels
-from gsa.nets.kernels import Norm, Pixels, Statistics, norm_silu, norm_silu_backward
+from gsa.cpu.pixels import Pixels
 
 WIDE = 32
-"""Channels of the larger image from which ``window_products`` beats the kernel of the weight's gradient."""
+"""From so many channels of the larger image on, ``window_products`` is faster than torch's weight gradient."""
 
 NARROW = 6
-"""Y = X up to which ``phases``, which compute (Y + 1)^2 pixels, lose to a kernel for the input's gradient."""
+"""Up to this Y = X, torch's input gradient is faster than ``phases``, which compute (Y + 1)^2 pixels."""
 
 
 def as_rows(x: Float[Tensor, "N C Y X"]) -> Float[Tensor, "N P C"]:
@@ -100,7 +95,7 @@ def window_products(
 def phases(
     x: Float[Tensor, "N I V U"], weight: Float[Tensor, "I O K K"], bias: Float[Tensor, " O"] | None = None
 ) -> Float[Tensor, "N H W O4"]:
-    """A transposed convolution of stride 2 as an ordinary one to four times the channels, on a CPU the faster kernel.
+    """A transposed convolution of stride 2 as an ordinary one to four times the channels, which is faster on a CPU.
 
     y[2i+p, 2j+q] = sum_ab x[i-a, j-b] w[2a+p, 2b+q]: pixel (i, j) of the result holds four of y, channels (p, q, o).
     """
@@ -186,114 +181,3 @@ DOWN = Convolution(_down, _down_input_gradient, lambda grad, x, weight: weight_g
 UP = Convolution(_up, _up_input_gradient, weight_gradient, False)
 FROM_PIXEL = Convolution(_from_pixel, _from_pixel_input_gradient, _from_pixel_weight_gradient, True)
 """A transposed convolution of one pixel: a matrix product."""
-
-
-class _Layers(torch.autograd.Function):
-    """Layers one after the other; their weights are, of each, the convolution's and those of its ``Norm``."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, layers: Sequence[tuple[Convolution, float]], keep: bool, x: Tensor, *weights: Tensor
-    ) -> Float[Tensor, "N O Y X"]:
-        """``layers``: convolution and the norm's epsilon; ``keep`` says that there will be a backward pass."""
-        saved: list[Tensor] = []
-        ctx.layers, ctx.places = layers, []
-        for n, (convolution, eps) in enumerate(layers):
-            weight, *channels = weights[4 * n : 4 * n + 4]
-            pixels = convolution.forward(x, weight)
-            out, statistics = norm_silu(pixels, Norm(*channels), eps)
-            if keep:
-                saved += [x, weight, pixels.rows, *channels, *statistics]
-                ctx.places.append((pixels.where, pixels.size))
-            x = as_image(out, pixels.size)
-        ctx.save_for_backward(*saved)
-        return x
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Float[Tensor, "N O Y X"]) -> tuple[Tensor | None, ...]:
-        """The gradient of pixels that lie row by row takes their place: new memory costs more than the arithmetic.
-
-        A second pass back is an error that autograd raises, since what was kept has changed.
-        """
-        saved, above = ctx.saved_tensors, in_order(grad)
-        gradients: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
-        for n, (convolution, _) in reversed(list(enumerate(ctx.layers))):
-            x, weight, rows, *channels = saved[8 * n : 8 * n + 8]
-            pixels = below = Pixels(rows, *ctx.places[n])
-            if not convolution.in_image:
-                new = rows.new_empty(len(rows), pixels.size**2, rows.shape[2])
-                below = Pixels(new, where_in_image(pixels.size, pixels.size), pixels.size)
-            first = 3 + 4 * n
-            gradients[first + 1 : first + 4] = norm_silu_backward(
-                above, pixels, Norm(*channels[:3]), Statistics(*channels[3:]), below
-            )
-            torch.autograd.graph.increment_version(rows)
-            grad = as_image(below.rows, math.isqrt(below.rows.shape[1]))
-            grad[:, :, pixels.size :], grad[..., pixels.size :] = 0.0, 0.0
-            if ctx.needs_input_grad[first]:
-                gradients[first] = convolution.weight_gradient(grad, x, weight)
-            if not any(ctx.needs_input_grad[2:first]):
-                return tuple(gradients)
-            above = convolution.input_gradient(grad, x, weight)
-        gradients[2] = as_image(above.rows[:, above.where], above.size)
-        return tuple(gradients)
-
-
-def _layers(convolutions: Sequence[Convolution], modules: Sequence[Any], x: Tensor) -> Tensor:
-    """What ``modules``, (convolution, ChannelNorm, SiLU) for each of ``convolutions``, make of x."""
-    layers, weights = [], []
-    for convolution, conv, channel_norm in zip(convolutions, modules[::3], modules[1::3], strict=True):
-        norm = channel_norm.norm
-        layers.append((convolution, norm.eps))
-        weights += [conv.weight, conv.bias, norm.weight, norm.bias]
-    found: Tensor = _Layers.apply(layers, torch.is_grad_enabled(), x, *weights)
-    return found
-
-
-class _Error(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, target: Float[Tensor, "N O Y X"]
-    ) -> Float[Tensor, " N"]:
-        pixels = target.permute(0, 2, 3, 1).contiguous()
-        difference, errors = kernels.difference(phases(x, weight, bias), pixels)
-        ctx.save_for_backward(x, weight, difference)
-        return errors
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
-        """In the place of the difference, as ``_Layers`` does."""
-        x, weight, difference = ctx.saved_tensors
-        bias = kernels.scale(difference, 2 * grad)
-        torch.autograd.graph.increment_version(difference)
-        above = difference.permute(0, 3, 1, 2)
-        is_x, is_weight, is_bias, _ = ctx.needs_input_grad
-        grad_x = F.conv2d(above, weight, stride=2) if is_x else None
-        grad_weight = UP.weight_gradient(above, x, weight) if is_weight else None
-        return grad_x, grad_weight, bias if is_bias else None, None
-
-
-def down(layers: nn.Sequential, x: Float[Tensor, "N 3 64 64"]) -> Float[Tensor, "N C 2 2"]:
-    """What the encoder's ``layers``, (convolution, ChannelNorm, SiLU) four times, make of x."""
-    return _layers([DOWN] * 4, list(layers), x)
-
-
-def _up_to_last(layers: nn.Sequential, x: Tensor) -> Tensor:
-    return _layers([FROM_PIXEL, UP, UP], list(layers)[:-1], x)
-
-
-def up(layers: nn.Sequential, x: Float[Tensor, "N I 1 1"]) -> Float[Tensor, "N 3 Y X"]:
-    """What ``layers``, transposed convolutions with ChannelNorm and SiLU between them, make of x."""
-    last: Any = layers[-1]
-    return interleaved(phases(_up_to_last(layers, x), last.weight, last.bias))
-
-
-def squared_error(
-    layers: nn.Sequential, x: Float[Tensor, "N I 1 1"], target: Float[Tensor, "N 3 Y X"]
-) -> Float[Tensor, " N"]:
-    """The squared error of ``up``, summed over each image. ``target`` gets no gradient."""
-    last: Any = layers[-1]
-    found: Tensor = _Error.apply(_up_to_last(layers, x), last.weight, last.bias, target)
-    return found

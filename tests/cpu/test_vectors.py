@@ -1,13 +1,13 @@
-"""The vectors of compiled loops against numpy's arrays. ``test_kernels.py`` sees the loops themselves."""
+"""The vectors of compiled loops against numpy's arrays. ``test_pixels.py`` sees the loops themselves."""
 
 import numba
 import numpy as np
 import pytest
 import torch
 
-from gsa.nets.kernels import Norm, Pixels, norm_silu
-from gsa.nets.lanes import clamp, exp, floor, lanes_of, load, power_of_two, store, total, zeros
-from gsa.nets.loops import VECTORS, loops_of
+from gsa.cpu.compiled import VECTORS, loops_of
+from gsa.cpu.pixels import Norm, Pixels, norm_silu
+from gsa.cpu.vectors import clamp, exp, floor, lanes_of, load, power_of_two, store, total, zeros
 
 
 def test_the_widest_vector_without_a_rest():

@@ -1,7 +1,7 @@
 """What lies between convolutions on a CPU: bias, LayerNorm and SiLU; the squared error of images.
 
 torch takes a kernel for each step, and its LayerNorm takes as long for a row of 16 channels as for one of 64. Here a
-pixel is read once each way, from wherever the convolution left it, by the loops of ``gsa/nets/loops.py``.
+pixel is read once each way, from wherever the convolution left it, by the loops of ``gsa/cpu/compiled.py``.
 """
 
 import ctypes
@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from gsa.nets import loops
-from gsa.nets.lanes import lanes_of
-from gsa.nets.loops import loops_of
+from gsa.cpu import compiled
+from gsa.cpu.compiled import loops_of
+from gsa.cpu.vectors import lanes_of
 
 SMALL = 1 << 16
 """Numbers below which a second thread costs more than it saves."""
@@ -90,7 +90,7 @@ def difference(
     n, height, width, channels = phases.shape
     images = (image.view(n, height, 2, width, channels // 2) for image in (target, out))
     arrays = _arrays(phases.unflatten(3, (2, -1)), *images, errors)
-    _in_threads(len(target), target.numel(), lambda _, part: loops.difference(*(array[part] for array in arrays)))
+    _in_threads(len(target), target.numel(), lambda _, part: compiled.difference(*(array[part] for array in arrays)))
     return out, errors
 
 

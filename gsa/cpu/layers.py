@@ -1,11 +1,11 @@
-"""Layers with their gradients written out: autograd's are slow for small steps.
+"""Small layers with their gradients written out, for the recurrences, and the test of where accelerators apply.
 
-Autograd gives every step a node for each operation, and every weight a matrix product and a sum at every step. Written
-out, a step costs its arithmetic, and the gradients of the weights come once, from the rows of all steps. CPU, float.
+Autograd makes a node for every operation of every step, and a matrix product and a sum for every weight at every step.
+Written out, a step costs its arithmetic, and a weight gets its gradient once, from the rows of all steps.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,16 @@ _layer_norm_backward = torch.ops.aten.native_layer_norm_backward.default
 _silu_backward = torch.ops.aten.silu_backward.default
 
 
-def is_better(x: Tensor) -> bool:
-    """Whether these beat autograd for ``x``: on a CPU, in single or double precision, and not being compiled."""
+def applies(x: Tensor) -> bool:
+    """Whether accelerators may take ``x``: on a CPU, float32 or float64, without autocast and torch.compile."""
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return False
     return not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+
+def columns(steps: Sequence[Any]) -> Any:
+    """Named tuples, one per step, as one named tuple of sequences."""
+    return type(steps[0])(*zip(*steps, strict=True))
 
 
 class Normed(NamedTuple):

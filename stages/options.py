@@ -1,0 +1,107 @@
+"""Options that every command with parameters has, and the parameters they give."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gsa.config import Params, load_params, parse_settings, select, variant
+from gsa.errors import ParamsError
+from gsa.pipeline import reads
+from gsa.tasks import get_task, task_stamp
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Value in place of the file's; repeatable."),
+]
+Plugin = Annotated[str | None, typer.Option(metavar="MODULE", help="Import this first; it may call gsa.register_task.")]
+
+PARAMS = Path("params.yaml")
+"""The parameter file of a project."""
+
+Flags = Mapping[str, tuple[str, Any]]
+"""Flag to the dotted key it sets and its value; None is a flag that was not given."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The parameters of a command: the file's, with ``overrides`` (dotted key to value) in their place."""
+
+    params: Params
+    path: Path
+    overrides: Mapping[str, Any]
+
+    def identity(
+        self,
+        stage: str,
+        method: str = "",
+        task: str = "",
+        more: tuple[str, ...] = (),
+        facts: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What ``open_run`` takes of a stage: ``stage``, ``params`` (all that decides the output) and ``reread``.
+
+        Args:
+            stage: A name of ``gsa.pipeline.STAGES`` or a tool's.
+            method: The item's method, whose section is read.
+            task: The item's task, whose facts are part of the identity.
+            more: Dotted keys that are read beside those of the table.
+            facts: Whatever else decides the output, e.g. flags that are no parameters.
+        """
+
+        def chosen(params: Params) -> dict[str, Any]:
+            about = {"task": task_facts(task)} if task else {}
+            return {**select(params, (*reads(stage, method), *more)), **about, **(facts or {})}
+
+        return {
+            "stage": stage,
+            "params": chosen(self.params),
+            "reread": lambda: chosen(load_params(self.path, self.overrides)),
+        }
+
+    def variant(self, stage: str, method: str = "", task: str = "") -> str:
+        """The end of an item's name where overrides change what decides it; empty where it is the file's item."""
+        keys = (*reads(stage, method), *([f"own_tasks.{task}"] if task else ()))
+        return variant(self.path, self.overrides, self.params, keys)
+
+
+def open_params(
+    path: Path = PARAMS, settings: list[str] | None = None, plugin: str | None = None, flags: Flags | None = None
+) -> Loaded:
+    """Import the plugin, then read the parameters with flags and ``--set`` in the place of the file's values.
+
+    Raises:
+        ParamsError: no such plugin, or a value is wrong; the message names the flag.
+    """
+    if plugin:
+        import_plugin(plugin)
+    given = {flag: (key, value) for flag, (key, value) in (flags or {}).items() if value is not None}
+    overrides = dict(given.values()) | parse_settings(settings or [])
+    said = [f"{flag} {value}" for flag, (_, value) in given.items()] + [f"--set {text}" for text in settings or []]
+    return Loaded(load_params(path, overrides, " ".join(said)), path, overrides)
+
+
+def import_plugin(module: str) -> None:
+    """Import a module of the user's; the working directory is searched first.
+
+    Raises:
+        ParamsError: there is none of that name, or it imports what is not there.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise ParamsError(
+            f"--plugin {module}: {error}; looked in {Path.cwd()} and in the installed packages"
+        ) from error
+
+
+def task_facts(task: str) -> dict[str, Any]:
+    """What is known of a task, as plain data: a run depends on its own task's facts, not on the list of tasks."""
+    return task_stamp(get_task(task))
