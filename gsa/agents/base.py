@@ -20,6 +20,8 @@ from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 
+CPU = torch.device("cpu")
+
 STREAMS = ("env", "behaviour", "bc", "online", "retrieved")
 """Random streams of a run; the first one seeds episodes and belongs to the loop."""
 
@@ -96,7 +98,7 @@ class Setting:
     params: Params
     method: Any
     streams: Mapping[str, np.random.SeedSequence]
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     offline: Offline | None = None
 
     @classmethod
