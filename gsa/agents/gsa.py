@@ -21,7 +21,7 @@ from gsa.storage.replay import EpisodeBuffer, Replay
 
 
 class GSALearner(DreamerLearner):
-    """``prepare`` retrieves and clones; behaviour and batches are Dreamer's, guided and mixed with what was retrieved."""
+    """``prepare`` retrieves and clones; behaviour and batches are Dreamer's, guided and mixed with retrieved windows."""
 
     def __init__(self, setting: Setting):
         self.switches, self.section = setting.method, setting.params.gsa
