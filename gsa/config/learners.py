@@ -3,7 +3,7 @@
 import fnmatch
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from gsa.config.sections import Fraction, OptimizerParams, Positive, Rate, Section
 from gsa.tasks import TASKS
@@ -103,9 +103,7 @@ class DrQv2Params(Section):
 
     @field_validator("by_task")
     @classmethod
-    def _every_task_is_valid(
-        cls, by_task: dict[str, dict[str, Any]], info: ValidationInfo
-    ) -> dict[str, dict[str, Any]]:
+    def _every_task_is_valid(cls, by_task: dict[str, dict[str, Any]], info: Any) -> dict[str, dict[str, Any]]:
         for pattern, changes in by_task.items():
             if not any(fnmatch.fnmatchcase(name, pattern) for name in TASKS):
                 raise ValueError(f"{pattern!r} matches no task; run `gsa tasks` for the list")
