@@ -116,13 +116,13 @@ def training_clock(device: str = "cpu") -> Callable[[], float]:
 
 
 def median_seconds(updates: dict[str, Update], repeats: int) -> dict[str, float]:
-    """Median time of each over interleaved turns, after one turn to warm up."""
-    clock = training_clock()
+    """Median time of each over interleaved turns in random order, after one turn to warm up."""
+    clock, order = training_clock(), np.random.default_rng(0)
     times: dict[str, list[float]] = {name: [] for name in updates}
     for turn in range(repeats + 1):
-        for name, update in updates.items():
+        for name in order.permutation(list(updates)):  # what ran before leaves its traces in the caches
             start = clock()
-            update()
+            updates[name]()
             if turn:
                 times[name].append(clock() - start)
     return {name: float(np.median(seconds)) for name, seconds in times.items()}

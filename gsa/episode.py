@@ -71,8 +71,8 @@ class Episode:
 class Batch(NamedTuple):
     """Windows cut from episodes, as tensors on one device: what a loss takes.
 
-    ``image`` is uint8; ``action`` is zero-padded to A; ``reward`` is 0 and ``has_reward`` False for reward-free windows.
-    ``has_reward`` stays on the CPU, where it chooses rows without waiting for a GPU.
+    ``image`` is uint8; ``action`` is zero-padded to A; where ``has_reward`` is False, ``reward`` is 0. It stays on the
+    CPU, where it chooses rows without waiting for a GPU.
     """
 
     image: UInt8[Tensor, "B T C Y X"]

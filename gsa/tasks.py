@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from gsa.errors import ParamsError
 
+
 @dataclass(frozen=True)
 class TaskSpec:
     """One task: where it lives, how wide its actions are and how its score is read.

@@ -15,7 +15,7 @@ def evaluate(
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Let the agent of a run play again. The first episodes are those of the run's last evaluation: same seeds, same score.
+    """Let the agent of a run play again; the first episodes are those of its last evaluation: same seeds, same score.
 
     Nothing is written but the video.
     """

@@ -55,7 +55,7 @@ class Loaded:
         """
 
         def chosen(params: Params) -> dict[str, Any]:
-            about = {"task": task_facts(task)} if task else {}
+            about = {f"tasks.{task}": task_facts(task)} if task else {}
             return {**select(params, (*reads(stage, method), *more)), **about, **(facts or {})}
 
         return {

@@ -1,4 +1,4 @@
-"""What a learner is to the rest of the project: it acts, it is updated, it is kept. ``gsa.pipeline.LEARNERS`` lists them."""
+"""What a learner is to the rest of the project: it acts, it is updated, it is kept. ``LEARNERS`` lists them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from gsa.retrieval import RetrievalIndex
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
+
+CPU = torch.device("cpu")
 
 STREAMS = ("env", "behaviour", "bc", "online", "retrieved")
 """Random streams of a run; the first one seeds episodes and belongs to the loop."""
@@ -86,7 +88,7 @@ class Offline:
 class Setting:
     """What a learner is made from. ``action_dim`` and ``max_env_steps`` are the environment's, native and per episode.
 
-    ``method`` is the method's own parameters, ``streams`` the run's seeds by name (``STREAMS``), independent of each other.
+    ``method`` is the method's own parameters, ``streams`` the run's seeds by name (``STREAMS``), all independent.
     ``offline`` is None for learners without inputs, and where a finished agent is only evaluated.
     """
 
@@ -96,7 +98,7 @@ class Setting:
     params: Params
     method: Any
     streams: Mapping[str, np.random.SeedSequence]
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     offline: Offline | None = None
 
     @classmethod
@@ -154,7 +156,7 @@ class Learner(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Everything an exact resume needs, but for the online episodes and torch's generator: tensors, plain values."""
+        """Everything an exact resume needs, less the online episodes and torch's generator: tensors, plain values."""
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Dreamer: a world model with a reward head, and an actor and a critic that learn in its imagination (docs/method.md).
 
-One update: world model on all windows of a batch, reward head on those with rewards, actor and critic in imagination from
-the posterior states of all. ``DreamerLearner`` trains it online, from scratch.
+One update: world model on all windows of a batch, reward head on those with rewards, actor and critic in imagination
+from the posterior states of all. ``DreamerLearner`` trains it online, from scratch.
 """
 
 from collections.abc import Callable, Mapping

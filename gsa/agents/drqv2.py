@@ -6,8 +6,9 @@ repeat for every decision:
         move both critics and the encoder towards  y = R + discount * min Qbar(h', a'),
         move the actor towards actions that the smaller critic values more, the target critic towards the critic
 
-Where the paper is silent: the batch of an update and its shifts are a function of the run's seed and the update's number;
-images are 64 x 64, with the pad of 4 that was published for 84 x 84.
+Where the paper is silent: the batch of an update and its shifts are a function of the run's seed and the update's
+number; images are 64 x 64, with the pad of 4 that was published for 84 x 84; what follows a termination is in
+``gsa.storage.transitions``.
 """
 
 import copy
@@ -111,7 +112,7 @@ def add_noise(mean: Float[Tensor, "B A"], std: float, clip: float | None = None)
 
 
 class DrQv2Learner:
-    """Encoder, actor, twin critic and its target; one ``update`` moves all of them. See ``Learner`` and ``DrQv2Params``."""
+    """Encoder, actor, twin critic and its target (``gsa.agents.base.Learner``); ``DrQv2Params`` has the numbers."""
 
     def __init__(self, setting: Setting):
         self.params = params = setting.params.drqv2.for_task(setting.spec.name)

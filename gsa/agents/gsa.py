@@ -1,4 +1,4 @@
-"""The GSA learner: Dreamer that starts from the generalist world model and learns from episodes that look like the task.
+"""The GSA learner: Dreamer that starts from the generalist world model and learns from episodes like the task's.
 
 The paper's four ingredients, each a switch of the method (docs/method.md): pre-trained weights, rehearsal of retrieved
 windows, guidance by a policy cloned from them, and which part of the world model is fine-tuned.
@@ -21,7 +21,7 @@ from gsa.storage.replay import EpisodeBuffer, Replay
 
 
 class GSALearner(DreamerLearner):
-    """``prepare`` retrieves and clones; behaviour and batches are Dreamer's, guided and mixed with what was retrieved."""
+    """``prepare`` retrieves and clones; behaviour and batches are Dreamer's, guided and mixed with what it found."""
 
     def __init__(self, setting: Setting):
         self.switches, self.section = setting.method, setting.params.gsa

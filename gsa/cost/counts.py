@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gsa.config import Params
+from gsa.pipeline import LEARNERS
 from gsa.tasks import TASKS, get_task
 
 if TYPE_CHECKING:  # counting needs no torch
@@ -79,15 +80,16 @@ def count(params: Params) -> Counts:
     explored = dict.fromkeys(matrix.explore_data.domains, each)
     runs_a_task = len(matrix.finetune.all_methods) * len(matrix.finetune.seeds)
     evaluations = tune.total_frames // tune.eval_every_frames + 1
+    with_model = [m for m in matrix.finetune.all_methods if "dreamer" in LEARNERS[params.method(m).learner].sections]
     tuned: dict[str, int] = {}
+    updates = 0
     for task in matrix.finetune.tasks:
         spec = get_task(task)
         evaluated = evaluations * tune.eval_episodes * spec.max_env_steps
         frames = runs_a_task * (tune.total_frames // spec.action_repeat + evaluated)
         tuned[spec.embodiment] = tuned.get(spec.embodiment, 0) + frames
-    window = learner.batch_size * learner.batch_length
-    a_run = int(tune.total_frames / ACTION_REPEAT * learner.replay_ratio / window)
-    updates = runs_a_task * len(matrix.finetune.tasks) * a_run
+        rows = tune.total_frames / spec.action_repeat * learner.replay_ratio
+        updates += len(with_model) * len(matrix.finetune.seeds) * int(rows / learner.batch_size / learner.batch_length)
     return Counts(collected, explored, tuned, params.pretrain.updates, updates)
 
 

@@ -1,39 +1,32 @@
-"""What lies between convolutions as loops compiled for the CPU; the functions of ``gsa/cpu/pixels.py`` run them.
+"""Kernels that numba compiles; the functions of ``gsa/cpu/pixels.py`` run them, in threads.
 
-numba compiles a loop when it is first used, within seconds, and keeps it on disk until this file or that of its
-vectors, ``gsa/cpu/vectors.py``, changes. If loops called anything else of ours, that could go stale.
+numba compiles a kernel within seconds when it is first used, and keeps it on disk until this file changes. A kernel
+therefore calls nothing of ours outside this file. Nothing checks an index.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import wraps
 from inspect import unwrap
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 from numba import types
 from numba.extending import overload
 
-from gsa.cpu import vectors
-from gsa.cpu.vectors import FAST, clamp, exp, floor, load, power_of_two, store, total, zeros
-
-VECTORS = hashlib.sha256(Path(vectors.__file__).read_bytes()).hexdigest()[:8]
-"""Which ``gsa/cpu/vectors.py`` this is: numba itself looks at the file of a loop alone."""
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+"""What the compiler may do: reorder sums, fuse and the like; NaN and infinity remain what they are."""
 
 
-def compiled(function: Callable[..., None], lanes: int = 1) -> Callable[..., None]:
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """The function as machine code that runs without Python's lock; its first argument is an array of floats.
 
-    Two processes that save different code under one name at the same instant could exchange it. The name therefore
-    says for how many ``lanes`` the function is and of which ``VECTORS``, and only float32 is kept on disk; float64 is
-    for tests.
+    Two processes that save code for different types at the same instant could exchange it, so only that for float32 is
+    kept on disk; float64 is for tests.
     """
     plain = unwrap(function)  # tests check types around every function, which numba could not read
-    plain.__qualname__ += f"_{lanes}_{VECTORS}"
-    settings: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(FAST)}
+    settings: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST}
     single, double = numba.njit(cache=True, **settings)(plain), numba.njit(**settings)(plain)
 
     @wraps(plain)
@@ -43,7 +36,7 @@ def compiled(function: Callable[..., None], lanes: int = 1) -> Callable[..., Non
     return of_type
 
 
-LOG2_E, LN2, ONE, HALF = map(np.float32, (math.log2(math.e), math.log(2), 1, 0.5))
+LOG2_E, LN2, ONE, HALF, LOWEST, HIGHEST = map(np.float32, (math.log2(math.e), math.log(2), 1, 0.5, -87, 88))
 C2, C3, C4, C5, C6, C7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8))
 
 
@@ -53,131 +46,117 @@ def _exp(x: Any) -> Any:
 
 @overload(_exp, inline="always")
 def _exp_of_type(x: Any) -> Any:
-    """Of float32 as arithmetic, which runs on vectors; the C library's exp would take one number at a time.
+    """exp of float32 as arithmetic, which the compiler makes vectors of; the C library takes one number at a time.
 
-    exp(x) = 2^n exp(r), |r| at most ln(2) / 2: Taylor's series (to 4e-7 with fused products), n in the exponent.
-    It stops growing at 88 and falling at -87. The series' halves do not wait for each other.
+    exp(x) = 2^n exp(r), |r| at most ln(2) / 2: Taylor's series (to 4e-7 with fused products), n in the exponent's bits.
+    It stops growing at 88 and falling at -87. The two halves of the series do not wait for each other.
     """
 
     def series(x: Any) -> Any:
-        x = clamp(x, -87, 88)
-        n = floor(x * LOG2_E + HALF)
+        x = min(max(x, LOWEST), HIGHEST)
+        n = np.floor(x * LOG2_E + HALF)
         r = x - n * LN2
         square = r * r
         low, high = (r + ONE) + (r * C3 + C2) * square, (r * C5 + C4) + (r * C7 + C6) * square
-        return (low + high * (square * square)) * power_of_two(n)
+        power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+        return (low + high * (square * square)) * power
 
     def library(x: Any) -> Any:
-        return exp(x)
+        return math.exp(x)
 
-    return unwrap(series if x.dtype == types.float32 else library)
-
-
-class Loops(NamedTuple):
-    """Compiled for vectors of some number of lanes."""
-
-    forward: Callable[..., None]
-    backward: Callable[..., None]
-    scale: Callable[..., None]
+    return unwrap(series if x == types.float32 else library)
 
 
-@lru_cache
-def loops_of(lanes: int) -> Loops:
-    """For rows that are made of ``lanes`` without a rest. Arrays have no gaps, and nothing checks an index.
+@compiled
+def norm_silu(x: Any, where: Any, bias: Any, gain: Any, offset: Any, eps: Any, out: Any, mean: Any, rstd: Any) -> None:
+    """Pixel p is row ``where[p]`` of x (N R C) and row p of out (N P C); statistics are (N P)."""
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    share = one / x.dtype.type(x.shape[2])
+    for n in range(x.shape[0]):
+        for p in range(len(where)):
+            row = where[p]
+            origin = x[n, row, 0] + bias[0]  # sums of distances from it: squares of large numbers would cancel
+            distances = squares = zero
+            for c in range(x.shape[2]):
+                distance = x[n, row, c] + bias[c] - origin
+                distances += distance
+                squares += distance * distance
+            distances *= share
+            middle, inverse = origin + distances, one / np.sqrt(squares * share - distances * distances + eps)
+            mean[n, p], rstd[n, p] = middle, inverse
+            for c in range(x.shape[2]):
+                value = (x[n, row, c] + bias[c] - middle) * inverse * gain[c] + offset[c]
+                out[n, p, c] = value / (one + _exp(-value))
 
-    ``forward`` and ``backward``: pixel p is row ``where[p]`` of x (N R C), row ``grad_at[p]`` of its SiLU's gradient
-    (N G C) and row ``grad_x_at[p]`` of what is written (N Q C); statistics are (N P). ``scale``: x is (N Y X), factors
-    (N). ``sums``, (3 C) and (X), are float64 and added to.
+
+@compiled
+def norm_silu_backward(
+    grad: Any,
+    grad_at: Any,
+    x: Any,
+    where: Any,
+    bias: Any,
+    gain: Any,
+    offset: Any,
+    mean: Any,
+    rstd: Any,
+    grad_x: Any,
+    grad_x_at: Any,
+    sums: Any,
+) -> None:
+    """Pixel p is row ``where[p]`` of x (N R C), ``grad_at[p]`` of grad (N G C), ``grad_x_at[p]`` of grad_x (N Q C).
+
+    ``sums`` (3 C), of bias, gain and offset, are float64 and added to.
     """
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    share = one / x.dtype.type(x.shape[2])
+    some = np.zeros((5, x.shape[2]), x.dtype)
+    some_bias, some_gain, some_offset, slopes, units = some[0], some[1], some[2], some[3], some[4]
+    for n in range(x.shape[0]):
+        for p in range(len(where)):
+            row, above, below, middle, inverse = where[p], grad_at[p], grad_x_at[p], mean[n, p], rstd[n, p]
+            first = second = zero
+            for c in range(x.shape[2]):
+                unit = (x[n, row, c] + bias[c] - middle) * inverse
+                value = unit * gain[c] + offset[c]
+                sigmoid = one / (one + _exp(-value))
+                slope = grad[n, above, c] * sigmoid * (one + value * (one - sigmoid))
+                some_gain[c] += slope * unit
+                some_offset[c] += slope
+                slope *= gain[c]
+                first += slope
+                second += slope * unit
+                slopes[c], units[c] = slope, unit
+            first *= share
+            second *= share
+            for c in range(x.shape[2]):
+                change = inverse * (slopes[c] - first - units[c] * second)
+                some_bias[c] += change
+                grad_x[n, below, c] = change
+        for kind in range(3):  # an image's sums in its own precision, those of all images in double precision
+            for c in range(x.shape[2]):
+                sums[kind, c] += some[kind, c]
+                some[kind, c] = zero
 
-    def forward(
-        x: Any, where: Any, bias: Any, gain: Any, offset: Any, eps: Any, out: Any, mean: Any, rstd: Any
-    ) -> None:
-        one, zero, channels = x.dtype.type(1), x.dtype.type(0), x.shape[2]
-        share = one / x.dtype.type(channels)
-        for n in range(x.shape[0]):
-            for p in range(len(where)):
-                row = where[p]
-                origin = x[n, row, 0] + bias[0]  # sums of distances from it: squares of large numbers would cancel
-                distances = squares = zeros(x, lanes)
-                for c in range(0, channels, lanes):
-                    distance = load(x, (n, row, c), lanes) + load(bias, (c,), lanes) - origin
-                    distances = distances + distance
-                    squares = squares + distance * distance
-                middle = total(distances) * share
-                mean[n, p], rstd[n, p] = origin + middle, total(squares) * share - middle * middle + eps
-            for p in range(len(where)):
-                rstd[n, p] = one / np.sqrt(rstd[n, p])
-            for p in range(len(where)):
-                row, middle, inverse = where[p], mean[n, p], rstd[n, p]
-                for c in range(0, channels, lanes):
-                    unit = (load(x, (n, row, c), lanes) + load(bias, (c,), lanes) - middle) * inverse
-                    value = unit * load(gain, (c,), lanes) + load(offset, (c,), lanes)
-                    store(out, (n, p, c), value / (one + _exp(zero - value)))
 
-    def backward(
-        grad: Any,
-        grad_at: Any,
-        x: Any,
-        where: Any,
-        bias: Any,
-        gain: Any,
-        offset: Any,
-        mean: Any,
-        rstd: Any,
-        grad_x: Any,
-        grad_x_at: Any,
-        sums: Any,
-    ) -> None:
-        one, zero, channels = x.dtype.type(1), x.dtype.type(0), x.shape[2]
-        share = one / x.dtype.type(channels)
-        some = np.zeros((5, channels), x.dtype)
-        some_bias, some_gain, some_offset, slopes, units = some[0], some[1], some[2], some[3], some[4]
-        for n in range(x.shape[0]):
-            for p in range(len(where)):
-                row, above, below, middle, inverse = where[p], grad_at[p], grad_x_at[p], mean[n, p], rstd[n, p]
-                firsts = seconds = zeros(x, lanes)
-                for c in range(0, channels, lanes):
-                    unit = (load(x, (n, row, c), lanes) + load(bias, (c,), lanes) - middle) * inverse
-                    steep = load(gain, (c,), lanes)
-                    value = unit * steep + load(offset, (c,), lanes)
-                    sigmoid = one / (one + _exp(zero - value))
-                    slope = load(grad, (n, above, c), lanes) * sigmoid * (one + value * (one - sigmoid))
-                    store(some_gain, (c,), load(some_gain, (c,), lanes) + slope * unit)
-                    store(some_offset, (c,), load(some_offset, (c,), lanes) + slope)
-                    slope = slope * steep
-                    firsts = firsts + slope
-                    seconds = seconds + slope * unit
-                    store(slopes, (c,), slope)
-                    store(units, (c,), unit)
-                first, second = total(firsts) * share, total(seconds) * share
-                for c in range(0, channels, lanes):
-                    change = inverse * (load(slopes, (c,), lanes) - first - load(units, (c,), lanes) * second)
-                    store(some_bias, (c,), load(some_bias, (c,), lanes) + change)
-                    store(grad_x, (n, below, c), change)
-            for kind in range(3):  # an image's sums in its own precision, those of all images in double precision
-                for c in range(channels):
-                    sums[kind, c] += some[kind, c]
-                    some[kind, c] = zero
-
-    def scale(x: Any, factors: Any, sums: Any) -> None:
-        some = np.zeros(len(sums), x.dtype)
-        for n in range(x.shape[0]):
-            for y in range(x.shape[1]):
-                for k in range(0, x.shape[2], lanes):
-                    value = load(x, (n, y, k), lanes) * factors[n]
-                    store(x, (n, y, k), value)
-                    store(some, (k,), load(some, (k,), lanes) + value)
-            for k in range(len(sums)):
-                sums[k] += some[k]
-                some[k] = x.dtype.type(0)
-
-    return Loops(*(compiled(loop, lanes) for loop in (forward, backward, scale)))
+@compiled
+def scale(x: Any, factors: Any, sums: Any) -> None:
+    """x (N Y X) is multiplied by factors (N); ``sums`` (X) are float64 and added to."""
+    some = np.zeros(len(sums), x.dtype)
+    for n in range(x.shape[0]):
+        for y in range(x.shape[1]):
+            for k in range(x.shape[2]):
+                value = x[n, y, k] * factors[n]
+                x[n, y, k] = value
+                some[k] += value
+        for k in range(len(sums)):
+            sums[k] += some[k]
+            some[k] = x.dtype.type(0)
 
 
 @compiled
 def difference(phases: Any, target: Any, out: Any, errors: Any) -> None:
-    """The loop of ``pixels.difference``; long rows, of which LLVM makes vectors by itself."""
+    """``pixels.difference``: phases are (N H W 2 2O), target and out (N H 2 W 2O), errors (N)."""
     for n in range(phases.shape[0]):
         error = 0.0
         for i in range(phases.shape[1]):

@@ -1,7 +1,7 @@
-"""What lies between convolutions on a CPU: bias, LayerNorm and SiLU; the squared error of images.
+"""What lies between convolutions: bias, LayerNorm and SiLU; the squared error of images.
 
-torch takes a kernel for each step, and its LayerNorm takes as long for a row of 16 channels as for one of 64. Here a
-pixel is read once each way, from wherever the convolution left it, by the loops of ``gsa/cpu/compiled.py``.
+torch has a kernel for each of them, and its LayerNorm takes as long for a row of 16 channels as for one of 64. Here a
+pixel is read once each way, from wherever the convolution left it, by the kernels of ``gsa/cpu/compiled.py``.
 """
 
 import ctypes
@@ -16,8 +16,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gsa.cpu import compiled
-from gsa.cpu.compiled import loops_of
-from gsa.cpu.vectors import lanes_of
 
 SMALL = 1 << 16
 """Numbers below which a second thread costs more than it saves."""
@@ -54,11 +52,11 @@ def norm_silu(x: Pixels, norm: Norm, eps: float) -> tuple[Float[Tensor, "N P C"]
     count, _, channels = x.rows.shape
     out, mean, rstd = (x.rows.new_empty(count, len(x.where), *width) for width in ((channels,), (), ()))
     arrays, weights = _arrays(x.rows, out, mean, rstd), _arrays(*norm)
-    small, forward = arrays[0].dtype.type(eps), loops_of(lanes_of(channels)).forward
+    small = arrays[0].dtype.type(eps)
 
     def work(_: int, part: slice) -> None:
         rows, *found = (array[part] for array in arrays)
-        forward(rows, x.where, *weights, small, *found)
+        compiled.norm_silu(rows, x.where, *weights, small, *found)
 
     _in_threads(count, out.numel(), work)
     return out, Statistics(mean, rstd)
@@ -70,13 +68,14 @@ def norm_silu_backward(grad: Pixels, x: Pixels, norm: Norm, statistics: Statisti
     ``grad`` is that of what ``norm_silu`` returned. ``grad_x`` may be x itself. Rows are contiguous.
     """
     assert len(grad.where) == len(x.where) == len(grad_x.where)
-    channels = x.rows.shape[2]
     arrays, weights = _arrays(grad.rows, x.rows, *statistics, grad_x.rows), _arrays(*norm)
-    sums, backward = np.zeros((torch.get_num_threads(), 3, channels)), loops_of(lanes_of(channels)).backward
+    sums = np.zeros((torch.get_num_threads(), 3, x.rows.shape[2]))
 
     def work(n: int, part: slice) -> None:
         above, rows, mean, rstd, below = (array[part] for array in arrays)
-        backward(above, grad.where, rows, x.where, *weights, mean, rstd, below, grad_x.where, sums[n])
+        compiled.norm_silu_backward(
+            above, grad.where, rows, x.where, *weights, mean, rstd, below, grad_x.where, sums[n]
+        )
 
     _in_threads(len(x.rows), len(x.where) * x.rows[:, 0].numel(), work)
     return Norm(*torch.from_numpy(sums.sum(0)).to(x.rows.dtype))
@@ -98,8 +97,8 @@ def scale(x: Float[Tensor, "N Y X C"], factors: Float[Tensor, " N"]) -> Float[Te
     """Multiply every image by its factor, in place; what their pixels then sum up to. x is contiguous."""
     count, height, width, channels = x.shape
     rows, factor = _arrays(x.view(count, height, width * channels), factors)
-    sums, loop = np.zeros((torch.get_num_threads(), width * channels)), loops_of(lanes_of(width * channels)).scale
-    _in_threads(count, x.numel(), lambda n, part: loop(rows[part], factor[part], sums[n]))
+    sums = np.zeros((torch.get_num_threads(), width * channels))
+    _in_threads(count, x.numel(), lambda n, part: compiled.scale(rows[part], factor[part], sums[n]))
     return torch.from_numpy(sums.reshape(-1, channels).sum(0)).to(x.dtype)
 
 

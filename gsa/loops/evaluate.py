@@ -1,7 +1,9 @@
 """Evaluation: a learner's policy alone, on episodes whose seeds are the same for every method."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,13 +88,14 @@ def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tup
     return row, last, episodes
 
 
-def recorded_params(recorded: dict[str, object], row: ScoreRow, path: Path) -> Params:
+def recorded_params(recorded: Mapping[str, Any], row: ScoreRow, path: Path) -> Params:
     """The parameter file with the values that a run recorded in the place of its own, for that run alone."""
-    overrides = dict(recorded)
-    overrides.pop("task", None)  # its facts
-    learner = overrides[f"methods.{row.method}"]["learner"]  # type: ignore[index]
-    one = {"tasks": [row.task], "methods": {learner: [row.method]}, "seeds": [row.seed]}
+    overrides = {key: value for key, value in recorded.items() if not key.startswith("tasks.")}
+    one = {
+        "tasks": [row.task],
+        "methods": {overrides[f"methods.{row.method}"]["learner"]: [row.method]},
+        "seeds": [row.seed],
+    }
     overrides |= {f"matrix.finetune.{key}": value for key, value in one.items()}
-    if "world_model" in overrides:  # a size already has its values there
-        overrides |= {f"world_model.{key}": value for key, value in overrides.pop("world_model").items()}  # type: ignore[attr-defined]
-    return load_params(path, overrides)
+    model = overrides.pop("world_model", {})  # its size is resolved there: the values stand beside the file's name
+    return load_params(path, overrides | {f"world_model.{key}": value for key, value in model.items()})

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsa.agents.base import Learner, Offline, Progress, Setting, make_learner
+from gsa.agents.base import CPU, Learner, Offline, Progress, Setting, make_learner
 from gsa.config import Params
 from gsa.cpu import accelerate_for
 from gsa.envs.base import MakeEnv
@@ -56,7 +56,7 @@ class Finetuner:
         seed: int,
         params: Params,
         offline: Offline | None = None,
-        device: torch.device = torch.device("cpu"),
+        device: torch.device = CPU,
     ):
         self.budget, self.spec, self.method, self.seed, self.device = params.finetune, spec, method, seed, device
         torch.manual_seed(seed)
@@ -167,16 +167,13 @@ class Finetuner:
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
         record = json.loads(state["record"])
-        rows = (
-            {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in record["scores"]
-        )  # JSON's
-        self.record = Record([ScoreRow(**row) for row in rows], record["losses"], record["facts"])
+        self.record = Record([ScoreRow.of(row) for row in record["scores"]], record["losses"], record["facts"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
 
     def write(self, out: Path) -> None:
-        """The run's folder: scores.jsonl, losses.jsonl, metrics.json (the last scores), agent/ (weights) and eval.mp4."""
+        """Fill the run's folder: scores, losses, metrics.json (the last scores), agent/ (weights) and eval.mp4."""
         record, final = self.record, self.record.scores[-1]
         (out / SCORES_FILE).write_text("".join(map(score_line, record.scores)), encoding="utf-8")
         (out / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in record.losses), encoding="utf-8")

@@ -43,6 +43,11 @@ class ScoreRow:
         if problem:
             raise ArtifactError(f"bad score of {self.method!r} on {self.task!r}, seed {self.seed!r}: {problem}")
 
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "ScoreRow":
+        """From its fields as JSON keeps them, which knows no tuples."""
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in record.items()})
+
     @property
     def num_episodes(self) -> int:
         """Evaluation episodes behind this row."""

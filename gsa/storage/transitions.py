@@ -56,7 +56,7 @@ def draw_transitions(
     usable = _usable(episodes, nstep, capacity)
     if not len(usable):
         raise DataError(
-            f"none of {len(episodes)} episodes has {nstep} decisions, which an {nstep}-step return needs; lower nstep"
+            f"none of {len(episodes)} episodes has the {nstep} decisions of a {nstep}-step return; lower nstep"
         )
     drawn = [episodes.read(int(index)) for index in usable[rng.integers(0, len(usable), batch_size)]]
     starts = [len(e) - 1 if e.is_terminal[-1] else len(e) - nstep for e in drawn]

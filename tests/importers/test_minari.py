@@ -10,10 +10,10 @@ import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 
+from gsa.episode import resize_area
 from gsa.errors import DataError, ParamsError
 from gsa.importers import open_source
 from gsa.importers.base import ImportOptions, parse_action_range
-from gsa.episode import resize_area
 
 SIZE = (48, 80)
 ARM = ImportOptions(embodiment="arm", action_range=((-2.0, 2.0),))
