@@ -140,7 +140,7 @@ def test_a_malformed_task_of_the_file_is_named_in_one_line(root: Path, change: d
     assert "\n" not in str(error.value)
 
 
-def test_importing_gsa_loads_no_heavy_package_and_facts_of_the_wrong_type_are_named_there_too() -> None:
+def test_importing_gsa_loads_no_heavy_package_and_facts_of_the_wrong_type_are_named_there_too(root: Path) -> None:
     heavy = "{'torch', 'numpy', 'gymnasium', 'mujoco', 'dm_control', 'pydantic'}"
     code = f"""
 import sys
@@ -153,7 +153,7 @@ for name, value in wrong_facts.items():
         print(error)
 print({heavy} & set(sys.modules))
 """
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=root)
     assert child.stderr == ""
     lines = child.stdout.splitlines()
     assert lines[0] == "task 'x': metric = 'reward', expected return or success"
