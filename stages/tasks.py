@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stages.options import PARAMS, ParamsFile, Plugin, import_plugin, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin, open_params
 
 REFERENCE = Path(__file__).resolve().parents[1] / "data/reference"
 """The paper's printed scores, committed with the code."""
@@ -16,6 +16,7 @@ WIDTH = 110
 
 def tasks(
     match: Annotated[str, typer.Option(help="Only tasks whose name contains this.")] = "",
+    sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -29,7 +30,7 @@ def tasks(
     from gsa.tasks import EXTRA_TASKS, TASKS
 
     if params.is_file() or params != PARAMS:
-        open_params(params, plugin=plugin)  # registers its own_tasks
+        open_params(params, sets, plugin)  # registers its own_tasks
     elif plugin:
         import_plugin(plugin)
     published = load_published(REFERENCE)
