@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 def finetune(
     task: Annotated[
-        list[str] | None, typer.Option(help="Task, e.g. mw-reach [default: matrix.finetune.tasks].")
+        list[str] | None, typer.Option(metavar="TASK", help="Task, e.g. mw-reach [default: matrix.finetune.tasks].")
     ] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Row of methods [default: matrix.finetune.methods].")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Seed [default: matrix.finetune.seeds].")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(metavar="METHOD", help="Row of methods [default: matrix.finetune.methods].")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(metavar="SEED", help="Seed [default: matrix.finetune.seeds].")
+    ] = None,
     offline: Annotated[Path | None, typer.Option(help="Offline data [default: data/offline].")] = None,
     model: Annotated[Path | None, typer.Option(help="World model [default: models/<matrix.pretrain.name>].")] = None,
     index: Annotated[Path | None, typer.Option(help="Index [default: index/<matrix.pretrain.name>].")] = None,

@@ -46,7 +46,8 @@ class ScoreRow:
     @classmethod
     def of(cls, record: dict[str, Any]) -> "ScoreRow":
         """From its fields as JSON keeps them, which knows no tuples."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in record.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+        return cls(**fields)
 
     @property
     def num_episodes(self) -> int:
