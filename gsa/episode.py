@@ -66,10 +66,6 @@ class Episode:
     def __repr__(self) -> str:
         return f"Episode({len(self)} rows, action width {self.action.shape[1]}, {self.info})"
 
-    def without_reward(self) -> "Episode":
-        """The same episode as reward-free data."""
-        return Episode(self.image, self.action, self.is_first, self.is_last, self.is_terminal, info=self.info)
-
 
 class Batch(NamedTuple):
     """Windows cut from episodes, as tensors on one device: what a loss takes.
