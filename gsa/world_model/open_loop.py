@@ -40,7 +40,7 @@ def evaluate_open_loop(model: WorldModel, store: EpisodeStore, seed: int) -> Ope
             if not chosen.any():
                 continue
             source = store.select(np.flatnonzero(chosen.to_numpy()))
-            batch = Replay(source, model.params.action_dim, seed).sample(NUM_WINDOWS, rows).to(device)
+            batch = Replay(source, model.params.action_dim, seed).batch(0, NUM_WINDOWS, rows).to(device)
             truth = scale_image(batch.image)
             predicted = _predict(model, batch, CONTEXT, seed)
             images = {
