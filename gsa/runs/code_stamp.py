@@ -39,7 +39,7 @@ def code_stamp(stage: str, root: Path = SOURCE_ROOT) -> str:
     """sha256 over the modules behind ``stages/<stage>.py``; ``stage`` is written with dashes or underscores.
 
     Raises:
-        ParamsError: there is no such stage module.
+        ParamsError: no such stage module.
     """
     return _digest(stage_modules(stage, root), root)
 

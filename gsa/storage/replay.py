@@ -16,7 +16,7 @@ from gsa.storage.source import EpisodeSource, Pixels
 class EpisodeBuffer:
     """Complete episodes in memory, in order of arrival, all of one action width; meets ``EpisodeSource``.
 
-    Images are kept as height-width-channel bytes (12 kB a row) and handed out as channels-first views.
+    Images are kept as height-width-channel bytes (12 kB per row) and handed out as channels-first views.
     """
 
     def __init__(self) -> None:

@@ -69,6 +69,6 @@ def _predict(model: WorldModel, batch: Batch, context: int, seed: int) -> Float[
 def _compare(
     truth: Float[torch.Tensor, "T C Y X"], predicted: Float[torch.Tensor, "T C Y X"]
 ) -> UInt8[np.ndarray, "T V X C"]:
-    """Truth above prediction above their difference (grey is none)."""
+    """Truth above prediction above their difference (grey where they agree)."""
     stacked = torch.cat([truth, predicted, (predicted - truth) / 2], 2)
     return unscale_image(stacked).permute(0, 2, 3, 1).numpy()
