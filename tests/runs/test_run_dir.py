@@ -58,7 +58,7 @@ def test_success_replaces_the_old_output_and_records_what_made_it(tmp_path: Path
 
 def test_checkpoints_outlive_another_value_of_a_parameter_that_is_read_last(tmp_path: Path) -> None:
     def run(params: dict[str, int], fail: bool) -> object:
-        with open_run(tmp_path / "out", STAGE, params, {}, read_last=["gate"]) as found:
+        with open_run(tmp_path / "out", STAGE, {"section": params}, {}, read_last=["section.gate"]) as found:
             latest = found.checkpoints.latest()
             found.checkpoints.save(1, {"a": params["a"]})
             if fail:
@@ -70,7 +70,7 @@ def test_checkpoints_outlive_another_value_of_a_parameter_that_is_read_last(tmp_
             run(refused, fail=True)
     assert run({"a": 2, "gate": 1}, fail=False) == (1, {"a": 2})
     record = read_run(tmp_path / "out")
-    assert record is not None and record["params"] == {"a": 2, "gate": 1}
+    assert record is not None and record["params"] == {"section": {"a": 2, "gate": 1}}
     with pytest.raises(ArtifactError, match="refused"):
         run({"a": 2, "gate": 1}, fail=True)
     assert run({"a": 3, "gate": 1}, fail=False) is None
@@ -186,9 +186,19 @@ def test_checkpoints_survive_failure_and_vanish_on_success(tmp_path: Path) -> No
 
     with pytest.raises(RuntimeError):
         run_once(fail=True)
-    assert (tmp_path / ".gsa/checkpoints" / f"{STAGE}-i").is_dir()
+    assert (tmp_path / ".gsa/checkpoints/out").is_dir()
     assert run_once(fail=False) == 7
     assert run_once(fail=False) == 0
+
+
+def test_two_outputs_of_one_item_never_share_checkpoints(tmp_path: Path) -> None:
+    for name in ("out", "out_lr=0.1"):
+        with pytest.raises(RuntimeError), open_run(tmp_path / name, STAGE, {}, {}, item="i") as run:
+            assert run.checkpoints.latest() is None
+            run.checkpoints.save(1, {})
+            raise RuntimeError
+    with open_run(tmp_path / "out", STAGE, {}, {}, item="i") as run:
+        assert run.checkpoints.latest() == (1, {})
 
 
 def test_sigterm_stops_at_the_next_checkpoint(tmp_path: Path) -> None:

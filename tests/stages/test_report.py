@@ -20,8 +20,8 @@ def project(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
     yaml = YAML()
     params = yaml.load(root / "params.yaml")
-    methods = {"methods": ["gsa"], "online_methods": ["scratch"]}
-    params["finetune"] |= {"tasks": TASKS, "seeds": [0, 1], "total_frames": FRAMES} | methods
+    params["matrix"]["finetune"] |= {"tasks": TASKS, "seeds": [0, 1]}
+    params["finetune"] |= {"total_frames": FRAMES}
     params["report"] |= {"resamples": 100, "missing": "fail"}
     yaml.dump(params, tmp_path / "params.yaml")
     shutil.copytree(root / "data" / "reference", tmp_path / "data" / "reference")
