@@ -65,8 +65,8 @@ def _finetune_one(
     item = item_name(method, task, seed, loaded.variant(stage, method, task))
     inputs = {name: folders[name] for name in LEARNERS[learner].inputs}
     with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
+        offline = Offline.open(inputs, tree.world_model) if inputs else None  # an artefact's fault, not the run's
         with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
-            offline = Offline.open(inputs, tree.world_model) if inputs else None
             tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, offline, device)
             record = tuner.run(run.checkpoints, advance)
         tuner.write(run.path)

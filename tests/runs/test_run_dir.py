@@ -59,7 +59,7 @@ def test_success_replaces_the_old_output_and_records_what_made_it(tmp_path: Path
 
 def test_checkpoints_outlive_another_value_of_a_parameter_that_is_read_last(tmp_path: Path) -> None:
     def run(params: dict[str, int], fail: bool) -> object:
-        with open_run(tmp_path / "out", STAGE, params, {}, read_last=["gate"]) as found:
+        with open_run(tmp_path / "out", STAGE, {"section": params}, {}, read_last=["section.gate"]) as found:
             latest = found.checkpoints.latest()
             found.checkpoints.save(1, {"a": params["a"]})
             if fail:
@@ -71,7 +71,7 @@ def test_checkpoints_outlive_another_value_of_a_parameter_that_is_read_last(tmp_
             run(refused, fail=True)
     assert run({"a": 2, "gate": 1}, fail=False) == (1, {"a": 2})
     record = read_run(tmp_path / "out")
-    assert record is not None and record["params"] == {"a": 2, "gate": 1}
+    assert record is not None and record["params"] == {"section": {"a": 2, "gate": 1}}
     with pytest.raises(ArtifactError, match="refused"):
         run({"a": 2, "gate": 1}, fail=True)
     assert run({"a": 3, "gate": 1}, fail=False) is None
