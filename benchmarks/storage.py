@@ -86,7 +86,7 @@ def frames_a_second(replays: list[Replay], turns: int) -> list[tuple[float, floa
     for turn in range(-1, turns):  # the first opens files and fills caches
         for number, replay in enumerate(replays):
             begin, begin_cpu = time.perf_counter(), time.process_time()
-            replay.sample(BATCH_SIZE, BATCH_LENGTH)
+            replay.batch(turn + 1, BATCH_SIZE, BATCH_LENGTH)
             if turn >= 0:
                 wall[number, turn] = time.perf_counter() - begin
                 cpu[number, turn] = time.process_time() - begin_cpu
@@ -104,8 +104,8 @@ def memory_of(store: EpisodeStore, chosen: np.ndarray, width: int) -> float:
     """MB of this process while it samples from so many episodes."""
     replay = Replay(store.select(chosen), width, 0)
     most = 0.0
-    for _ in range(20):
-        replay.sample(BATCH_SIZE, BATCH_LENGTH)
+    for number in range(20):
+        replay.batch(number, BATCH_SIZE, BATCH_LENGTH)
         most = max(most, private_memory())
     return most
 

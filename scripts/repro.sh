@@ -11,6 +11,10 @@ index_status=$(mktemp)  # empty until the index is made, then the exit status of
 export index_status
 trap 'rm -f "$index_status"' EXIT
 
+group() {  # stages of that group in gsa/pipeline.py, as a regular expression
+    python -m gsa.pipeline "$1"
+}
+
 items() {  # items of the matrices that match, one a line
     dvc stage list --name-only | grep -E "^($1)@" || true
 }
@@ -35,13 +39,14 @@ at_once() {  # lines of threads, function, argument: as many at a time as there 
 export -f run_item make_index run_item_after_index
 
 dvc repro code-stamp
-items 'collect-data|explore-data' | sed 's/^/1 run_item /' | at_once
+items "$(group data)" | sed 's/^/1 run_item /' | at_once
 
 # At the quickstart's size pre-training is hardly faster on two cores than on one: the others run what needs no model.
-online=$(items finetune-online | wc -l)
+free=$(items "$(group free)")
+count=$(grep -c . <<< "$free" || true)
 {
-    echo "$((online < jobs ? jobs - online : 1)) make_index"
-    items finetune-online | sed 's/^/1 run_item /'
-    items finetune | sed 's/^/1 run_item_after_index /'
+    echo "$((count < jobs ? jobs - count : 1)) make_index"
+    sed 's/./1 run_item &/' <<< "$free"
+    items "$(group waiting)" | sed 's/^/1 run_item_after_index /'
 } | at_once
 dvc repro

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 def finetune(
     task: Annotated[
-        list[str] | None, typer.Option(help="Task, e.g. mw-reach [default: matrix.finetune.tasks].")
+        list[str] | None, typer.Option(metavar="TASK", help="Task, e.g. mw-reach [default: matrix.finetune.tasks].")
     ] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Row of methods [default: matrix.finetune.methods].")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Seed [default: matrix.finetune.seeds].")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(metavar="METHOD", help="Row of methods [default: matrix.finetune.methods].")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(metavar="SEED", help="Seed [default: matrix.finetune.seeds].")
+    ] = None,
     offline: Annotated[Path | None, typer.Option(help="Offline data [default: data/offline].")] = None,
     model: Annotated[Path | None, typer.Option(help="World model [default: models/<matrix.pretrain.name>].")] = None,
     index: Annotated[Path | None, typer.Option(help="Index [default: index/<matrix.pretrain.name>].")] = None,
@@ -61,8 +65,8 @@ def _finetune_one(
     item = item_name(method, task, seed, loaded.variant(stage, method, task))
     inputs = {name: folders[name] for name in LEARNERS[learner].inputs}
     with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
+        offline = Offline.open(inputs, tree.world_model) if inputs else None  # an artefact's fault, not the run's
         with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
-            offline = Offline.open(inputs, tree.world_model) if inputs else None
             tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, offline, device)
             record = tuner.run(run.checkpoints, advance)
         tuner.write(run.path)

@@ -23,7 +23,7 @@ Paces = Mapping[tuple[str, bool], "Pace"]
 class Counts:
     """What a profile asks for; no machine enters.
 
-    ``collected`` and ``explored`` hold episodes and rows (decisions plus one an episode) a body.
+    ``collected`` and ``explored`` hold, per body, episodes and rows (decisions plus one per episode).
     """
 
     collected: Mapping[str, tuple[int, int]]
@@ -94,19 +94,19 @@ def count(params: Params) -> Counts:
 
 
 def collect_lines(params: Params, paces: Paces, workers: int) -> list[Line]:
-    """Acting, drawing and writing raw episodes, a body a line."""
+    """Acting, drawing and writing raw episodes, a line per body."""
     lines = []
     for body, (episodes, rows) in count(params).collected.items():
         pace = paces[body, False]
         seconds = episodes * pace.episode_s + (rows - episodes) * pace.decision_s + rows * pace.write_s
-        rate = f"{rows / seconds:.1f} rows/s a process, {pace.raw_bytes:.0f} bytes a row"
+        rate = f"{rows / seconds:.1f} rows/s per process, {pace.raw_bytes:.0f} bytes per row"
         work = f"{episodes} episodes of {body}, {rows} rows"
         lines.append(Line("collect-data", work, rate, seconds / workers / 3600, rows * pace.raw_bytes / 1e9))
     return lines
 
 
 def explore_lines(params: Params, paces: Paces, workers: int) -> list[Line]:
-    """Training on states by one process, then drawing what is kept by all, a body two lines."""
+    """Training on states by one process, then drawing what is kept by all; two lines per body."""
     section, lines = params.explore_data, []
     for body, (episodes, rows) in count(params).explored.items():
         pace = paces[body, True]
@@ -121,7 +121,7 @@ def explore_lines(params: Params, paces: Paces, workers: int) -> list[Line]:
         rate = f"{1 / acting_s:.0f} decisions/s" + (f", {1 / pace.update_s:.1f} updates/s" if updates else "")
         lines.append(Line("explore-data", work, rate, (decisions * acting_s + updates * pace.update_s) / 3600))
         seconds = rows * (pace.draw_s + pace.write_s)
-        rate = f"{rows / seconds:.1f} rows/s a process, {pace.raw_bytes:.0f} bytes a row"
+        rate = f"{rows / seconds:.1f} rows/s per process, {pace.raw_bytes:.0f} bytes per row"
         gb = rows * pace.raw_bytes / 1e9
         lines.append(
             Line("explore-data", f"{episodes} episodes of {body}, {rows} rows", rate, seconds / workers / 3600, gb)
@@ -136,7 +136,7 @@ def convert_line(params: Params, paces: Paces) -> Line:
         for body, (_, rows) in part.items():
             seconds += rows * paces[body, explored].convert_s
             size += rows * paces[body, explored].stored_bytes
-    rate = f"{counts.rows / seconds:.0f} rows/s, {size / counts.rows:.0f} bytes a row"
+    rate = f"{counts.rows / seconds:.0f} rows/s, {size / counts.rows:.0f} bytes per row"
     return Line("convert", f"{counts.rows} rows", rate, seconds / 3600, size / 1e9)
 
 

@@ -42,7 +42,7 @@ COPIES = 8
 
 @dataclass(frozen=True)
 class Pace:
-    """What one process needs for one body: seconds, and bytes a row.
+    """What one process needs for one body: seconds, and bytes per row.
 
     ``decision_s`` is acting and simulating, and drawing too where ``draw_s``, a picture of a stored state, is 0.
     """
@@ -74,7 +74,7 @@ class Trial:
 def trials(params: Params, workers: int) -> list[Trial]:
     """What to measure for a profile: every body that is collected, explored or fine-tuned on.
 
-    A body has a trial a worker, on tasks spread evenly over those it appears in.
+    A body has a trial per worker, on tasks spread evenly over those it appears in.
     """
     bodies: dict[tuple[str, bool], list[Trial]] = {}
     collect, matrix = params.collect_data, params.matrix

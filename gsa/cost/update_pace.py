@@ -22,7 +22,7 @@ AFFORDABLE_S = 2.0
 
 @dataclass(frozen=True)
 class UpdatePace:
-    """Seconds an update, and whether updates were run or ``gflop`` was divided by the rate of matrix products."""
+    """Seconds per update, and whether updates were run or ``gflop`` was divided by the rate of matrix products."""
 
     seconds: float
     gflop: float
@@ -69,14 +69,14 @@ def finetuning_flops(params: Params) -> int:
 
 
 def matmul_flops(device: str, size: int = 768, repeats: int = 5) -> float:
-    """The device's single-precision matrix product rate, in operations a second."""
+    """The device's single-precision matrix product rate, in operations per second."""
     left = torch.randn(size, size, device=device)
     best = min(timed(lambda: float((left @ left)[0, 0]))[0] for _ in range(repeats))  # a value read is waited for
     return 2 * size**3 / best
 
 
 def pretraining_pace(params: Params, device: str, flops: float) -> UpdatePace:
-    """Seconds an update of ``gsa pretrain``, on noise; or computed, at ``flops`` operations a second."""
+    """Seconds per update of ``gsa pretrain``, on noise; or computed, at ``flops`` operations per second."""
     section = params.pretrain
 
     def prepare() -> Callable[[], object]:
@@ -93,7 +93,7 @@ def pretraining_pace(params: Params, device: str, flops: float) -> UpdatePace:
 
 
 def finetuning_pace(params: Params, flops: float) -> UpdatePace:
-    """Seconds an update of ``gsa finetune``, on noise and the CPU; or computed, at ``flops`` operations a second."""
+    """Seconds per update of ``gsa finetune``, on noise and the CPU; or computed, at ``flops`` operations per second."""
     section, width = params.dreamer, params.world_model.action_dim
 
     def prepare() -> Callable[[], object]:

@@ -98,10 +98,10 @@ class DataCard:
             "# Data card",
             "",
             f"{summary['episodes']} episodes, {summary['rows']} rows, {summary['bytes'] / 1e6:.1f} MB "
-            f"({summary['bytes_per_step']} bytes a row). No training code reads the returns and successes below.",
+            f"({summary['bytes_per_step']} bytes per row). No training code reads the returns and successes below.",
             "",
             *_table(
-                ["embodiment", "episodes", "held out", "rows", "actions", "bytes a row", "action std", "saturated"],
+                ["embodiment", "episodes", "held out", "rows", "actions", "bytes per row", "action std", "saturated"],
                 [
                     [
                         *(name, e["episodes"], e["holdout_episodes"], e["rows"], e["action_dim"], e["bytes_per_step"]),
@@ -154,7 +154,7 @@ def _quality(row: dict[Any, Any]) -> str:
 
 
 def write_sheet(folder: Path) -> None:
-    """The contact sheet of the store in ``folder``: first images, a row an embodiment. Retrieval goes by them."""
+    """The contact sheet of the store in ``folder``: first images, a row per embodiment. Retrieval compares them."""
     store = EpisodeStore(folder)
     sheet = []
     bodies = store.episodes["embodiment"].to_numpy()

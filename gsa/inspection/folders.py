@@ -40,7 +40,7 @@ def kind_of(path: Path) -> str:
             return kind
     if path.is_dir() and _members(path):
         return "folder"
-    raise DataError(f"{path} is no data, model, index or run folder; a stage's output is, e.g. data/offline")
+    raise DataError(f"{path} is not a data, model, index or run folder; name a stage's output, e.g. data/offline")
 
 
 def describe(path: Path) -> list[str]:
@@ -140,7 +140,7 @@ def _describe_store(path: Path) -> list[str]:
     rows, rejected = int(store.lengths.sum()), len(store.manifest["rejected"])
     lines = [
         f"{path}: offline data without rewards, {len(store)} episodes, {rows} rows, {size / 1e6:.1f} MB "
-        f"({size / rows:.0f} bytes a row), {rejected} files rejected"
+        f"({size / rows:.0f} bytes per row), {rejected} files rejected"
     ]
     for (body, source), group in table.groupby(["embodiment", "source"]):
         held = int((group["split"] == "holdout").sum())
@@ -159,7 +159,7 @@ def _describe_store(path: Path) -> list[str]:
         std, saturated = (np.mean(facts[key]) for key in ("action_std", "action_saturation"))
         quality = [f"{row['quality']} {row['episodes']}" for row in card["by_quality"] if row["embodiment"] == body]
         lines.append(
-            f"  {body}: {facts['bytes_per_step']:.0f} bytes a row, action std {std:.2f}, {saturated:.0%} saturated, "
+            f"  {body}: {facts['bytes_per_step']:.0f} bytes per row, action std {std:.2f}, {saturated:.0%} saturated, "
             f"quality: {', '.join(quality)}"
         )
     if card:
@@ -207,7 +207,7 @@ def _describe_output(path: Path) -> list[str]:
 
 
 def _members(path: Path) -> list[Path]:
-    """Subfolders of ours, one level down; what is hidden or half-written is none."""
+    """Subfolders of ours, one level down; hidden and half-written ones are left out."""
     members = []
     for member in sorted(path.iterdir()):
         if not member.is_dir() or member.name.startswith(".") or ".tmp." in member.name or ".old." in member.name:

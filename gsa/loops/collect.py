@@ -175,7 +175,7 @@ def _collect_all(
 
 
 def _start_worker(job: CollectJob, store: KeptEpisodes, make: MakeTask, beat: Beat) -> Callable[[int], dict[str, Any]]:
-    torch.set_num_threads(1)  # a process an environment, never more threads than cores
+    torch.set_num_threads(1)  # one thread per environment's process, never more threads than cores
     return partial(_collect_one, WatchedEnv(make(job.spec, job.render), beat), job, store)
 
 

@@ -37,7 +37,7 @@ from gsa.storage.raw import read_raw_episode, write_manifest
 log = logging.getLogger(__name__)
 
 MAX_SATURATION = 0.6
-"""Largest accepted share of action entries beyond 0.99 (BASELINES.md section 11.3)."""
+"""Largest accepted share of action entries beyond 0.99."""
 
 ENOUGH_COVERAGE = 0.9
 """Coverage accepted even where random actions have more: they already visit all poses of the cartpole (0.94)."""

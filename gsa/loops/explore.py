@@ -33,7 +33,7 @@ BODY_TASK = {
 
 SAVE_EVERY_S = 60.0
 SAVE_SHARE = 0.02
-"""A checkpoint a minute, or less often where saving (the replay grows to 0.4 GB) would take more than this share."""
+"""A checkpoint per minute, or less often where saving (the replay grows to 0.4 GB) would take more than this share."""
 
 Advance = Callable[[int], None]
 """Told the decisions or rendered frames just done."""

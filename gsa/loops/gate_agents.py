@@ -1,6 +1,6 @@
 """Which trained agent acts in the data: a published file is used only after it has shown that it solves its task here.
 
-The files were trained on another version of the simulator, so their published scores say little (BASELINES.md 12.6).
+The files were trained on another version of the simulator, so their published scores say little about this one.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A checkpoint of the authors' release (zhaoyi11/ncrl) as a model folder of ours (SPEC.md section 6).
+"""A checkpoint of the authors' release (zhaoyi11/ncrl) as a model folder of ours.
 
 Theirs is a pickled dict ``{"wm": {"encoder", "rssm", "decoder"}}`` of state dicts, beside which fine-tuned ones hold
 heads that are left alone. The layers are the same as ours under other names, so importing is renaming and checking.
@@ -46,7 +46,7 @@ def import_model(checkpoint: Path, params: WorldModelParams, out: Path) -> int:
     """Write the world model of ``checkpoint`` to ``out`` as ``gsa pretrain`` would; returns its number of parameters.
 
     Raises:
-        ArtifactError: no such file, no checkpoint of the release, or the first weight that does not fit ``params``.
+        ArtifactError: no such file, not a checkpoint of the release, or the first weight that does not fit ``params``.
         ParamsError: ``gate_layout`` is not the release's.
     """
     if params.gate_layout != "flat":
@@ -64,7 +64,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The weights of a release checkpoint, as ``<part>.<their name>``; no code in the file is run.
 
     Raises:
-        ArtifactError: missing, no pickled tensors, or without the three state dicts.
+        ArtifactError: missing, not pickled tensors, or without the three state dicts.
     """
     try:
         tree = torch.load(path, map_location="cpu", weights_only=True)
@@ -72,7 +72,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise ArtifactError(f"no checkpoint at {path} ({error.strerror}); check the path") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ArtifactError(f"{path} is no checkpoint of tensors alone: {reason}; download it again") from error
+        raise ArtifactError(f"{path} is not a checkpoint of tensors alone: {reason}; download it again") from error
     model = tree.get("wm") if isinstance(tree, Mapping) else None
     flat: dict[str, Tensor] = {}
     for part in PARTS:
@@ -113,7 +113,7 @@ def renamed(found: Mapping[str, Tensor], ours: Mapping[str, Tensor], path: Path)
     left = [name for name in found if name not in set(theirs.values())]
     if left:
         raise ArtifactError(
-            f"{path}: {left[0]} expected nothing, found {tuple(found[left[0]].shape)}; it is no "
+            f"{path}: {left[0]} expected nothing, found {tuple(found[left[0]].shape)}; it is not a "
             "checkpoint of this world model"
         )
     return state

@@ -1,4 +1,4 @@
-"""Pre-train one world model on everything offline (SPEC.md section 2): no reward, no simulator."""
+"""Pre-train one world model on everything offline (Eq. 1): no reward, no simulator."""
 
 import logging
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def pretrain(
 ) -> Row:
     """Train ``params.pretrain.updates`` updates on the store's train split and write the model to ``out``.
 
-    Writes ``weights.safetensors``, ``meta.json``, ``losses.jsonl`` (a row each ``log_every`` updates, means over
+    Writes ``weights.safetensors``, ``meta.json``, ``losses.jsonl`` (a row per ``log_every`` updates, means over
     them), ``log/`` (the same with rates and memory, for DVC and TensorBoard), and what ``write_open_loop`` does.
     Resumes from ``checkpoints``. Owns the process's torch generator. Returns the last row of losses.
 

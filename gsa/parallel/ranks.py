@@ -127,8 +127,8 @@ def join_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
         why = str(error).strip().splitlines()[0].split("] ", 1)[-1].partition(". ")[0]
         if "timed out" in why.lower():
             raise ResourceError(
-                f"rank {rank} of {size} waited in vain for another ({why}): the one that ends "
-                "without a message hangs, torchrun kills it after 30 s; then run the same command again, which "
+                f"rank {rank} of {size} got no answer from another ({why}): the one that ends "
+                "without a message hangs, and torchrun kills it after 30 s; then run the same command again, which "
                 "resumes, or raise machine.timeout_s if it was only slow"
             ) from error
         raise ResourceError(

@@ -14,6 +14,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -52,7 +53,7 @@ def run_workers(
     """The result of each item, in the order in which they are done.
 
     A process that ends, is silent for ``silence_s`` or raises ``BrokenWorkerError`` is replaced, and its item redone.
-    Processes are spawned: a forked one hangs where its parent has used torch or OpenGL (M15 of RELIABILITY.md).
+    Processes are spawned: a forked one hangs where its parent has used torch or OpenGL.
 
     Args:
         start: see ``Start``; it and the items are pickled.
@@ -66,105 +67,135 @@ def run_workers(
         Exception: as the work raises it.
     """
     todo, failures = deque(enumerate(items)), Counter[int]()
-    busy: list[_Worker] = []
-    leaving: list[_Worker] = []
+    busy: list[_ItemWorker] = []
+    leaving: list[_ItemWorker] = []
     try:
         while todo or busy:
             while todo and len(busy) < workers:
-                busy.append(_Worker(start, *todo.popleft()))
+                busy.append(_ItemWorker(start, *todo.popleft()))
             # At most a second, so that silence is noticed too.
-            wait([worker.connection for worker in busy], timeout=1.0)
+            wait([worker.pipe for worker in busy], timeout=1.0)
             for worker in list(busy):
-                outcome = worker.outcome(silence_s)
-                if isinstance(outcome, _Failure):
+                try:
+                    outcome = worker.outcome(silence_s)
+                except (LostWorkerError, BrokenWorkerError) as error:
                     busy.remove(worker)
                     worker.kill()
                     failures[worker.number] += 1
-                    where = f"{name(worker.item)}: {outcome}"
+                    where = f"{name(worker.item)}: {error}"
                     if failures[worker.number] == MAX_FAILURES:
-                        raise ResourceError(f"{where}, as {MAX_FAILURES - 1} others did at the same place before it")
+                        others = f"as {MAX_FAILURES - 1} others did at the same place before it"
+                        raise ResourceError(f"{where}, {others}") from error
                     log.warning("%s; another process redoes it", where)
                     todo.appendleft((worker.number, worker.item))
-                elif outcome is not None:
-                    if todo:
-                        worker.give(*todo.popleft())
-                    else:
-                        busy.remove(worker)
-                        leaving.append(worker)
-                        worker.dismiss()
-                    yield outcome[0]
+                    continue
+                if outcome is None:
+                    continue
+                if todo:
+                    worker.give(*todo.popleft())
+                else:
+                    busy.remove(worker)
+                    leaving.append(worker)
+                    worker.tell(None)
+                yield outcome[0]
         for worker in leaving:
-            worker.join()
+            worker.process.join(TIDY_SECONDS)
     finally:
         for worker in busy + leaving:
             worker.kill()
 
 
-class _Failure(str):
-    """Why a process must be replaced."""
+class LostWorkerError(Exception):
+    """A process died or hangs; whatever it was at is lost."""
 
 
-class _Worker:
-    """A process at work on one item."""
+class Worker:
+    """A process that runs ``work`` on the other end of ``pipe``; it can be given up, and ends when its parent does.
 
-    def __init__(self, start: Start[Any, Any], number: int, item: Any):
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._last_beat = context.RawValue("d", 0.0)
-        self._process = context.Process(target=_serve, args=(start, theirs, self._last_beat))
-        self._process.start()
+    Args:
+        context: how it is started, e.g. ``multiprocessing.get_context("spawn")``.
+        work: what it does; must be picklable.
+    """
+
+    def __init__(self, context: Any, work: Callable[[Connection], None]) -> None:
+        self.pipe: Connection
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_live, args=(work, theirs), daemon=True)
+        self.process.start()
         theirs.close()
-        self.give(number, item)
 
-    def give(self, number: int, item: Any) -> None:
-        self.number, self.item, self._given = number, item, time.monotonic()
-        with suppress(ConnectionError):  # it died between two items: outcome says so
-            self.connection.send((item,))
+    def tell(self, message: Any) -> None:
+        """Send a message; where the process is gone, ``hear`` says so."""
+        with suppress(OSError):
+            self.pipe.send(message)
 
-    def outcome(self, silence_s: float) -> "tuple[Any] | _Failure | None":
-        """A result, or why the process must be replaced; None while it is at work.
+    def hear(self) -> Any:
+        """Its next message, waited for.
 
         Raises:
-            Exception: what the work raised.
+            LostWorkerError: it died.
         """
         try:
-            message = self.connection.recv() if self.connection.poll() else None
-        except (EOFError, ConnectionError):
-            self._process.join()
-            return _Failure(f"the process died (exit code {self._process.exitcode})")
-        if isinstance(message, BrokenWorkerError):
-            return _Failure(message)
-        if isinstance(message, Exception):
-            raise message
-        # CLOCK_MONOTONIC is one clock for all processes of a machine.
-        last = self._last_beat.value
-        quiet = time.monotonic() - max(last, self._given)
-        if message is None and quiet > (silence_s if last else START_SECONDS):
-            return _Failure(f"the process hangs (no sign of life for {quiet:.0f} s)")
-        return message
-
-    def dismiss(self) -> None:
-        """Nothing more to do."""
-        with suppress(ConnectionError):
-            self.connection.send(None)
-
-    def join(self) -> None:
-        """Wait until it has tidied up."""
-        self._process.join(timeout=TIDY_SECONDS)
+            return self.pipe.recv()
+        except (EOFError, OSError) as error:
+            self.process.join(TIDY_SECONDS)
+            raise LostWorkerError(f"its process died (exit code {self.process.exitcode})") from error
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self.connection.close()
+        """End it at once."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
 
 
-def _serve(start: Start[Any, Any], connection: Connection, last_beat: Any) -> None:
+def hangs(seconds: float) -> LostWorkerError:
+    """The error for a process that has been silent for so long."""
+    return LostWorkerError(f"its process hangs (no sign of life for {seconds:.0f} s)")
+
+
+def _live(work: Callable[[Connection], None], pipe: Connection) -> None:
     die_with_parent()
     parent = multiprocessing.parent_process()
     if parent is None or not parent.is_alive():
         os._exit(1)  # killed while this process was importing: no signal will come any more
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    work(pipe)
 
+
+class _ItemWorker(Worker):
+    """A process at work on one item."""
+
+    def __init__(self, start: Start[Any, Any], number: int, item: Any):
+        context = multiprocessing.get_context("spawn")
+        self._last_beat = context.RawValue("d", 0.0)
+        super().__init__(context, partial(_serve, start, self._last_beat))
+        self.give(number, item)
+
+    def give(self, number: int, item: Any) -> None:
+        self.number, self.item, self._given = number, item, time.monotonic()
+        self.tell((item,))
+
+    def outcome(self, silence_s: float) -> tuple[Any] | None:
+        """A result; None while it is at work.
+
+        Raises:
+            LostWorkerError: it died or hangs.
+            Exception: what the work raised.
+        """
+        if self.pipe.poll():
+            message: tuple[Any] | Exception = self.hear()
+            if isinstance(message, Exception):
+                raise message
+            return message
+        # CLOCK_MONOTONIC is one clock for all processes of a machine.
+        last = self._last_beat.value
+        quiet = time.monotonic() - max(last, self._given)
+        if quiet > (silence_s if last else START_SECONDS):
+            raise hangs(quiet)
+        return None
+
+
+def _serve(start: Start[Any, Any], last_beat: Any, pipe: Connection) -> None:
     def beat() -> None:
         last_beat.value = time.monotonic()
 
@@ -172,14 +203,14 @@ def _serve(start: Start[Any, Any], connection: Connection, last_beat: Any) -> No
         work = start(beat)
         while True:
             beat()
-            message = connection.recv()
+            message = pipe.recv()
             if message is None:
                 return
             beat()
-            connection.send((work(*message),))
+            pipe.send((work(*message),))
     except Exception as error:  # raised again by the parent, with this process's traceback as a note
         error.add_note(traceback.format_exc())
-        connection.send(error)
+        pipe.send(error)
 
 
 def die_with_parent() -> None:
@@ -190,7 +221,7 @@ def die_with_parent() -> None:
 
 
 def default_workers() -> int:
-    """One process a core of this process's share: OMP_NUM_THREADS where that says less than every usable core."""
+    """A process per core of this process's share: OMP_NUM_THREADS where that says less than every usable core."""
     cores = len(os.sched_getaffinity(0))
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(cores, int(threads))) if threads.isdigit() else cores

@@ -6,7 +6,6 @@ in as tensors (``torch.from_numpy``), generators as ``bit_generator.state`` or `
 
 import logging
 import pickle
-import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +26,7 @@ META_FILE = "meta.json"
 
 
 class CheckpointStore:
-    """Numbered checkpoints of one run in one folder, valid for one fingerprint.
+    """Numbered checkpoints of one run in a folder of its own; ``fingerprint`` stands for all that decides its progress.
 
     ``stop_requested`` is set by a signal; the save after it raises StoppedError, so that work ends where it is kept.
     A save may go on in the background; ``wait`` ends it, and with it the folder is quiet.
@@ -40,7 +39,8 @@ class CheckpointStore:
         self.in_use = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        self._discard_foreign()
+        for stump in folder.glob("*.tmp.*"):  # of a process that was killed; ours holds the lock
+            stump.unlink()
 
     def save(self, step: int, state: Mapping[str, Any], background: bool = False) -> None:
         """Keep ``state`` as the progress after ``step``; it is complete on disk before older ones are removed.
@@ -112,12 +112,6 @@ class CheckpointStore:
         """Write a file beside the checkpoints, for people who look at a run under way; it goes when the run is done."""
         write_atomic(self.folder / name, text)
 
-    def clear(self) -> None:
-        """Remove everything; the run has finished."""
-        self.wait()
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-
     def _entries(self) -> list[Path]:
         """Manifest files, newest first; a checkpoint without one was never completed."""
         return sorted(self.folder.glob("step-*.json"), reverse=True)
@@ -126,9 +120,11 @@ class CheckpointStore:
         import torch
 
         path = entry.with_suffix(".pt")
-        manifest = read_sealed(entry, ArtifactError, "it does not count")
+        manifest = read_sealed(entry, ArtifactError, "this checkpoint is ignored")
         try:
             expected, step = manifest["sha256"], int(manifest["step"])
+            if manifest["fingerprint"] != self.fingerprint:
+                raise ArtifactError(f"checkpoint {path} was made with other parameters, inputs or code")
             found = sha256_file(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"checkpoint {path} is damaged ({error!r})") from error
@@ -142,20 +138,6 @@ class CheckpointStore:
         if not isinstance(state, dict):
             raise ArtifactError(f"checkpoint {path} holds {type(state).__name__}, expected a dict")
         return step, state
-
-    def _discard_foreign(self) -> None:
-        """Start over when parameters, inputs or code are not those the checkpoints were made with."""
-        for stump in self.folder.glob("*.tmp.*"):  # of a process that was killed; ours holds the lock
-            stump.unlink()
-        for entry in self._entries():
-            try:
-                made_with = read_sealed(entry, ArtifactError, "it does not count").get("fingerprint")
-            except ArtifactError:
-                continue  # damaged: latest() names it
-            if made_with != self.fingerprint:
-                log.warning("%s was made with other parameters, inputs or code; starting fresh", self.folder)
-                self.clear()
-                return
 
 
 def save_weights(folder: Path, state_dict: Mapping[str, Any], meta: Mapping[str, Any]) -> None:

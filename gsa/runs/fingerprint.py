@@ -15,12 +15,13 @@ from pydantic import BaseModel
 
 from gsa.errors import ArtifactError
 from gsa.files import sha256_file
+from gsa.json_files import read_json
 
 RUN_FILE = "run.json"
 """Name of the file in which every output folder describes itself."""
 
 LOG_DIR = "log"
-"""Part of an output that says how its making went (rates, times): checked like the rest, no part of its identity."""
+"""Part of an output that says how its making went (rates, times): checked like the rest, left out of its identity."""
 
 
 def plain(value: Any) -> Any:
@@ -69,14 +70,14 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     path = folder / RUN_FILE
     if not path.is_file():
         return None
+    record = read_json(path, ArtifactError, fix := f"run the stage that makes {folder} again")
     try:
-        record = json.loads(path.read_text())
         outputs, digest = dict(record["outputs"]), record["digest"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error!r}); run the stage that makes {folder} again") from error
+        raise ArtifactError(f"{path} is damaged ({error!r}); {fix}") from error
     if digest != identity(outputs):
         raise ArtifactError(f"{path} is damaged: its digest does not fit its list of outputs; make {folder} again")
-    return dict(record)
+    return record
 
 
 def digest_path(path: Path) -> str:
@@ -134,5 +135,5 @@ def stat_path(path: Path) -> str:
 
 
 def _transient(name: str) -> bool:
-    """Locks and half-written neighbours (see run_dir) are no content."""
+    """Locks and half-written neighbours (see run_dir) are not content."""
     return ".tmp." in name or ".old." in name or (name.startswith(".") and name.endswith(".lock"))

@@ -49,7 +49,7 @@ class Run:
     """One execution of a stage. Write files below ``path``; save progress in ``checkpoints``.
 
     ``fingerprint`` stands for parameters, inputs and code; ``inputs`` holds the digest of each input. Loops that can
-    save at any time poll ``stop_requested`` and save: the save then raises StoppedError, and the next run resumes.
+    save at any time poll ``checkpoints.stop_requested`` and save: that raises StoppedError, and the next run resumes.
     """
 
     path: Path
@@ -60,11 +60,6 @@ class Run:
     checkpoints: CheckpointStore
     notes: dict[str, Any] = field(default_factory=dict)
     """Extra facts for run.json, e.g. the device or counts."""
-
-    @property
-    def stop_requested(self) -> bool:
-        """Whether a signal asked for an end."""
-        return self.checkpoints.stop_requested
 
 
 @contextmanager
@@ -79,6 +74,9 @@ def open_run(
     read_last: Collection[str] = (),
 ) -> Iterator[Run]:
     """Run a stage into ``out_dir``.
+
+    Checkpoints lie in ``state_dir/checkpoints``, in a folder for the output and below it one for each setting. So
+    another setting starts beside a paused one and deletes nothing; the run that succeeds removes those of its output.
 
     Args:
         out_dir: The output folder; its old contents are replaced on success only.
@@ -110,16 +108,18 @@ def open_run(
         "code": code_stamp(stage),
     }
     mark = fingerprint(stamp)
-    # Named by the output, so that no two of them ever share checkpoints.
-    checkpoint_dir = state_dir / "checkpoints" / os.path.relpath(out_dir).replace("/", "-").replace("..", "-")
+    place = os.path.relpath(out_dir, state_dir)  # stays the same where a project is moved
+    home = state_dir / "checkpoints" / f"{stage}-{item or out_dir.name}-{fingerprint(place)[:8]}"
     if os.environ.get("DVC_STAGE"):
         die_with_parent()
     with ExitStack() as stack:
         stack.enter_context(hold_lock(out_dir.with_name(f".{out_dir.name}.lock"), out_dir))
-        stack.enter_context(hold_lock(checkpoint_dir.with_name(f".{checkpoint_dir.name}.lock"), checkpoint_dir))
         _sweep(out_dir)
         before = {key: value for key, value in leaves(stamp["params"]).items() if key not in read_last}
-        store = CheckpointStore(checkpoint_dir, fingerprint({**stamp, "params": before}))
+        progress_mark = fingerprint({**stamp, "params": before})
+        store = CheckpointStore(home / progress_mark[:12], progress_mark)
+        if home.exists() and not store.folder.exists():
+            log.info("%s holds progress of other parameters, inputs or code; starting fresh beside it", home)
         stack.callback(store.wait)  # before the locks are released
         stack.enter_context(stop_on_signals(store))
         tmp = out_dir.with_name(f"{out_dir.name}.tmp.{os.getpid()}")
@@ -138,7 +138,8 @@ def open_run(
             "notes": plain(run.notes),
         }
         _publish(tmp, out_dir, record)
-        store.clear()
+        store.wait()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _check_writable(out_dir: Path) -> None:

@@ -21,8 +21,8 @@ class ScoreRow:
     """The outcome of evaluating one agent for ``num_episodes`` episodes.
 
     ``frames`` are the simulator steps (action repeat included) the agent had trained on; ``episode_returns`` are sums
-    of rewards, one an episode. ``successes_final`` (at an episode's last step) and ``successes_any`` (at any step) are
-    0 or 1, one an episode; both are empty where the task has no success signal (DMControl).
+    of rewards, one per episode. ``successes_final`` (at an episode's last step) and ``successes_any`` (at any step) are
+    0 or 1, one per episode; both are empty where the task has no success signal (DMControl).
 
     Raises:
         ArtifactError: a value is non-finite, out of range or of the wrong type, or the lists differ in length.
@@ -46,7 +46,8 @@ class ScoreRow:
     @classmethod
     def of(cls, record: dict[str, Any]) -> "ScoreRow":
         """From its fields as JSON keeps them, which knows no tuples."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in record.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+        return cls(**fields)
 
     @property
     def num_episodes(self) -> int:
@@ -107,7 +108,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
     """All rows of one run.
 
     Raises:
-        ArtifactError: the file is missing or empty, or a line is no JSON object, lacks a key or has an unknown one,
+        ArtifactError: the file is missing or empty, or a line is not a JSON object, lacks a key or has an unknown one,
             holds NaN, contradicts its own means, belongs to another run than the first line's, or does not come after
             the line before; the message names file and line.
     """

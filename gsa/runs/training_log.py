@@ -41,7 +41,7 @@ class Stopwatch:
             asked = time.perf_counter()
 
     def read(self, updates: int, device: torch.device) -> Row:
-        """Updates a second, the share of the time spent waiting for data, and the peak memory so far, in MB."""
+        """Updates per second, the share of the time spent waiting for data, and the peak memory so far, in MB."""
         now = time.perf_counter()
         elapsed, waited = max(now - self._since, 1e-9), self._waited
         self._since, self._waited = now, 0.0

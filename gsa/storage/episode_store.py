@@ -15,7 +15,7 @@ from gsa.errors import ArtifactError, DataError
 from gsa.files import sha256_file
 from gsa.storage.schema import MANIFEST, STEPS_SCHEMA, content_digest, footer_digest
 from gsa.storage.source import Pixels
-from gsa.storage.store_manifest import MEND, read_store_manifest
+from gsa.storage.store_manifest import FIX, read_store_manifest
 from gsa.storage.store_tables import check_schema, read_episodes
 from gsa.storage.store_writer import group_rows
 
@@ -84,9 +84,9 @@ class EpisodeStore:
         if len(table) != held or action is None or not np.abs(action).max() <= ACTION_LIMIT:  # not <=: NaN too
             where = f"{self.path / self._shard[index]}, row groups {group + first}..{group + last}"
             if len(table) != held or action is None:
-                raise ArtifactError(f"{where}: {len(table)} rows, expected {held} of one action width; {MEND}")
+                raise ArtifactError(f"{where}: {len(table)} rows, expected {held} of one action width; {FIX}")
             row = first * size + int(np.argmin((np.abs(action) <= ACTION_LIMIT).all(1)))
-            raise ArtifactError(f"{where}: action at row {row} is not within [-1, 1]; {MEND}")
+            raise ArtifactError(f"{where}: action at row {row} is not within [-1, 1]; {FIX}")
         skip = start - first * size
         step = np.arange(start, start + length)
         is_last = step == rows - 1
@@ -126,11 +126,11 @@ class EpisodeStore:
         """
         for name, facts in self.manifest["files"].items():
             if sha256_file(self.path / name) != facts["sha256"]:
-                raise ArtifactError(f"{self.path / name} is damaged (sha256 differs from {MANIFEST}); {MEND}")
+                raise ArtifactError(f"{self.path / name} is damaged (sha256 differs from {MANIFEST}); {FIX}")
         for index, digest in enumerate(self.episodes["sha256"]):
             episode = self.window(index, 0, int(self._lengths[index]))
             if content_digest(episode) != digest or not self._labels_agree(index, episode):
-                raise ArtifactError(f"{self.path / self._shard[index]}: episode {self._id[index]} differs; {MEND}")
+                raise ArtifactError(f"{self.path / self._shard[index]}: episode {self._id[index]} differs; {FIX}")
 
     def close(self) -> None:
         """Close the open shards."""
@@ -156,13 +156,13 @@ class EpisodeStore:
         except (pa.ArrowException, OSError, ValueError) as error:
             # Arrow's own messages name neither the file nor the place.
             where = f"{self.path / name}, row groups {groups[0]}..{groups[-1]}"
-            raise ArtifactError(f"{where}: damaged ({' '.join(str(error).split())}); {MEND}") from error
+            raise ArtifactError(f"{where}: damaged ({' '.join(str(error).split())}); {FIX}") from error
 
     def _open_shard(self, name: str) -> None:
         file = self.path / name
         facts = self.manifest["files"].get(name)
         if facts is None or footer_digest(file) != facts["footer_sha256"]:
-            raise ArtifactError(f"{file} is damaged (its footer differs from {MANIFEST}); {MEND}")
+            raise ArtifactError(f"{file} is damaged (its footer differs from {MANIFEST}); {FIX}")
         shard = pq.ParquetFile(file, memory_map=True, pre_buffer=False, page_checksum_verification=True)
         check_schema(file, shard.schema_arrow, STEPS_SCHEMA)
         self._open[name] = shard

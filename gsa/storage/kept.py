@@ -31,7 +31,7 @@ class KeptEpisodes:
         return record
 
     def find(self, index: int) -> dict[str, Any] | None:
-        """The record of an episode that was finished under these settings; None where there is none."""
+        """The record of an episode that was finished under these settings, or None."""
         path = self._path(index)
         try:
             body = json.loads(path.read_text())

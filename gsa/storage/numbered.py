@@ -1,13 +1,13 @@
 """Batches read ahead by worker processes.
 
-A batch is a function of its number (``Replay.batch``), so which worker reads it, how many there are and when one dies
-changes nothing but time, and the place in the stream is one integer.
+A batch is a function of its number (``Replay.batch``). So it does not matter which worker reads it, how many there are
+or when one dies, and the place in the stream is one integer.
 """
 
 import logging
-import signal
 from collections.abc import Generator
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -17,6 +17,7 @@ from jaxtyping import Int64
 
 from gsa.episode import Batch
 from gsa.errors import GSAError, ResourceError
+from gsa.parallel.workers import LostWorkerError, Worker, hangs
 from gsa.storage.replay import Replay
 
 log = logging.getLogger(__name__)
@@ -66,25 +67,21 @@ def read_ahead(
         return
     lost_at = -1
     while first < stop:
-        pool = _Workers(batches, first, stop, workers, patience_s)
+        readers = _Readers(batches, first, stop, workers, patience_s)
         try:
             for number in range(first, stop):
-                yield pool.receive(number)
+                yield readers.receive(number)
                 first = number + 1
-        except _WorkerLostError as error:
+        except LostWorkerError as error:
             if lost_at == first:
                 raise ResourceError(f"batch {first}: {error}, twice; run it with loader_workers 0") from error
             log.warning("batch %d: %s; starting %d new ones there", first, error, workers)
             lost_at = first
         finally:
-            pool.close()
+            readers.close()
 
 
-class _WorkerLostError(Exception):
-    """A worker died or hangs."""
-
-
-class _Workers:
+class _Readers:
     """Processes that read batches ``first`` to ``stop - 1``, dealt out in turn, into shared memory made here once.
 
     Only numbers travel through the pipes: a process that stops anywhere can be missed, never waited for.
@@ -97,15 +94,7 @@ class _Workers:
         # A process forked from one that has used torch hangs; these are forked from one that has only imported it.
         context = torch.multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__, "gsa.storage.episode_store"])
-        self.pipes: list[Connection] = []
-        self.processes = []
-        for worker in range(count):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, batches, self.places[worker::count]), daemon=True)
-            process.start()
-            there.close()
-            self.pipes.append(here)
-            self.processes.append(process)
+        self.workers = [Worker(context, partial(_work, batches, self.places[n::count])) for n in range(count)]
         for number in range(first, first + len(self.places)):
             self._ask(number)
 
@@ -114,37 +103,28 @@ class _Workers:
         if number > self.first + 1:
             self._ask(number - 2 + len(self.places))
         turn = number - self.first
-        pipe, pid = self.pipes[turn % self.count], self.processes[turn % self.count].pid
+        worker = self.workers[turn % self.count]
         patience_s = self.patience_s if turn >= self.count else START_S
-        if not pipe.poll(patience_s):
-            raise _WorkerLostError(f"loading process {pid} has not answered for {patience_s:g} s")
-        try:
-            problem = pipe.recv()
-        except (EOFError, OSError) as error:
-            raise _WorkerLostError(f"loading process {pid} died (killed, or out of memory)") from error
+        if not worker.pipe.poll(patience_s):
+            raise hangs(patience_s)
+        problem = worker.hear()
         if problem is not None:
             raise problem
         return self.places[turn % len(self.places)]
 
     def close(self) -> None:
         """End them; none of them holds anything to lose."""
-        for process in self.processes:
-            process.kill()
-        for process, pipe in zip(self.processes, self.pipes, strict=True):
-            process.join()
-            process.close()
-            pipe.close()
+        for worker in self.workers:
+            worker.kill()
 
     def _ask(self, number: int) -> None:
         turn = number - self.first
         if number < self.stop:
-            with suppress(OSError):  # it is gone: receiving will say so
-                self.pipes[turn % self.count].send((number, turn // self.count % AHEAD))
+            self.workers[turn % self.count].tell((number, turn // self.count % AHEAD))
 
 
-def _work(pipe: Connection, batches: NumberedBatches, places: list[Batch]) -> None:
-    """A worker: reads what it is asked for until its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+def _work(batches: NumberedBatches, places: list[Batch], pipe: Connection) -> None:
+    """A reader: reads what it is asked for until its parent is gone."""
     torch.set_num_threads(1)
     while True:
         try:

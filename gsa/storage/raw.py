@@ -1,4 +1,4 @@
-"""Raw episodes: one npz a file in the layout of the authors' release, plus a manifest a folder.
+"""Raw episodes: an npz file per episode in the layout of the authors' release, and a manifest per folder.
 
 The authors store the action that led to an observation in that observation's row (row 0 is zeros); the rest of this
 project stores the action chosen after seeing it (the last row is zeros). The shift happens here and nowhere else.
@@ -170,7 +170,7 @@ def write_manifest(folder: Path, source: dict[str, Any], episodes: list[dict[str
         folder: holds the npz files.
         source: facts all episodes share. Required: ``name`` (unique among sources), ``embodiment``. Known and kept by
             ``gsa convert``: ``task``, ``policy``, ``sigma``, ``seed``, ``render`` (dict), ``versions`` (dict).
-        episodes: one dict a file, in order of index: ``file`` (name) and whatever else is known of that one episode
+        episodes: one dict per file, in order of index: ``file`` (name) and whatever else is known of that one episode
             (a key of the same name overrides the source's); ``sha256``, ``bytes`` and ``rows`` are added here.
 
     Raises:
@@ -205,7 +205,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataError(f"no manifest at {path}; run `gsa collect-data` first")
     body = read_sealed(path, DataError, "collect this source again")
     if body.get("format") != "gsa-raw":
-        raise DataError(f"{path} is no manifest of raw episodes; expected format 'gsa-raw'")
+        raise DataError(f"{path} is not a manifest of raw episodes; expected format 'gsa-raw'")
     _require(body.get("source"), ("name", "embodiment"), f"{path}: source")
     if not isinstance(body["source"]["name"], str):
         raise DataError(f"{path}: source is named {body['source']['name']!r}, expected text; collect this source again")
@@ -217,7 +217,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         _require(record, ("file", "sha256", "bytes", "rows"), f"{path}: episode {number}")
         name = str(record["file"])
         if NAME.fullmatch(name) is None:
-            raise DataError(f"{path}: episode {number} is the file {name!r}; expected {NAME_READS}, and no path")
+            raise DataError(f"{path}: episode {number} is the file {name!r}; expected {NAME_READS}, not a path")
         if name in seen:
             raise DataError(f"{path}: episode {number} is {name}, listed before; collect this source again")
         seen.add(name)

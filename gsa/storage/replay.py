@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from gsa.storage.source import EpisodeSource, Pixels
 class EpisodeBuffer:
     """Complete episodes in memory, in order of arrival, all of one action width; meets ``EpisodeSource``.
 
-    Images are kept as height-width-channel bytes (12 kB a row) and handed out as channels-first views.
+    Images are kept as height-width-channel bytes (12 kB per row) and handed out as channels-first views.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class EpisodeBuffer:
             if (episode.reward is None, episode.success is None) != (first.reward is None, first.success is None):
                 raise DataError(f"{where}: reward or success present in some episodes only; a buffer holds one kind")
         image = np.ascontiguousarray(episode.image.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-        self._episodes.append(_replace_image(episode, image))
+        self._episodes.append(replace(episode, image=image))
         self._lengths = np.append(self._lengths, len(episode))
 
     def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
@@ -111,8 +112,8 @@ class Replay:
     """Random windows of a source as batches: batch n is a function of the seed, n and the source alone.
 
     Every window of every episode is equally likely, so a longer episode is drawn more often. With ``groups`` each group
-    is equally likely instead, and within it each window. Episodes shorter than a window take no part and are counted in
-    ``num_excluded``; when none is long enough, drawing raises.
+    is equally likely instead, and within it each window. Episodes shorter than a window take no part; when none is long
+    enough, drawing raises.
 
     Args:
         source: episodes; without groups it may grow between calls.
@@ -127,18 +128,9 @@ class Replay:
         self.source = source
         self.action_dim = action_dim
         self.seed = seed
-        self.num_drawn = 0
-        """The cursor: batches that ``sample`` has handed out."""
-        self.num_excluded = 0
         self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         self._cache_key: tuple[int, int, int] = (-1, -1, -1)
         self._order = self._begins = self._ends = self._bounds = np.zeros(0, np.int64)
-
-    def sample(self, batch_size: int, batch_length: int) -> Batch:
-        """The next batch of ``batch_size`` windows of ``batch_length`` rows; see ``batch``."""
-        batch = self.batch(self.num_drawn, batch_size, batch_length)
-        self.num_drawn += 1
-        return batch
 
     def draw(
         self, number: int, batch_size: int, batch_length: int
@@ -156,7 +148,9 @@ class Replay:
         return self._order[found], place - self._begins[found]
 
     def batch(self, number: int, batch_size: int, batch_length: int, rows: slice = slice(None)) -> Batch:
-        """Batch ``number``, the same whenever and in whichever process it is asked for, or some ``rows`` of it.
+        """Batch ``number`` of ``batch_size`` windows of ``batch_length`` rows, or some ``rows`` of it.
+
+        It is the same whenever and in whichever process it is asked for.
 
         ``image`` is a channels-first view of height-width-channel memory: flattened over B and T it is channels_last,
         which convolutions read without a copy. ``is_first`` is as stored: a window may start in mid-episode.
@@ -189,14 +183,6 @@ class Replay:
             is_terminal=torch.from_numpy(flags[1]),
         )
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the stream of batches stands, in plain types."""
-        return {"seed": self.seed, "num_drawn": self.num_drawn}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue a stream of batches."""
-        self.seed, self.num_drawn = state["seed"], state["num_drawn"]
-
     def _count_windows(self, batch_length: int) -> None:
         """Number the windows, group by group: ``_begins`` and ``_ends`` of each episode, ``_bounds`` of each group."""
         lengths = self.source.lengths
@@ -218,18 +204,4 @@ class Replay:
         self._begins = self._ends - windows[self._order]
         per_group = np.bincount(groups, weights=windows).astype(np.int64)
         self._bounds = np.concatenate([[0], np.cumsum(per_group[per_group > 0])])
-        self.num_excluded = int((windows == 0).sum())
         self._cache_key = key
-
-
-def _replace_image(episode: Episode, image: np.ndarray) -> Episode:
-    return Episode(
-        image,
-        episode.action,
-        episode.is_first,
-        episode.is_last,
-        episode.is_terminal,
-        episode.reward,
-        episode.success,
-        episode.info,
-    )

@@ -1,8 +1,8 @@
 """Names, types and meaning of everything in an offline store. No table of steps or episodes has a reward column.
 
-Three kinds of Parquet file: ``shards/<embodiment>-<number>.parquet`` (a row a step), ``episodes.parquet`` (a row an
-episode) and ``outcomes.parquet``, which holds what could leak a task's reward and is opened by ``gsa inspect`` and the
-data card alone.
+Three kinds of Parquet file: ``shards/<embodiment>-<number>.parquet`` (a row per step), ``episodes.parquet`` (a row per
+episode) and ``outcomes.parquet``. The last holds what could tell a task's reward; only ``gsa inspect`` and the data
+card open it.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ SHARDS = "shards"
 TRAIN, HOLDOUT = "train", "holdout"
 
 _EMBODIMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-"""What a body may be called: shards are files of that name, and a name is no path."""
+"""What a body may be called: shards are files of that name, and a name is not a path."""
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:

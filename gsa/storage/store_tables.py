@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from gsa.errors import ArtifactError
 from gsa.files import sha256_file
 from gsa.storage.schema import EPISODES, EPISODES_SCHEMA, MANIFEST, OUTCOMES, OUTCOMES_SCHEMA
-from gsa.storage.store_manifest import MEND
+from gsa.storage.store_manifest import FIX
 
 
 def read_episodes(folder: Path, manifest: dict[str, Any]) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def read_episodes(folder: Path, manifest: dict[str, Any]) -> pd.DataFrame:
         if bad.any():
             row = int(np.argmax(bad))
             what = f"{column} of row {row} is {table[column].iloc[row]}"
-            raise ArtifactError(f"{file}: {what}, which is impossible or there before; {MEND}")
+            raise ArtifactError(f"{file}: {what}, which is impossible or given twice; {FIX}")
     return table
 
 
@@ -55,19 +55,21 @@ def check_schema(file: Path, found: pa.Schema, expected: pa.Schema) -> None:
         ArtifactError: naming the file and the first column that differs.
     """
     if found.names != expected.names:
-        raise ArtifactError(f"{file} has columns {found.names}, expected {expected.names}; {MEND}")
+        raise ArtifactError(f"{file} has columns {found.names}, expected {expected.names}; {FIX}")
     for field in expected:
         if not found.field(field.name).equals(field):
             has = found.field(field.name)
-            raise ArtifactError(f"{file}: column {field.name} is {has.type}, expected {field.type}; {MEND}")
+            raise ArtifactError(f"{file}: column {field.name} is {has.type}, expected {field.type}; {FIX}")
 
 
 def _read(file: Path, manifest: dict[str, Any], schema: pa.Schema) -> pd.DataFrame:
     try:
         if sha256_file(file) != manifest["files"][file.name]["sha256"]:
-            raise ArtifactError(f"{file} is damaged (sha256 differs from {MANIFEST}); {MEND}")
+            raise ArtifactError(f"{file} is damaged (sha256 differs from {MANIFEST}); {FIX}")
         table = pq.read_table(file, partitioning=None, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{file} is no readable Parquet table ({' '.join(str(error).split())}); {MEND}") from error
+        raise ArtifactError(
+            f"{file} is not a readable Parquet table ({' '.join(str(error).split())}); {FIX}"
+        ) from error
     check_schema(file, table.schema, schema)
     return table.to_pandas()

@@ -46,7 +46,7 @@ def write_store(
 ) -> dict[str, Any]:
     """Stream episodes into an offline store and return its manifest.
 
-    Memory is bounded by one episode and one open shard an embodiment. Same episodes in the same order, same bytes; the
+    Memory holds one episode, and one open shard per embodiment. Same episodes in the same order, same bytes; the
     order between embodiments does not matter. ``episode.info`` must hold ``source``, ``file`` and ``embodiment`` and
     may hold ``task``, ``policy``, ``sigma``, ``seed``, ``render``, ``origin`` and ``versions``. Rewards and success go,
     summed, to the outcomes table and nowhere else.
@@ -182,7 +182,7 @@ def _typed(episode: Episode, key: str, kind: type[Any]) -> Any:
     too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
     if value is None or (fits and not isinstance(value, bool) and not too_large):
         return value
-    raise DataError(f"{_where(episode)}: {key} is {value!r}, expected {kind.__name__}; mend the source's manifest")
+    raise DataError(f"{_where(episode)}: {key} is {value!r}, expected {kind.__name__}; fix the source's manifest")
 
 
 def _outcome(number: int, episode: Episode) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Errors of a world model on held-out episodes, as a table and a figure: for the model's folder and for the report.
 
-Every error is a mean square per pixel channel of images scaled to a range of 1, a value for each row of a window.
+Every error is a mean square per pixel channel of images scaled to a range of 1, one value per row of a window.
 """
 
 import csv
@@ -47,7 +47,7 @@ def write_error_table(path: Path, summary: Mapping[str, Any]) -> None:
 
 
 def draw_errors(summary: Mapping[str, Any]) -> Figure:
-    """Errors over the rows after the last image seen, a panel an embodiment."""
+    """Errors over the rows after the last image seen, a panel per embodiment."""
     items = summary["embodiments"]
     context = summary.get("context", 0)
     columns = min(3, len(items))

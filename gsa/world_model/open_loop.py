@@ -40,7 +40,7 @@ def evaluate_open_loop(model: WorldModel, store: EpisodeStore, seed: int) -> Ope
             if not chosen.any():
                 continue
             source = store.select(np.flatnonzero(chosen.to_numpy()))
-            batch = Replay(source, model.params.action_dim, seed).sample(NUM_WINDOWS, rows).to(device)
+            batch = Replay(source, model.params.action_dim, seed).batch(0, NUM_WINDOWS, rows).to(device)
             truth = scale_image(batch.image)
             predicted = _predict(model, batch, CONTEXT, seed)
             images = {
@@ -69,6 +69,6 @@ def _predict(model: WorldModel, batch: Batch, context: int, seed: int) -> Float[
 def _compare(
     truth: Float[torch.Tensor, "T C Y X"], predicted: Float[torch.Tensor, "T C Y X"]
 ) -> UInt8[np.ndarray, "T V X C"]:
-    """Truth above prediction above their difference (grey is none)."""
+    """Truth above prediction above their difference (grey where they agree)."""
     stacked = torch.cat([truth, predicted, (predicted - truth) / 2], 2)
     return unscale_image(stacked).permute(0, 2, 3, 1).numpy()

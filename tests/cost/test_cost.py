@@ -267,7 +267,8 @@ def test_profile_cost_measures_and_writes_nothing(project: Path, invoke: Any) ->
     costs = invoke("profile", "cost", "paper", "--set", "collect_data.episodes=100")
     assert costs.exit_code == 0 and project.read_text() == before
     assert "35000 episodes of 6 bodies, 7500000 decisions; 200000 updates of pre-training" in costs.output
-    first = costs.output.splitlines()[1].split()
+    lines = [line.split() for line in costs.output.splitlines()]
+    (first,) = [line for line in lines if line[:1] == ["collect-data"]]
     assert first[:5] == ["collect-data", "25000", "episodes", "of", "sawyer,"]
     assert " days" in costs.output.splitlines()[-3]
     assert "paper: 60000 episodes" in invoke("profile", "list").output

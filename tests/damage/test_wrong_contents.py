@@ -90,8 +90,8 @@ def first(**values: Any) -> Fault:
 
 
 RAW_MANIFEST: Cases = {
-    "a file outside": (first(file=f"../{NPZ[0]}"), ("episode 0", "no path")),
-    "a file at the root": (first(file="/t-x-0-2.npz"), ("episode 0", "no path")),
+    "a file outside": (first(file=f"../{NPZ[0]}"), ("episode 0", "not a path")),
+    "a file at the root": (first(file="/t-x-0-2.npz"), ("episode 0", "not a path")),
     "a file that is not there": (first(file="t-x-9-2.npz"), ("is not in manifest.json",)),
     "an episode twice": (
         record("manifest.json", lambda body: body["episodes"].append(body["episodes"][0])),

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_every_part_of_a_checkpoint_matters(
     with TrainingLog(tmp_path) as losses, pytest.raises(StoppedError):
         other.run(StopAt(tmp_path / "other", "f", 2), losses)
     expected = end_of(store, checkpoints, tmp_path)
-    checkpoints.clear()
+    shutil.rmtree(checkpoints.folder)
     checkpoints.save(step, state | {part: CheckpointStore(tmp_path / "other", "f").latest()[1][part]})
     assert end_of(store, checkpoints, tmp_path) != expected
 

@@ -112,7 +112,7 @@ def hang_in_training(ranks: Ranks, folder: Path, path: Path) -> None:
 def test_a_rank_that_hangs_ends_the_other(tmp_path: Path, path: Path) -> None:
     waits, stopped = launch(tmp_path, hang_in_training, path, timeout_s=3.0, grace_s=0.0)
     assert stopped == -signal.SIGKILL  # by us: it would have stayed for ever
-    assert waits.startswith("ResourceError: rank 0 of 2 waited in vain for another (Timed out waiting 3000ms")
+    assert waits.startswith("ResourceError: rank 0 of 2 got no answer from another (Timed out waiting 3000ms")
     assert "then run the same command again, which resumes" in waits and "\n" not in waits
 
 

@@ -29,8 +29,8 @@ def test_workers_that_die_hang_or_break_are_replaced_and_their_items_redone(
         done = list(work(tmp_path, *items))
     assert sorted(item for item, _ in done) == sorted(items)
     said = " ".join(record.getMessage() for record in caplog.records)
-    assert "item dies-once: the process died (exit code -9); another process redoes it" in said
-    assert "item hangs-once: the process hangs (no sign of life for" in said
+    assert "item dies-once: its process died (exit code -9); another process redoes it" in said
+    assert "item hangs-once: its process hangs (no sign of life for" in said
     assert "item broken-once: the frame is black" in said
     assert "slow" not in said and len(caplog.records) == 3
     assert os.getpid() not in {process for _, process in done}
@@ -45,7 +45,7 @@ def test_workers_that_die_hang_or_break_are_replaced_and_their_items_redone(
         ("bug-always", ZeroDivisionError, "bug"),
     ],
 )
-def test_what_another_process_cannot_mend_is_raised(
+def test_what_another_process_cannot_fix_is_raised(
     tmp_path: Path, fault: str, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:

@@ -5,6 +5,7 @@ changed, because each full run costs a minute. Outputs of earlier tests stay, as
 """
 
 import io
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from gsa.runs.fingerprint import read_run, verify
+from gsa.config.load import overridden
+from gsa.runs.fingerprint import leaves, read_run, verify
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAY = Path(__file__).with_name("params.yaml")
@@ -88,10 +90,7 @@ def merge(text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:
     """The YAML ``text`` with the values of ``sections`` in the place of its own."""
     yaml, out = YAML(), io.StringIO()
     tree = yaml.load(text)
-    for section, values in sections.items():
-        for key, value in values.items():
-            assert key in tree[section], f"{section}.{key} is no parameter"
-            tree[section][key] = value
+    overridden(tree, leaves(sections), "params.yaml")
     yaml.dump(tree, out)
     return out.getvalue()
 
@@ -118,8 +117,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "convert",
         "pretrain",
         "build-index",
-        "finetune@gsa-mw-drawer-close-0",
-        "finetune-online@scratch-mw-drawer-close-0",
+        "finetune-gsa@gsa-mw-drawer-close-0",
+        "finetune-dreamer@scratch-mw-drawer-close-0",
         "report",
     }
     return made
@@ -145,9 +144,32 @@ def test_a_second_run_does_nothing(project: Project) -> None:
 
 
 def test_another_task_runs_only_itself(project: Project) -> None:
-    with project.params(finetune={"tasks": ["mw-drawer-close", "mw-button-press"]}):
+    with project.params(matrix={"finetune": {"tasks": ["mw-drawer-close", "mw-button-press"]}}):
         planned = project.repro("--dry")
-    assert planned == {"finetune@gsa-mw-button-press-0", "finetune-online@scratch-mw-button-press-0", "report"}
+    assert planned == {"finetune-gsa@gsa-mw-button-press-0", "finetune-dreamer@scratch-mw-button-press-0", "report"}
+
+
+def test_another_machine_runs_nothing(project: Project) -> None:
+    with project.params(machine={"workers": 1, "loader_workers": 1, "timeout_s": 60.0}):
+        assert project.repro("--dry") == set()
+
+
+def test_facts_of_a_task_rerun_what_depends_on_it(project: Project) -> None:
+    """A task of one's own that nothing uses runs the stamps, whose facts of other tasks stay as they are."""
+    own = {"env": "reach:Reach", "kwargs": {}, "embodiment": "arm", "metric": "success", "score_range": [0.0, 1.0]}
+    own |= {"max_frames": 200, "action_repeat": 2, "camera": "render"}
+    with project.edited("params.yaml", lambda text: text.replace("own_tasks: {}", f"own_tasks: {{my-reach: {own}}}")):
+        assert project.repro() == {STAMPS, "report"}
+        facts = project.folder / ".gsa/tasks/my-reach.json"
+        assert json.loads(facts.read_text())["max_frames"] == 200
+    assert project.repro() == {STAMPS, "report"} and not facts.exists()
+
+
+def test_learner_code_reruns_its_runs_and_the_report(project: Project) -> None:
+    with project.edited("gsa/agents/guidance.py", lambda text: text + "\nTOUCHED = 1\n"):
+        assert project.repro("code-stamp") == {STAMPS}
+        assert project.repro("--dry") == {"finetune-gsa@gsa-mw-drawer-close-0", "report"}
+    assert project.repro("code-stamp") == {STAMPS}
 
 
 def test_words_rerun_nothing_but_the_stamps(project: Project) -> None:
@@ -163,13 +185,13 @@ def test_report_code_reruns_only_the_report(project: Project) -> None:
 
 
 def test_another_seed_runs_only_itself(project: Project) -> None:
-    with project.params(finetune={"seeds": [0, 1]}):
+    with project.params(matrix={"finetune": {"seeds": [0, 1]}}):
         new = project.repro() - {STAMPS}
-    assert new == {"finetune@gsa-mw-drawer-close-1", "finetune-online@scratch-mw-drawer-close-1", "report"}
+    assert new == {"finetune-gsa@gsa-mw-drawer-close-1", "finetune-dreamer@scratch-mw-drawer-close-1", "report"}
 
 
 def test_another_sigma_collects_only_itself_and_is_converted(project: Project) -> None:
-    with project.params(collect_data={"sigmas": [0.5, 2.0]}):
+    with project.params(matrix={"collect_data": {"sigmas": [0.5, 2.0]}}):
         assert project.repro("collect-data") - {STAMPS} == {"collect-data@mw-drawer-close-2.0"}
         planned = project.repro("--dry")
     assert "convert" in planned and not any(name.startswith(("collect", "explore")) for name in planned)
@@ -179,5 +201,5 @@ def test_another_model_reruns_no_method_that_learns_without_it(project: Project)
     with project.params(pretrain={"updates": 6}):
         assert {"pretrain", "build-index"} <= project.repro("build-index")
         planned = project.repro("--dry")
-    assert "finetune@gsa-mw-drawer-close-0" in planned
-    assert not any(name.startswith("finetune-online") for name in planned)
+    assert "finetune-gsa@gsa-mw-drawer-close-0" in planned
+    assert not any(name.startswith("finetune-dreamer") for name in planned)

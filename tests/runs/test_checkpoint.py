@@ -101,11 +101,10 @@ def test_all_damaged_is_an_error_not_a_silent_restart(tmp_path: Path) -> None:
         store.latest()
 
 
-def test_another_fingerprint_starts_fresh_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_checkpoint_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
     CheckpointStore(tmp_path / "c", "one").save(1, {})
-    with caplog.at_level(logging.WARNING):
-        assert CheckpointStore(tmp_path / "c", "two").latest() is None
-    assert "starting fresh" in caplog.text
+    with pytest.raises(ArtifactError, match="other parameters, inputs or code"):
+        CheckpointStore(tmp_path / "c", "two").latest()
 
 
 @pytest.mark.parametrize("value", [np.zeros(2), np.float64(1.0), Path("x"), torch.nn.Linear(1, 1)])

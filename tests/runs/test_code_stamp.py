@@ -1,15 +1,22 @@
 """An edited comment reruns nothing, an edited line reruns what uses it."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from gsa.errors import ParamsError
+from gsa.pipeline import LEARNERS, STAGES
 from gsa.runs.code_stamp import code_stamp, stage_modules
+from gsa.tasks import TASKS
+from stages.options import task_facts
+from tests.conftest import ROOT, Invoke
 
 FILES = {
     "gsa/__init__.py": "",
-    "gsa/config.py": "import gsa.unused\n",
+    "gsa/config/__init__.py": "import gsa.unused\n",
+    "gsa/config/load.py": "import gsa.unused\n",
+    "gsa/pipeline.py": 'LEARNERS = {"guest": "gsa.unused:Guest"}\n',
     "gsa/unused.py": "",
     "gsa/nets/__init__.py": "",
     "gsa/nets/templates/page.html": "<p>",
@@ -20,7 +27,10 @@ FILES = {
     "gsa/table.py": 'ROWS = {"plugin": "gsa.plugin:make"}\n',
     "gsa/tasks.py": 'EXTRA_TASKS = ("a",)\nREPEAT = 2\n',
     "stages/__init__.py": "",
-    "stages/train_all.py": "import numpy\nfrom gsa import loop, table, tasks\nfrom gsa.config import Params\n",
+    "stages/train_all.py": (
+        "import numpy\nfrom gsa import loop, table, tasks\nfrom gsa.config import Params\n"
+        "from gsa.config.load import read\nfrom gsa.pipeline import LEARNERS\n"
+    ),
     "stages/other.py": "",
 }
 
@@ -55,7 +65,7 @@ def test_modules_reached_at_the_top_inside_functions_and_by_name(source: Path) -
         ("gsa/nets/loss.py", '"""Doc."""', '"""Other words."""', False),
         ("gsa/nets/loss.py", '"""Attribute doc."""', "", False),
         ("gsa/nets/loss.py", "    return x", "    # why\n\n    return  (x)", False),
-        ("gsa/config.py", "import gsa.unused", "VALUE = 1", False),
+        ("gsa/config/load.py", "import gsa.unused", "VALUE = 1", False),
         ("stages/other.py", "", "VALUE = 1", False),
         ("gsa/tasks.py", '("a",)', '("a", "b")', False),
         ("gsa/tasks.py", "REPEAT = 2", "REPEAT = 4", True),
@@ -72,6 +82,26 @@ def test_what_changes_the_stamp(source: Path, file: str, old: str, new: str, cha
     assert (code_stamp("train-all", source) != before) is changes
 
 
+def test_each_learner_has_the_stamp_of_its_own_code() -> None:
+    found = {name: set(stage_modules(f"finetune-{name}")) for name in LEARNERS}
+    for name, learner in LEARNERS.items():
+        assert {learner.module, "stages.finetune", "gsa.loops.finetune", "gsa.tasks"} <= found[name]
+        assert not any(module.startswith(("gsa.config", "gsa.pipeline")) for module in found[name])
+    assert "gsa.agents.guidance" in found["gsa"] - found["dreamer"]
+    assert not {"gsa.agents.gsa", "gsa.agents.drqv2"} & found["dreamer"]
+
+
+def test_the_command_writes_a_stamp_per_stage_and_the_facts_of_every_task(tmp_path: Path, invoke: Invoke) -> None:
+    stale = tmp_path / "tasks/mw-gone.json"
+    stale.parent.mkdir()
+    stale.write_text("{}")
+    result = invoke("code-stamp", "--out", tmp_path, "--params", ROOT / "params.yaml")
+    assert result.exit_code == 0, result.output
+    assert {path.stem for path in (tmp_path / "code").iterdir()} == set(STAGES)
+    assert {path.stem for path in (tmp_path / "tasks").iterdir()} == set(TASKS)
+    assert json.loads((tmp_path / "tasks/mw-reach.json").read_text()) == task_facts("mw-reach")
+
+
 def test_unknown_stage_is_named(source: Path) -> None:
-    with pytest.raises(ParamsError, match="no stage 'nope'"):
+    with pytest.raises(ParamsError, match="no code of 'nope'"):
         code_stamp("nope", source)

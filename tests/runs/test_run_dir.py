@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -52,13 +53,13 @@ def test_success_replaces_the_old_output_and_records_what_made_it(tmp_path: Path
     assert record["params"] == {"a": 1} and record["stage"] == STAGE and record["item"] == "item"
     assert set(record["inputs"]) == {"offline"} and set(record["outputs"]) == {"value.txt"}
     assert record["versions"]["torch"] and record["duration_s"] >= 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".gsa", "input.txt", "out"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["input.txt", "out"]
     assert verify(out) == 1
 
 
 def test_checkpoints_outlive_another_value_of_a_parameter_that_is_read_last(tmp_path: Path) -> None:
     def run(params: dict[str, int], fail: bool) -> object:
-        with open_run(tmp_path / "out", STAGE, params, {}, read_last=["gate"]) as found:
+        with open_run(tmp_path / "out", STAGE, {"section": params}, {}, read_last=["section.gate"]) as found:
             latest = found.checkpoints.latest()
             found.checkpoints.save(1, {"a": params["a"]})
             if fail:
@@ -70,7 +71,7 @@ def test_checkpoints_outlive_another_value_of_a_parameter_that_is_read_last(tmp_
             run(refused, fail=True)
     assert run({"a": 2, "gate": 1}, fail=False) == (1, {"a": 2})
     record = read_run(tmp_path / "out")
-    assert record is not None and record["params"] == {"a": 2, "gate": 1}
+    assert record is not None and record["params"] == {"section": {"a": 2, "gate": 1}}
     with pytest.raises(ArtifactError, match="refused"):
         run({"a": 2, "gate": 1}, fail=True)
     assert run({"a": 3, "gate": 1}, fail=False) is None
@@ -83,7 +84,7 @@ def test_failure_leaves_the_old_output_and_no_litter(tmp_path: Path) -> None:
         (run.path / "value.txt").write_text("half")
         raise RuntimeError("boom")
     assert (out / "value.txt").read_text() == "old"
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".gsa", "out"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
 
 
 def test_missing_input_names_the_command_that_makes_it(tmp_path: Path) -> None:
@@ -186,9 +187,27 @@ def test_checkpoints_survive_failure_and_vanish_on_success(tmp_path: Path) -> No
 
     with pytest.raises(RuntimeError):
         run_once(fail=True)
-    assert (tmp_path / ".gsa/checkpoints" / f"{STAGE}-i").is_dir()
+    assert [p.name[:-8] for p in (tmp_path / ".gsa/checkpoints").iterdir()] == [f"{STAGE}-i-"]
     assert run_once(fail=False) == 7
-    assert run_once(fail=False) == 0
+    assert run_once(fail=False) == 0 and not any((tmp_path / ".gsa/checkpoints").iterdir())
+
+
+def test_settings_and_outputs_of_one_item_share_no_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def step_of(out: str, rate: int, step: int = 0) -> int:
+        with open_run(tmp_path / out, STAGE, {"rate": rate}, {}, item="i") as run:
+            latest = run.checkpoints.latest()
+            if step:
+                run.checkpoints.save(step, {})
+                raise RuntimeError("paused")
+        return latest[0] if latest else 0
+
+    with caplog.at_level(logging.INFO):
+        for number, (out, rate) in enumerate([("a", 1), ("a", 2), ("b", 1)], start=1):
+            with pytest.raises(RuntimeError, match="paused"):
+                step_of(out, rate, step=number)
+    assert caplog.text.count("starting fresh beside it") == 1
+    assert step_of("a", 1) == 1  # the other settings took nothing from it
+    assert step_of("a", 2) == 0 and step_of("b", 1) == 3  # a's output was made; b's was not
 
 
 def test_sigterm_stops_at_the_next_checkpoint(tmp_path: Path) -> None:
@@ -214,7 +233,7 @@ def test_a_second_signal_stops_at_once_unless_it_is_the_same_request(
         run.checkpoints.save(1, {})
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert run.stop_requested
+        assert run.checkpoints.stop_requested
         monkeypatch.setattr(process, "SAME_REQUEST_S", 0.0)
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("the second request was ignored")

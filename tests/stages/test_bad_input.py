@@ -93,7 +93,7 @@ def test_unknown_method(project: Path, invoke: Invoke) -> None:
 
 def test_a_gpu_that_is_not_there(project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    change(project, finetune={"device": "cuda"})
+    change(project, machine={"device": "cuda"})
     code, line = complaint(invoke, "finetune", "--method", "scratch")
     assert code == 5 and "GPU 0 is asked for, 0 found; set the device to cpu" in line
     assert not list(project.glob("runs/*"))  # a setting, not a run that failed
@@ -140,7 +140,7 @@ def test_episodes_shorter_than_a_window(project: Path, invoke: Invoke) -> None:
 
 @pytest.mark.sim
 def test_a_run_that_fails_leaves_its_reason_for_the_report(project: Path, invoke: Invoke) -> None:
-    change(project, finetune={"batch_length": 10_000})
+    change(project, dreamer={"batch_length": 10_000})
     item = ("--task", "dmc-cartpole-balance", "--method", "scratch", "--seed", "0")
     code, line = complaint(invoke, "finetune", *item)
     assert code == 3 and "shorter than a window of 10000 rows" in line

@@ -9,6 +9,7 @@ from click.testing import Result
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import write_manifest, write_raw_episode
 from stages.convert import raw_folders
+from tests.pipeline.test_repro import merge
 from tests.storage.conftest import count_episode
 
 
@@ -20,11 +21,8 @@ def collect(folder: Path, embodiment: str) -> None:
 @pytest.fixture
 def project(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project whose parameters name two tasks' folders and one explored body."""
-    text = (root / "params.yaml").read_text()
-    lines = [line for line in text.splitlines() if not line.strip().startswith(("sigmas:", "domains:"))]
-    lines.insert(lines.index("collect_data:") + 1, "  sigmas: [0.5]")
-    lines.insert(lines.index("explore_data:") + 1, "  domains: [walker]")
-    (tmp_path / "params.yaml").write_text("\n".join(lines) + "\n")
+    matrix = {"collect_data": {"sigmas": [0.5]}, "explore_data": {"domains": ["walker"]}}
+    (tmp_path / "params.yaml").write_text(merge((root / "params.yaml").read_text(), {"matrix": matrix}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

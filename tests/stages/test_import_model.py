@@ -79,7 +79,7 @@ def test_what_is_no_checkpoint_of_theirs_is_refused(weights: dict, invoke: Invok
     torch.save({"model": weights}, "theirs.pt")
     assert "has no ['wm']['encoder']" in refused(invoke, 4)
     Path("theirs.pt").write_bytes(b"not a checkpoint")
-    assert "theirs.pt is no checkpoint of tensors alone" in refused(invoke, 4)
+    assert "theirs.pt is not a checkpoint of tensors alone" in refused(invoke, 4)
 
 
 def test_code_in_a_checkpoint_is_not_run(weights: dict, invoke: Invoke) -> None:
@@ -88,7 +88,7 @@ def test_code_in_a_checkpoint_is_not_run(weights: dict, invoke: Invoke) -> None:
             return Path.touch, (Path("harm"),)
 
     torch.save({"wm": weights, "config": Harm()}, "theirs.pt")
-    assert "theirs.pt is no checkpoint of tensors alone" in refused(invoke, 4)
+    assert "theirs.pt is not a checkpoint of tensors alone" in refused(invoke, 4)
     assert not Path("harm").exists()
 
 

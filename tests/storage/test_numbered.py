@@ -46,7 +46,7 @@ def test_workers_keep_the_order_and_a_dead_or_stopped_one_is_replaced(caplog: py
     before = set(workers())
     # What a lost worker had read is still used. So the second is lost only once the first is known to be: a loss costs
     # all workers, and would take the other signal's mark with it.
-    signals = [(signal.SIGKILL, "died (killed, or out of memory)"), (signal.SIGSTOP, "has not answered for 1 s")]
+    signals = [(signal.SIGKILL, "died (exit code -9)"), (signal.SIGSTOP, "hangs (no sign of life for 1 s)")]
     with closing(read_ahead(batches(), 2, 32, workers=2, patience_s=1.0)) as found:
         last = expected[0]
         for number, batch in enumerate(expected):
@@ -80,7 +80,7 @@ def failing() -> NumberedBatches:
 
 
 def test_a_batch_that_is_lost_twice_ends_it() -> None:
-    with pytest.raises(ResourceError, match=r"batch 5: loading process \d+ died .*, twice; .* loader_workers 0"):
+    with pytest.raises(ResourceError, match=r"batch 5: its process died \(exit code 1\), twice; .* loader_workers 0"):
         list(read_ahead(failing(), 4, 9, workers=1))
 
 
