@@ -65,7 +65,7 @@ class Finetuner:
         self.env_rng = setting.generator("env")
         self.learner: Learner = make_learner(setting)
         accelerate_for(self.learner.networks, params.machine, device)
-        self.online = EpisodeBuffer()
+        self.online = EpisodeBuffer(join_short=True)
         self.progress, self.record = Progress(), Record()
         self.recent: list[dict[str, float]] = []
         self.episodes: list[Episode] = []
