@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin, open_params
+
 REFERENCE = Path(__file__).resolve().parents[1] / "data/reference"
 """The paper's printed scores, committed with the code."""
 
@@ -14,8 +16,11 @@ WIDTH = 110
 
 def tasks(
     match: Annotated[str, typer.Option(help="Only tasks whose name contains this.")] = "",
+    sets: Settings = None,
+    plugin: Plugin = None,
+    params: ParamsFile = PARAMS,
 ) -> None:
-    """List the tasks with body, action width, metric and the paper's scores at 150k frames."""
+    """List the tasks, your own too, with body, action width, metric and the paper's scores at 150k frames."""
     import sys
 
     from rich.console import Console
@@ -24,6 +29,10 @@ def tasks(
     from gsa.report.published import BUDGET, Column, load_published
     from gsa.tasks import EXTRA_TASKS, TASKS
 
+    if params.is_file() or params != PARAMS:
+        open_params(params, sets, plugin)  # registers its own_tasks
+    elif plugin:
+        import_plugin(plugin)
     published = load_published(REFERENCE)
     columns = [Column(method, BUDGET) for method in ("gsa", "dreamerv3", "drqv2")]
     table = Table(box=None, pad_edge=False)
@@ -35,7 +44,9 @@ def tasks(
     for spec in shown:
         scores = [published.score(column, spec.name) for column in columns]
         cells = ["-" if score is None else f"{score:g}" for score in scores]
-        table.add_row(spec.name, spec.embodiment, str(spec.action_dim), spec.metric, *cells)
+        width = "-" if spec.action_dim is None else str(spec.action_dim)
+        table.add_row(spec.name, spec.embodiment, width, spec.metric, *cells)
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
-    extra = sum(spec.name in EXTRA_TASKS for spec in shown)
-    typer.echo(f"{len(shown) - extra} of the paper's 72 tasks" + (f" and {extra} more" if extra else ""))
+    extra, own = sum(spec.name in EXTRA_TASKS for spec in shown), sum(spec.suite == "own" for spec in shown)
+    more = f" and {extra} more" if extra else ""
+    typer.echo(f"{len(shown) - extra - own} of the paper's 72 tasks{more}" + (f"; {own} of your own" if own else ""))
