@@ -112,7 +112,7 @@ def add_noise(mean: Float[Tensor, "B A"], std: float, clip: float | None = None)
 
 
 class DrQv2Learner:
-    """Encoder, actor, twin critic and its target: ``Learner`` says what the methods are for, ``DrQv2Params`` the numbers."""
+    """Encoder, actor, twin critic and its target; for the methods see ``Learner``, for the numbers ``DrQv2Params``."""
 
     def __init__(self, setting: Setting):
         self.params = params = setting.params.drqv2.for_task(setting.spec.name)
