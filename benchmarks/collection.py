@@ -15,6 +15,7 @@ import typer
 from gsa.config import RenderParams
 from gsa.loops.collect import CollectJob, collect
 from gsa.parallel.workers import default_workers
+from gsa.tasks import get_task
 
 
 def rate(job: CollectJob, workers: int, episodes_a_worker: int) -> float:
@@ -43,7 +44,7 @@ def main(
     render = RenderParams.model_validate({"quality": quality, "backend": "auto"})
     print(f"{'task':22s}{'1 worker':>10s}{f'{workers} workers':>12s}{'ratio':>8s}{'a worker':>10s}   (decisions/s)")
     for name in task:
-        job = CollectJob(name, "expert" if name.startswith("mw-") else "random", 0.5, 0, render)
+        job = CollectJob(get_task(name), "expert" if name.startswith("mw-") else "random", 0.5, 0, render)
         pairs = [(rate(job, 1, episodes), rate(job, workers, episodes)) for _ in range(turns)]
         one, many = (median(rates) for rates in zip(*pairs, strict=True))
         print(f"{name:22s}{one:10.1f}{many:12.1f}{many / one:8.2f}{many / one / workers:10.2f}", flush=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gsa.config import load_params
-from gsa.runs.scores import ScoreRow, append_score
+from gsa.runs.scores import ScoreRow, score_line
 from gsa.tasks import EXTRA_TASKS, TASKS, get_task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +39,8 @@ def write_runs(folder: Path, tasks: list[str], seeds: int) -> int:
                     else:
                         wins = tuple(int(win) for win in rng.random(5) < level)
                         row = ScoreRow(task, method, seed, frames, (1.0,) * 5, wins, wins)
-                    append_score(run / "scores.jsonl", row)
+                    with (run / "scores.jsonl").open("a") as file:
+                        file.write(score_line(row))
                 count += 1
     return count
 

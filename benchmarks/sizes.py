@@ -114,7 +114,7 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     sizes = arguments.pop("size")
     settings = Settings(batch=tuple(arguments.pop("measure")), **arguments)
-    heads = ["size", "parameters, M", "encoder", "RSSM", "decoder", "GFLOP an update"]
+    heads = ["size", "parameters, M", "encoder", "RSSM", "decoder", "GFLOP per update"]
     heads += [
         "fixed memory, GB",
         "peak, GB",

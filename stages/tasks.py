@@ -9,7 +9,7 @@ import typer
 
 from gsa.errors import ParamsError
 from gsa.tasks import EXTRA_TASKS, TASKS
-from stages.options import PARAMS, ParamsFile, Plugin, import_plugin, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin, open_params
 from stages.words import columns
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ REFERENCE = Path(__file__).resolve().parents[1] / "data/reference"
 
 def tasks(
     match: Annotated[str, typer.Argument(help="Only tasks whose name contains this.")] = "",
+    sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -30,7 +31,7 @@ def tasks(
         import_plugin(plugin)
     if params.is_file() or params != PARAMS:
         try:
-            open_params(params)
+            open_params(params, sets)  # registers its own_tasks
         except ParamsError as error:
             log.warning("tasks of your own may be missing from this list: %s", error)
     shown = [spec for spec in TASKS.values() if match in spec.name]

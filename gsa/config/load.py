@@ -12,7 +12,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from gsa.config.params import Params
+from gsa.config.sections import OwnTasks
 from gsa.errors import ParamsError
+from gsa.tasks import register_task
 
 Overrides = Mapping[str, Any]
 """Dotted keys to values; None is a flag that was not given."""
@@ -53,6 +55,8 @@ def read_tree(path: Path) -> dict[str, Any]:
 def check_params(tree: dict[str, Any], where: str) -> Params:
     """``tree`` as ``Params``; errors are raised as ``load_params`` raises them and begin with ``where``."""
     try:
+        for name, task in OwnTasks.model_validate(tree).own_tasks.items():
+            register_task(name, **task.model_dump())
         return Params.model_validate(tree)
     except ValidationError as error:
         raise ParamsError(f"{where}: " + "; ".join(_describe(e) for e in error.errors())) from error

@@ -24,7 +24,7 @@ from gsa.config.sections import (
 )
 from gsa.errors import ParamsError
 from gsa.pipeline import LEARNERS
-from gsa.tasks import get_task, register_task
+from gsa.tasks import get_task
 
 
 class Params(Section):
@@ -46,16 +46,6 @@ class Params(Section):
     drqv2: DrQv2Params
     methods: dict[str, MethodParams]
     report: ReportParams
-
-    @model_validator(mode="before")
-    @classmethod
-    def _register_own_tasks(cls, tree: Any) -> Any:
-        """First of all, because other sections name tasks."""
-        tasks = tree.get("own_tasks")
-        if isinstance(tasks, dict):
-            for name, task in tasks.items():
-                register_task(name, **OwnTaskParams.model_validate(task).model_dump())
-        return tree
 
     @model_validator(mode="before")
     @classmethod

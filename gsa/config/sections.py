@@ -275,16 +275,20 @@ class MachineParams(Section):
 class OwnTaskParams(Section):
     """A task of the user's: any Gymnasium environment with pictures (docs/tasks.md).
 
-    ``env`` is ``module:function`` or a registered Gymnasium id, called with ``kwargs``. ``score_range`` are the scores
-    that count as 0 and 1 in aggregates. ``max_frames`` simulator steps per episode, ``action_repeat`` of them per
-    decision. ``camera``: render, or the key of the picture in a dict observation.
+    The arguments of ``gsa.register_task``, which says what each means and what stands for one that is left out.
     """
 
     env: str
-    kwargs: dict[str, Any]
-    embodiment: str
     metric: Literal["return", "success"]
-    score_range: Annotated[list[float], Field(min_length=2, max_length=2)]
     max_frames: Positive
-    action_repeat: Positive
-    camera: str
+    score_range: list[float] | None = None
+    action_repeat: Positive = 1
+    embodiment: str | None = None
+    camera: str = "render"
+    kwargs: dict[str, Any] = {}
+
+
+class OwnTasks(BaseModel):
+    """The section ``own_tasks`` alone: its tasks are registered before other sections name them."""
+
+    own_tasks: dict[str, OwnTaskParams] = {}

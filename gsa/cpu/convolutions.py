@@ -1,4 +1,4 @@
-"""Convolutions of stride 2, forward and back, each by the way that is fastest on a CPU.
+"""Convolutions of stride 2, forward and back, by the operations that are fastest on a CPU.
 
 Images are in channels-last memory, so that the channels of a pixel are one row.
 """
@@ -14,12 +14,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gsa.cpu.pixels import Pixels
-
-WIDE = 32
-"""From so many channels of the larger image on, ``window_products`` is faster than torch's weight gradient."""
-
-NARROW = 6
-"""Up to this Y = X, torch's input gradient is faster than ``phases``, which compute (Y + 1)^2 pixels."""
 
 
 def as_rows(x: Float[Tensor, "N C Y X"]) -> Float[Tensor, "N P C"]:
@@ -37,22 +31,6 @@ def in_order(x: Float[Tensor, "N C Y X"]) -> Pixels:
     return Pixels(as_rows(x), where_in_image(x.shape[-1], x.shape[-1]), x.shape[-1])
 
 
-def in_pairs(x: Float[Tensor, "N C Y X"]) -> Float[Tensor, "N E Y U"]:
-    """Two neighbours in a row as one pixel with twice the channels: a view, in channels-last memory. X is even."""
-    return x.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).flatten(3).permute(0, 3, 1, 2)
-
-
-def of_pairs(x: Float[Tensor, "N E Y U"]) -> Float[Tensor, "N C Y X"]:
-    """The inverse of ``in_pairs``."""
-    return x.permute(0, 2, 3, 1).unflatten(3, (2, -1)).flatten(2, 3).permute(0, 3, 1, 2)
-
-
-def weight_in_pairs(weight: Float[Tensor, "D C K K"]) -> Float[Tensor, "D E K H"]:
-    """The weight that sees ``in_pairs`` of an image as ``weight`` sees the image, at stride (2, 1) instead of 2."""
-    pairs = weight.unflatten(3, (-1, 2)).permute(0, 4, 1, 2, 3).flatten(1, 2)
-    return pairs.contiguous(memory_format=torch.channels_last)
-
-
 def weight_gradient(
     large: Float[Tensor, "N C Y X"], small: Float[Tensor, "N D V U"], weight: Float[Tensor, "D C K K"]
 ) -> Float[Tensor, "D C K K"]:
@@ -60,36 +38,8 @@ def weight_gradient(
 
     Of a transposed convolution the roles are swapped.
     """
-    channels, depth, kernel, which = large.shape[1], len(weight), weight.shape[-1], [False, True, False]
-    if channels >= WIDE:
-        return window_products(large, small, weight)
-    if large.shape[-1] % 2 == 0 and kernel % 2 == 0:
-        settings = ([depth], [2, 1], [0, 0], [1, 1], False, [0, 0], 1)
-        pairs = weight_in_pairs(weight)
-        grad = torch.ops.aten.convolution_backward(small, in_pairs(large), pairs, *settings, which)[1]
-        return grad.unflatten(1, (2, -1)).permute(0, 2, 3, 4, 1).flatten(3)
-    settings = ([depth], [2, 2], [0, 0], [1, 1], False, [0, 0], 1)
-    return torch.ops.aten.convolution_backward(small, large, weight, *settings, which)[1]
-
-
-def window_products(
-    large: Float[Tensor, "N C Y X"], small: Float[Tensor, "N D V U"], weight: Float[Tensor, "D C K K"]
-) -> Float[Tensor, "D C K K"]:
-    """``weight_gradient`` by one matrix product with the windows of 32 images at a time."""
-    depth, channels, kernel, _ = weight.shape
-    rows = as_rows(small).flatten(0, 1)
-    count, _, height, width = small.shape
-    grad = weight.new_zeros(depth, kernel * kernel * channels)
-    image = large.permute(0, 2, 3, 1).contiguous()
-    n, y, x, _ = image.stride()
-    for start in range(0, count, 32):
-        part = image[start : start + 32]
-        windows = part.as_strided(
-            (len(part), height, width, kernel, kernel * channels), (n, 2 * y, 2 * x, y, 1), part.storage_offset()
-        )
-        first, last = start * height * width, (start + len(part)) * height * width
-        grad.addmm_(rows[first:last].t(), windows.reshape(last - first, -1))
-    return grad.view(depth, kernel, kernel, channels).permute(0, 3, 1, 2)
+    settings = ([len(weight)], [2, 2], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False])
+    return torch.ops.aten.convolution_backward(small, large, weight, *settings)[1]
 
 
 def phases(
@@ -129,28 +79,20 @@ def interleaved(four: Float[Tensor, "N H W O4"]) -> Float[Tensor, "N O Y X"]:
 
 
 class Convolution(NamedTuple):
-    """A convolution without its bias, forwards and back; ``in_image`` says that its pixels lie row by row."""
+    """A convolution without its bias, forward and back; ``in_image`` says that its pixels lie row by row."""
 
     forward: Callable[[Float[Tensor, "N I V U"], Tensor], Pixels]
-    input_gradient: Callable[[Float[Tensor, "N O Y X"], Float[Tensor, "N I V U"], Tensor], Pixels]
+    input_gradient: Callable[[Float[Tensor, "N O Y X"], Tensor], Pixels]
     weight_gradient: Callable[[Float[Tensor, "N O Y X"], Float[Tensor, "N I V U"], Tensor], Tensor]
     in_image: bool
 
 
 def _down(x: Tensor, weight: Tensor) -> Pixels:
-    """Without the last row and column if their number is odd (31): the next convolution does not reach them."""
+    """Without the last row and column if their number is odd (31), for the next convolution does not reach them."""
     out = F.conv2d(x, weight, stride=2)
     width = out.shape[-1]
     size = width // 2 * 2
     return Pixels(as_rows(out), where_in_image(size, width), size)
-
-
-def _down_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Pixels:
-    if grad.shape[-1] > NARROW:
-        return _up(grad, weight)
-    settings = ([len(weight)], [2, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False])
-    found = torch.ops.aten.convolution_backward(grad, in_pairs(x), weight_in_pairs(weight), *settings)[0]
-    return in_order(of_pairs(found))
 
 
 def _up(x: Tensor, weight: Tensor) -> Pixels:
@@ -159,7 +101,7 @@ def _up(x: Tensor, weight: Tensor) -> Pixels:
     return Pixels(out.reshape(len(x), 4 * height * width, weight.shape[1]), where_in_phases(size, width), size)
 
 
-def _up_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Pixels:
+def _up_input_gradient(grad: Tensor, weight: Tensor) -> Pixels:
     return in_order(F.conv2d(grad, weight, stride=2))
 
 
@@ -168,8 +110,9 @@ def _from_pixel(x: Tensor, weight: Tensor) -> Pixels:
     return Pixels(out.unflatten(1, (-1, weight.shape[1])), where_in_image(size, size), size)
 
 
-def _from_pixel_input_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Pixels:
-    return in_order((as_rows(grad).flatten(1) @ weight.permute(0, 2, 3, 1).flatten(1).t()).view(x.shape))
+def _from_pixel_input_gradient(grad: Tensor, weight: Tensor) -> Pixels:
+    found = as_rows(grad).flatten(1) @ weight.permute(0, 2, 3, 1).flatten(1).t()
+    return in_order(found[:, :, None, None])
 
 
 def _from_pixel_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -177,7 +120,7 @@ def _from_pixel_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tens
     return found.view(weight.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2)
 
 
-DOWN = Convolution(_down, _down_input_gradient, lambda grad, x, weight: weight_gradient(x, grad, weight), True)
+DOWN = Convolution(_down, _up, lambda grad, x, weight: weight_gradient(x, grad, weight), True)
 UP = Convolution(_up, _up_input_gradient, weight_gradient, False)
 FROM_PIXEL = Convolution(_from_pixel, _from_pixel_input_gradient, _from_pixel_weight_gradient, True)
 """A transposed convolution of one pixel: a matrix product."""

@@ -38,10 +38,9 @@ class GRUGrads(NamedTuple):
 
 
 class GRUByHand:
-    """A ``BlockGRU`` (everything but ``in_action``) packed for stepping.
+    """A ``BlockGRU`` without its ``in_action``, its weights laid out for stepping.
 
-    The part of the first block-linear layer that every block sees alike is one matrix product instead of one a block
-    on a copy of it a block.
+    Every block sees the same ``shared`` inputs; their part of ``mix`` is one matrix product instead of one per block.
     """
 
     def __init__(self, gru: Any):
@@ -54,7 +53,7 @@ class GRUByHand:
         self.shared = shared.transpose(0, 1).reshape(3 * self.hidden, self.deter)
         self.gates_bias = self._by_gate(gru.gates.bias.clone().reshape(self.blocks, 1, -1)).contiguous()
         self.gates_bias[:, 2] -= 1  # biased to keep h at the start of training
-        # For a few rows a product with a transposed view takes two to four times as long as one with a copy.
+        # For a few rows, a product with a transposed view takes two to four times as long as one with a copy.
         self.from_deter = gru.in_deter[0].weight.t().contiguous()
         self.from_stoch = gru.in_stoch[0].weight.t().contiguous()
         self.shared_back = self.shared.t().contiguous()
@@ -81,7 +80,7 @@ class GRUByHand:
     def backward(
         self, grad: Float[Tensor, "B D"], step: GRUStep
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B Z"], GRUGrads]:
-        """Gradients with respect to the h and z before the step, and what the weights' gradients need."""
+        """Gradients of h and z before the step, and what the weights' gradients need."""
         gru = self.gru
         reset, candidate, update = step.gated.unbind(1)
         gates = torch.empty_like(step.gated)
@@ -104,7 +103,7 @@ class GRUByHand:
         return grad_deter, grad_stoch, grads
 
     def gradients(self, steps: Sequence[GRUStep], grads: Sequence[GRUGrads]) -> list[Tensor]:
-        """Gradients of ``weights`` from all steps."""
+        """Gradients from all steps of in_deter, in_stoch, mix, norm and gates: each layer's weight, then its bias."""
         gru, every, grad = self.gru, columns(steps), columns(grads)
         deter, mix, gates = torch.cat(every.deter), torch.cat(grad.mix), torch.cat(grad.gates, 1)
         own = torch.bmm(self._blocks(deter).transpose(1, 2), self._blocks(mix))

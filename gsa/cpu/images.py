@@ -103,9 +103,9 @@ class _Layers(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, "N O Y X"]) -> tuple[Tensor | None, ...]:
-        """The gradient of pixels that lie row by row takes their place: new memory costs more than the arithmetic.
+        """Gradients overwrite pixels that lie row by row: new memory costs more time than the arithmetic.
 
-        A second pass back is an error that autograd raises, since what was kept has changed.
+        Autograd therefore refuses a second backward pass.
         """
         saved, above = ctx.saved_tensors, in_order(grad)
         gradients: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
@@ -126,7 +126,7 @@ class _Layers(torch.autograd.Function):
                 gradients[first] = convolution.weight_gradient(grad, x, weight)
             if not any(ctx.needs_input_grad[2:first]):
                 return tuple(gradients)
-            above = convolution.input_gradient(grad, x, weight)
+            above = convolution.input_gradient(grad, weight)
         gradients[2] = as_image(above.rows[:, above.where], above.size)
         return tuple(gradients)
 
@@ -144,7 +144,7 @@ class _Error(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, " N"]) -> tuple[Tensor | None, ...]:
-        """In the place of the difference, as ``_Layers`` does."""
+        """The difference is overwritten, as in ``_Layers``."""
         x, weight, difference = ctx.saved_tensors
         bias = pixels.scale(difference, 2 * grad)
         torch.autograd.graph.increment_version(difference)

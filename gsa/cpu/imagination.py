@@ -68,12 +68,12 @@ class Rollout:
         self.steps.append(ImaginedStep(saved, gru, (before, after), softmax))
 
     def feats(self, action: Float[Tensor, "H B A"]) -> Float[Tensor, "H1 B F"]:
-        """[z, h] of all states, with their gradient with respect to the actions that ``step`` was given."""
+        """[z, h] of all states, as a function of the actions that ``step`` was given."""
         found: Tensor = _Feats.apply(action, self)
         return found
 
     def backward(self, grad: Float[Tensor, "H1 B F"]) -> Float[Tensor, "H B A"]:
-        """The gradient with respect to the actions from that with respect to ``feats``."""
+        """The actions' gradient from that of ``feats``."""
         gru, (linear, norm, _), (first, second, out) = self.gru, self.rssm.gru.in_action, self.rssm.prior_head
         width, unimix = self.stoch.shape[-1], self.rssm.params.unimix
         grad_stoch, grad_deter = grad[-1, :, :width], grad[-1, :, width:]

@@ -29,7 +29,7 @@ def columns(steps: Sequence[Any]) -> Any:
 
 
 class Normed(NamedTuple):
-    """What the gradient of LayerNorm -> SiLU needs."""
+    """What the gradient of LayerNorm and SiLU needs."""
 
     x: Float[Tensor, "N C"]
     normed: Float[Tensor, "N C"]
@@ -46,7 +46,7 @@ def norm_silu(x: Float[Tensor, "N C"], norm: nn.LayerNorm) -> tuple[Float[Tensor
 def norm_silu_backward(
     grad: Float[Tensor, "N C"], saved: Normed, norm: nn.LayerNorm
 ) -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]:
-    """Gradients with respect to x and, for ``norm_gradients``, to LayerNorm(x)."""
+    """Gradients of x and of LayerNorm(x); ``norm_gradients`` takes the second."""
     x, normed, mean, rstd = saved
     grad = _silu_backward(grad, normed)
     only_x = [True, False, False]
@@ -64,21 +64,21 @@ def norm_gradients(
 
 
 def linear_gradients(grads: Float[Tensor, "N O"], inputs: Float[Tensor, "N I"]) -> list[Tensor]:
-    """Gradients of weight and bias of an ``nn.Linear`` from the rows of all steps."""
+    """Gradients of an ``nn.Linear``'s weight and bias from the rows of all steps."""
     return [grads.t() @ inputs, grads.sum(0)]
 
 
 def sample_one_hot(
     logits: Float[Tensor, "N S K"], unimix: float, noise: Float[Tensor, "N S K"]
 ) -> tuple[Float[Tensor, "N S K"], Float[Tensor, "N S K"]]:
-    """A one-hot sample of the unimixed categoricals, as ``sample_straight_through``, and their softmax."""
+    """The sample that ``sample_straight_through`` draws from the unimixed categoricals, and the logits' softmax."""
     softmax = torch.softmax(logits, -1)
-    weight = softmax / noise if unimix == 0 else torch.add(unimix / logits.shape[-1], softmax, alpha=1 - unimix) / noise
+    weight = torch.add(unimix / logits.shape[-1], softmax, alpha=1 - unimix) / noise
     return torch.zeros_like(softmax).scatter_(-1, weight.argmax(-1, keepdim=True), 1.0), softmax
 
 
 def sample_backward(
     grad: Float[Tensor, "N S K"], softmax: Float[Tensor, "N S K"], unimix: float
 ) -> Float[Tensor, "N S K"]:
-    """Gradient with respect to the logits: that of the unimixed probabilities (straight-through)."""
+    """The logits' gradient from that of the sample, which passes straight through to the unimixed probabilities."""
     return torch._softmax_backward_data(grad * (1 - unimix), softmax, -1, softmax.dtype)

@@ -18,10 +18,10 @@ from torch import Tensor
 from gsa.cpu import compiled
 
 SMALL = 1 << 16
-"""Numbers below which a second thread costs more than it saves."""
+"""Below so many numbers a second thread costs more than it saves."""
 
 OPENMP: Any = getattr(ctypes.CDLL(None), "GOMP_parallel", None) if os.name == "posix" else None
-"""void GOMP_parallel(void (*)(void *), void *, unsigned threads, unsigned flags), of the OpenMP that torch loads."""
+"""void GOMP_parallel(void (*)(void *), void *, unsigned threads, unsigned flags), of torch's OpenMP library."""
 
 
 class Pixels(NamedTuple):
@@ -63,7 +63,7 @@ def norm_silu(x: Pixels, norm: Norm, eps: float) -> tuple[Float[Tensor, "N P C"]
 
 
 def norm_silu_backward(grad: Pixels, x: Pixels, norm: Norm, statistics: Statistics, grad_x: Pixels) -> Norm:
-    """Write the gradient of x into ``grad_x``, no other row of it, and return that of the channels.
+    """Write the gradient of x into ``grad_x``, leave its other rows alone, and return the gradient of ``norm``.
 
     ``grad`` is that of what ``norm_silu`` returned. ``grad_x`` may be x itself. Rows are contiguous.
     """
@@ -94,7 +94,7 @@ def difference(
 
 
 def scale(x: Float[Tensor, "N Y X C"], factors: Float[Tensor, " N"]) -> Float[Tensor, " C"]:
-    """Multiply every image by its factor, in place; what their pixels then sum up to. x is contiguous."""
+    """Multiply every image by its factor, in place, and return the sum of all pixels. x is contiguous."""
     count, height, width, channels = x.shape
     rows, factor = _arrays(x.view(count, height, width * channels), factors)
     sums = np.zeros((torch.get_num_threads(), width * channels))
@@ -105,7 +105,7 @@ def scale(x: Float[Tensor, "N Y X C"], factors: Float[Tensor, " N"]) -> Float[Te
 def _in_threads(images: int, numbers: int, work: Callable[[int, slice], None]) -> None:
     """``work(n, images)`` for as many parts as torch has threads, by torch's own threads where they can be called.
 
-    These wait for torch's next operation in a busy loop, for milliseconds, and threads of ours would wait for them.
+    torch's threads stay busy for milliseconds after each operation, and threads of ours would have to wait for a core.
     """
     parts = torch.get_num_threads() if numbers >= SMALL else 1
     slices = [slice(images * n // parts, images * (n + 1) // parts) for n in range(parts)]
@@ -120,7 +120,7 @@ def _in_threads(images: int, numbers: int, work: Callable[[int, slice], None]) -
 
     @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
     def thread(_: int | None) -> None:
-        """What every thread does: parts that no other has taken, for there may be fewer threads than parts."""
+        """Do the parts that no other thread has taken: there may be fewer threads than parts."""
         try:
             for n in rest:
                 work(n, slices[n])

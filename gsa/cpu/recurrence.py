@@ -30,7 +30,7 @@ def observe(
     noise: Float[Tensor, "B T S K"] | None = None,
     recompute: bool = False,
 ) -> tuple[State, Float[Tensor, "B T Z"]]:
-    """``RSSM.observe``; with ``recompute``, which is about memory, the ordinary one."""
+    """``RSSM.observe``. With ``recompute``, which saves memory, the ordinary one runs."""
     if recompute or not applies(embed):
         return RSSM.observe(rssm, embed, prev_action, is_first, noise, recompute)
     first = is_first.clone()
@@ -74,7 +74,7 @@ class _Observe(torch.autograd.Function):
         action_in: Float[Tensor, "T B U"],
         *weights: Tensor,
     ) -> tuple[Float[Tensor, "T B D"], Float[Tensor, "T B Z"], Float[Tensor, "T B Z"]]:
-        """A step after the other, without a graph."""
+        """One step after the other, without a graph."""
         gru, (norm, _, out), from_deter = GRUByHand(rssm.gru), rssm.post_head, weights[-5].t().contiguous()
         to_logits = out.weight.t().contiguous()
         deter, stoch = rssm.initial(embed_in.shape[1])

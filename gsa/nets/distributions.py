@@ -60,7 +60,7 @@ def symexp(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
 
 
 class TwoHot:
-    """Scalars as a categorical over ``bins`` evenly spaced points of [-20, 20] in symlog space (SPEC.md section 4)."""
+    """Scalars as a categorical over ``bins`` evenly spaced points of [-20, 20] in symlog space."""
 
     def __init__(self, bins: int, low: float = -20.0, high: float = 20.0):
         self.bins, self.low, self.high = bins, low, high

@@ -159,7 +159,7 @@ class RSSM(nn.Module):
         """Posterior states of a window and their logits; state and action are zeroed at row 0 and at ``is_first``.
 
         ``noise`` are standard exponentials for the samples of z, drawn from torch's generator when None. With
-        ``recompute`` the backward pass keeps a state each ``CHUNK`` steps and computes the others again.
+        ``recompute`` the backward pass keeps one state per ``CHUNK`` steps and computes the others again.
         """
         first = is_first.clone()
         first[:, 0] = True

@@ -13,6 +13,7 @@ from typer.main import get_command
 from gsa.config import RenderParams, load_params, select
 from gsa.loops.collect import CollectJob
 from gsa.pipeline import COMMANDS, FOLDERS, GROUPS, LEARNERS, MADE_BY, STAGES, dvc_yaml, item_name, place, reads
+from gsa.tasks import get_task
 from stages.cli import HIDDEN, TOOLS, app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ def test_folders_have_makers_and_readers() -> None:
 
 
 def test_names_of_items() -> None:
-    job = CollectJob("mw-reach", "ou", 1.0, 0, RenderParams(quality="fast", backend="egl"))
+    job = CollectJob(get_task("mw-reach"), "ou", 1.0, 0, RenderParams(quality="fast", backend="egl"))
     collect = STAGES["collect-data"]
     assert collect.place(task="mw-reach", sigma=1.0) == Path("data/raw") / job.name
     assert collect.place("a=1", task="mw-reach", sigma=1.0).name == "mw-reach_sigma-1.0_a=1"

@@ -9,7 +9,7 @@ from gsa.errors import ArtifactError, DataError
 from gsa.inspection.folders import describe, first_images, kind_of, one_episode, verify
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import save_weights
-from gsa.runs.scores import ScoreRow, append_score
+from gsa.runs.scores import ScoreRow, score_line
 from gsa.storage.raw import write_manifest, write_raw_episode
 from gsa.storage.store_writer import write_store
 from gsa.visual.contact_sheet import contact_sheet
@@ -37,7 +37,7 @@ def test_each_kind_of_folder_is_recognised_and_described(tmp_path: Path, raw: Pa
     save_weights(model, {}, {"action_dim": 12})
     run.mkdir()
     row = ScoreRow("mw-reach", "gsa", 0, 1000, (10.0, 20.0), (1, 0), (1, 1))
-    append_score(run / "scores.jsonl", row)
+    (run / "scores.jsonl").write_text(score_line(row))
     assert [kind_of(p) for p in (raw, offline, model, run, raw.parent)] == ["raw", "offline", "model", "run", "folder"]
     assert "sawyer (task mw-reach, policy expert, sigma 0.1), 3 files, 15 rows" in describe(raw)[0]
     assert describe(raw.parent) == describe(raw)[:1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gsa.errors import ArtifactError
-from gsa.runs.scores import ScoreRow, append_score, read_scores
+from gsa.runs.scores import ScoreRow, read_scores, score_line
 
 
 def mw(frames: int = 0, **changes: object) -> ScoreRow:
@@ -30,8 +30,7 @@ def dmc(*returns: float) -> ScoreRow:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "scores.jsonl"
-    append_score(path, mw(0))
-    append_score(path, mw(2000))
+    path.write_text(score_line(mw(0)) + score_line(mw(2000)))
     return path
 
 
@@ -52,7 +51,7 @@ def test_the_score_is_the_tasks_own_metric() -> None:
 
 def test_numpy_numbers_become_plain_ones(tmp_path: Path) -> None:
     row = mw(episode_returns=tuple(np.ones(4)), successes_final=(True, False, False, False))
-    append_score(tmp_path / "scores.jsonl", row)
+    (tmp_path / "scores.jsonl").write_text(score_line(row))
     assert read_scores(tmp_path / "scores.jsonl") == [row]
     assert all(type(value) is float for value in row.episode_returns)
 

@@ -23,7 +23,6 @@ from gsa.sources.exploration import (
 def explore_params(**changes: Any) -> ExploreDataParams:
     """Tiny: one update a decision after two random ones."""
     values = {
-        "domains": ["cartpole"],
         "method": "icm",
         "train_env_steps": 40,
         "update_every": 1,
@@ -37,7 +36,6 @@ def explore_params(**changes: Any) -> ExploreDataParams:
         "episodes": 2,
         "failed_gate": "refuse",
         "seed": 0,
-        "workers": 0,
     }
     return ExploreDataParams(**{**values, **changes})
 
