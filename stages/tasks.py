@@ -31,7 +31,7 @@ def tasks(
         import_plugin(plugin)
     if params.is_file() or params != PARAMS:
         try:
-            open_params(params, sets)  # registers its own_tasks
+            open_params(params, sets)
         except ParamsError as error:
             log.warning("tasks of your own may be missing from this list: %s", error)
     shown = [spec for spec in TASKS.values() if match in spec.name]
