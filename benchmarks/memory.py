@@ -83,7 +83,6 @@ def empty_batch(batch_size: int, batch_length: int, action_dim: int) -> Batch:
     return Batch(
         torch.empty(*rows, 64, 64, 3, dtype=torch.uint8).permute(0, 1, 4, 2, 3),
         torch.empty(*rows, action_dim),
-        torch.empty(batch_size, action_dim),
         torch.empty(rows),
         torch.empty(batch_size, dtype=torch.bool),
         torch.empty(rows, dtype=torch.bool),
