@@ -20,7 +20,7 @@ from gsa.errors import DataError
 from gsa.nets.blocks import mlp
 from gsa.nets.distributions import TwoHot
 from gsa.nets.optimizer import Optimizer
-from gsa.sources.random import UniformPolicy
+from gsa.sources.noise import UniformPolicy
 from gsa.storage.replay import EpisodeBuffer, Replay
 from gsa.world_model.model import ModelOutput, WorldModel
 from gsa.world_model.rssm import State
@@ -194,7 +194,7 @@ class DreamerLearner:
 
     def warmup(self) -> Policy:
         """Who acts before the first update."""
-        return UniformPolicy(self.setting.action_dim, 0.0, self.rng)
+        return UniformPolicy(self.setting.action_dim, self.rng)
 
     def policy(self) -> Policy:
         """The mean action."""
