@@ -43,8 +43,7 @@ def write_raw_episode(folder: Path, index: int, episode: Episode) -> Path:
     """
     length = len(episode) - 1
     path = folder / f"19700101T000000-0-{index:06d}-{length}.npz"
-    check_episode(episode, str(path))
-    check_markers(episode, str(path))
+    check_stored(episode, str(path))
     action = np.zeros_like(episode.action, dtype=np.float32)
     action[1:] = episode.action[:-1]
     arrays: dict[str, Any] = {
@@ -98,8 +97,7 @@ def read_raw_episode(path: Path) -> Episode:
         success=arrays.success,
         info={"file": path.name},
     )
-    check_episode(episode, str(path))
-    check_markers(episode, str(path))
+    check_stored(episode, str(path))
     return episode
 
 
@@ -150,12 +148,13 @@ def chosen_actions(path: Path, led_here: np.ndarray, rows: int) -> Float32[np.nd
     return led_here[1:].astype(np.float32)
 
 
-def check_markers(episode: Episode, where: str) -> None:
-    """Refuse what a stored episode cannot express: an action after the last image, an end before the last row.
+def check_stored(episode: Episode, where: str) -> None:
+    """``check_episode``, and refuse what no file can express: an action after the last image, an end before the last.
 
     Raises:
         DataError: naming ``where`` and the row.
     """
+    check_episode(episode, where)
     if episode.action[-1].any():
         raise DataError(f"{where}: action after the last image is {episode.action[-1].tolist()}, expected zeros")
     if episode.is_terminal[:-1].any():
