@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from gsa.episode import Episode
 from gsa.errors import DataError, ParamsError
+from gsa.files import read_json
 from gsa.importers.base import ImportOptions, is_shape, member
 from gsa.importers.checksums import Checksums
 from gsa.importers.lerobot_tables import Table, check_numbering, read_table
 from gsa.importers.mapping import kept_rows, to_episode
 from gsa.importers.pictures import EncodedFrames
 from gsa.importers.video_frames import decode
-from gsa.json_files import read_json
 
 INFO = "meta/info.json"
 MEND = "fetch the data set again"

@@ -12,11 +12,11 @@ import numpy as np
 
 from gsa.episode import Episode
 from gsa.errors import DataError, ParamsError
+from gsa.files import read_json
 from gsa.importers.base import ImportOptions, is_shape
 from gsa.importers.checksums import Checksums
 from gsa.importers.mapping import kept_rows, to_episode
 from gsa.importers.minari_storage import STORAGES
-from gsa.json_files import read_json
 
 METADATA = "metadata.json"
 MEND = "fetch the data set again"

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gsa.errors import ArtifactError, StoppedError
-from gsa.files import replacing, sha256_file, write_atomic
-from gsa.json_files import read_sealed, sealed_json
+from gsa.files import read_sealed, replacing, sealed_json, sha256_file, write_atomic
 from gsa.runs.fingerprint import plain
 
 log = logging.getLogger(__name__)

@@ -48,15 +48,12 @@ ENVIRONMENT = ("MUJOCO_GL", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTHONHA
 class Run:
     """One execution of a stage. Write files below ``path``; save progress in ``checkpoints``.
 
-    ``fingerprint`` stands for parameters, inputs and code; ``inputs`` holds the digest of each input. Loops that can
-    save at any time poll ``checkpoints.stop_requested`` and save: that raises StoppedError, and the next run resumes.
+    ``fingerprint`` stands for parameters, inputs and code. Loops that can save at any time poll
+    ``checkpoints.stop_requested`` and save: that raises StoppedError, and the next run resumes.
     """
 
     path: Path
-    stage: str
-    item: str
     fingerprint: str
-    inputs: dict[str, str]
     checkpoints: CheckpointStore
     notes: dict[str, Any] = field(default_factory=dict)
     """Extra facts for run.json, e.g. the device or counts."""
@@ -120,7 +117,7 @@ def open_run(
         tmp = out_dir.with_name(f"{out_dir.name}.tmp.{os.getpid()}")
         tmp.mkdir()
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
-        run = Run(tmp, stage, item, mark, digests, store)
+        run = Run(tmp, mark, store)
         stack.enter_context(naming_full_disk(out_dir))
         yield run
         # DVC records parameters and inputs as they are at the end: refuse to finish if they are not those used.

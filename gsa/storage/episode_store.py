@@ -143,11 +143,6 @@ class EpisodeStore:
             if content_digest(episode) != digest or not agree:
                 raise ArtifactError(f"{self.path / place.shard}: episode {place.episode_id} differs; {FIX}")
 
-    def close(self) -> None:
-        """Close the open shards."""
-        while self._open:
-            self._open.popitem()[1].close()
-
     def _read(self, name: str, groups: range, columns: list[str]) -> pa.Table:
         try:
             if name not in self._open:
@@ -184,6 +179,5 @@ def _images(column: pa.ChunkedArray, into: Pixels | None) -> Pixels:
 
 def _actions(column: pa.ChunkedArray, width: int) -> np.ndarray | None:
     """All rows as ``(rows, width)``, or None where their widths differ."""
-    parts = [chunk.values.to_numpy() for chunk in column.chunks]
-    flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    flat = np.concatenate([chunk.values.to_numpy() for chunk in column.chunks])
     return flat.reshape(len(column), width) if len(flat) == len(column) * width else None

@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from gsa.episode import Episode, check_episode
 from gsa.errors import DataError
-from gsa.files import sha256_file, write_atomic
-from gsa.json_files import read_sealed, sealed_json
+from gsa.files import read_sealed, sealed_json, sha256_file, write_atomic
 from gsa.storage.npz import load_npz
 from gsa.storage.schema import check_embodiment
 

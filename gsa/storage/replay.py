@@ -185,14 +185,8 @@ class Replay:
             flags[0, row], flags[1, row] = window.is_first, window.is_terminal
             if window.reward is not None:
                 reward[row], has_reward[row] = window.reward, True
-        return Batch(
-            image=torch.from_numpy(image).permute(0, 1, 4, 2, 3),
-            action=torch.from_numpy(action),
-            reward=torch.from_numpy(reward),
-            has_reward=torch.from_numpy(has_reward),
-            is_first=torch.from_numpy(flags[0]),
-            is_terminal=torch.from_numpy(flags[1]),
-        )
+        rest = (torch.from_numpy(x) for x in (action, reward, has_reward, *flags))
+        return Batch(torch.from_numpy(image).permute(0, 1, 4, 2, 3), *rest)
 
     def _count_windows(self, batch_length: int) -> None:
         """Number the windows, group by group: ``_begins`` and ``_ends`` of each episode, ``_bounds`` of each group."""

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gsa.errors import ArtifactError, DataError, one_line
-from gsa.files import sha256_file
-from gsa.json_files import read_sealed
+from gsa.files import read_sealed, sha256_file
 from gsa.storage.schema import (
     EPISODES,
     EPISODES_SCHEMA,

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from gsa.config import ConvertParams
 from gsa.episode import Episode
 from gsa.errors import DataError
-from gsa.files import replacing, sha256_file, write_atomic
-from gsa.json_files import sealed_json
+from gsa.files import replacing, sealed_json, sha256_file, write_atomic
 from gsa.storage.raw import check_stored
 from gsa.storage.schema import (
     EPISODES,
