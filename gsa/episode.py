@@ -25,6 +25,9 @@ from gsa.errors import DataError
 IMAGE_SIZE = 64
 """Height and width of every image, in pixels."""
 
+ACTION_LIMIT = 1.0 + 1e-6
+"""Largest absolute value of an action's entries, with rounding."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -161,7 +164,7 @@ def check_episode(episode: Episode, where: str) -> None:
         finite = np.isfinite(values.reshape(rows, -1)).all(1)
         if not finite.all():
             raise DataError(f"{where}: {name} at row {int(np.argmin(finite))} is not finite; drop this episode")
-    beyond = (np.abs(episode.action) > 1.0 + 1e-6).any(1)
+    beyond = (np.abs(episode.action) > ACTION_LIMIT).any(1)
     if beyond.any():
         row = int(np.argmax(beyond))
         raise DataError(f"{where}: action {episode.action[row].tolist()} at row {row} leaves [-1, 1]; rescale it")

@@ -51,7 +51,7 @@ class NpzRelease:
         return to_episode(
             str(path),
             (arrays.image[row].transpose(1, 2, 0) for row in kept_rows(str(path), rows, self._options)),
-            arrays.action,
+            arrays.action[:-1],
             bool(arrays.is_terminal[-1]),
             self._options,
             {**self.facts, "source": self.facts["name"], "file": name, "origin": {"format": "ncrl", "rate": "unknown"}},

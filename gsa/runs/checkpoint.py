@@ -63,13 +63,9 @@ class CheckpointStore:
             raise StoppedError(f"stopped by a signal after step {step}; the same command resumes there")
 
     def wait(self) -> None:
-        """Return when nothing is being written any more.
-
-        Raises:
-            ResourceError: the disk is full.
-        """
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
+        """Return when nothing is being written any more; ResourceError if the disk is full."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
             pending.result()
 
     def _write(self, step: int, state: Mapping[str, Any]) -> None:

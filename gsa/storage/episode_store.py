@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
-from gsa.episode import IMAGE_SIZE, Episode
+from gsa.episode import ACTION_LIMIT, IMAGE_SIZE, Episode
 from gsa.errors import ArtifactError, DataError, one_line
 from gsa.files import sha256_file
 from gsa.storage.replay import Pixels
@@ -21,9 +21,6 @@ from gsa.storage.store_files import FIX, check_schema, read_episodes, read_store
 from gsa.storage.store_writer import group_rows
 
 MAX_OPEN_SHARDS = 16
-
-ACTION_LIMIT = 1.0 + 1e-6
-"""What ``check_episode`` allows an action's entries."""
 
 _PLACE = ["episode_id", "action_dim", "length", "is_terminal", "shard", "row_group_start", "row_group_count"]
 

@@ -50,11 +50,7 @@ class EpisodeBuffer:
         return len(self._episodes)
 
     def add(self, episode: Episode) -> None:
-        """Append an episode.
-
-        Raises:
-            DataError: it breaks the layout, or its action width or its having a reward differs from the first one's.
-        """
+        """Append an episode; DataError if it breaks the layout, or has other actions or rewards than the first one."""
         where = f"online episode {len(self)}"
         check_episode(episode, where)
         if self._episodes:
@@ -95,11 +91,7 @@ class EpisodeBuffer:
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Replace the contents by those of a saved buffer.
-
-        Raises:
-            ArtifactError: arrays are missing or their rows do not add up.
-        """
+        """Replace the contents by a saved buffer's; ArtifactError if arrays are missing or their rows do not add up."""
         self._episodes, self.lengths = [], np.zeros(0, np.int64)
         lengths = state["lengths"]
         if not len(lengths):

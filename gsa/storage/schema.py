@@ -92,11 +92,7 @@ OUTCOMES_SCHEMA = pa.schema(
 
 
 def check_embodiment(name: object, where: str) -> str:
-    """``name`` itself.
-
-    Raises:
-        DataError: it cannot be part of a file's name.
-    """
+    """``name`` itself; DataError where it cannot be part of a file's name."""
     if not isinstance(name, str) or _EMBODIMENT.fullmatch(name) is None:
         raise DataError(f"{where}: embodiment {name!r} cannot name a file; use letters, digits, '_', '-' and '.'")
     return name

@@ -84,20 +84,12 @@ def read_episodes(folder: Path, manifest: dict[str, Any]) -> pd.DataFrame:
 
 
 def read_outcomes(folder: Path, manifest: dict[str, Any]) -> pd.DataFrame:
-    """Returns and successes by episode, for people; nothing that learns calls this.
-
-    Raises:
-        ArtifactError: damaged or of another schema.
-    """
+    """Returns and successes by episode, for people; nothing that learns calls this. Errors as ``read_episodes``."""
     return _read(folder / OUTCOMES, manifest, OUTCOMES_SCHEMA)
 
 
 def check_schema(file: Path, found: pa.Schema, expected: pa.Schema) -> None:
-    """Refuse other columns or types.
-
-    Raises:
-        ArtifactError: naming the file and the first column that differs.
-    """
+    """ArtifactError, naming the file and the first column that differs, for other columns or types."""
     if found.names != expected.names:
         raise ArtifactError(f"{file} has columns {found.names}, expected {expected.names}; {FIX}")
     for field in expected:
