@@ -33,23 +33,43 @@ LEARNERS = {
 """Every learner by name; its methods are listed in ``matrix.finetune.methods`` under that name."""
 
 
+FOLDERS = {
+    "raw": "data/raw",
+    "offline": "data/offline",
+    "model": "models/${matrix.pretrain.name}",
+    "index": "index/${matrix.pretrain.name}",
+    "runs": "runs",
+    "report": "reports",
+}
+"""Where the stages' outputs lie."""
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A stage of ``dvc.yaml``: it runs ``gsa <command>`` once per item of ``matrix`` (variable to dotted list).
+    """A stage of ``dvc.yaml``: it makes a folder of ``FOLDERS`` or, per item of ``matrix``, one named ``item`` in it.
 
-    ``sections`` are the parameters that decide the output, ``inputs`` names of ``FOLDERS``, ``output`` lies in the
-    folder named ``makes``. ``modules`` are where its code begins, ``also`` is what it depends on beside ``FOLDERS``.
+    ``matrix`` is variable to dotted list. ``sections`` are the parameters that decide the output, ``inputs`` names of
+    ``FOLDERS``, ``also`` other files it depends on. Its code begins in the command's module and in ``modules``.
     """
 
     name: str
-    command: str
-    sections: tuple[str, ...]
-    inputs: tuple[str, ...]
     makes: str
-    output: str
+    sections: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
     matrix: Mapping[str, str] = field(default_factory=dict)
-    modules: tuple[str, ...] = ()
+    item: str = ""
     also: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The command of ``gsa`` that runs it."""
+        return "finetune" if self.makes == "runs" else self.name
+
+    @property
+    def output(self) -> str:
+        """Its output folder."""
+        return FOLDERS[self.makes] + (f"/{self.item}" if self.item else "")
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -72,68 +92,43 @@ def tool_roots(command: str) -> tuple[str, ...]:
     return ("stages", f"stages.{command.replace('-', '_')}")
 
 
-FOLDERS = {
-    "raw": "data/raw",
-    "offline": "data/offline",
-    "model": "models/${matrix.pretrain.name}",
-    "index": "index/${matrix.pretrain.name}",
-    "runs": "runs",
-    "report": "reports",
-}
-"""Where the stages' outputs lie."""
-
-
 def _finetune(learner: str, row: LearnerRow) -> Stage:
-    lists = {"method": f"matrix.finetune.methods.{learner}"}
-    lists |= {name: f"matrix.finetune.{name}s" for name in ("task", "seed")}
+    lists = {"method": f"matrix.finetune.methods.{learner}", "task": "matrix.finetune.tasks"}
+    lists["seed"] = "matrix.finetune.seeds"
     sections = ("render", "finetune", *row.sections, "methods.${item.method}")
-    output = "runs/${item.method}_${item.task}_s${item.seed}"
-    return Stage(f"finetune-{learner}", "finetune", sections, row.inputs, "runs", output, lists, (row.module,))
+    item = "${item.method}_${item.task}_s${item.seed}"
+    return Stage(f"finetune-{learner}", "runs", sections, row.inputs, lists, item, modules=(row.module,))
 
 
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage(
-            "collect-data",
-            "collect-data",
-            ("render", "collect_data"),
-            (),
-            "raw",
-            "data/raw/${item.task}_sigma-${item.sigma}",
-            {"task": "matrix.collect_data.tasks", "sigma": "matrix.collect_data.sigmas"},
-        ),
-        Stage(
-            "explore-data",
-            "explore-data",
-            ("render", "explore_data"),
-            (),
-            "raw",
-            "data/raw/explore-${item.domain}",
-            {"domain": "matrix.explore_data.domains"},
-        ),
-        Stage(
-            "convert",
-            "convert",
-            ("convert", "matrix.collect_data", "matrix.explore_data"),
-            ("raw",),
-            "offline",
-            FOLDERS["offline"],
-        ),
-        Stage("pretrain", "pretrain", ("world_model", "pretrain"), ("offline",), "model", FOLDERS["model"]),
-        Stage("build-index", "build-index", ("world_model",), ("offline", "model"), "index", FOLDERS["index"]),
-        *(_finetune(learner, row) for learner, row in LEARNERS.items()),
-        Stage(
-            "report",
-            "report",
-            ("matrix.finetune", "finetune", "own_tasks", "report"),
-            ("model", "runs"),
-            "report",
-            FOLDERS["report"],
-            also=("data/offline/card.json", "data/offline/first_images.png", "data/reference"),
-        ),
-    )
-}
+_TABLE = (
+    Stage(
+        "collect-data",
+        "raw",
+        ("render", "collect_data"),
+        matrix={"task": "matrix.collect_data.tasks", "sigma": "matrix.collect_data.sigmas"},
+        item="${item.task}_sigma-${item.sigma}",
+    ),
+    Stage(
+        "explore-data",
+        "raw",
+        ("render", "explore_data"),
+        matrix={"domain": "matrix.explore_data.domains"},
+        item="explore-${item.domain}",
+    ),
+    Stage("convert", "offline", ("convert", "matrix.collect_data", "matrix.explore_data"), ("raw",)),
+    Stage("pretrain", "model", ("world_model", "pretrain"), ("offline",)),
+    Stage("build-index", "index", ("world_model",), ("offline", "model")),
+    *(_finetune(learner, row) for learner, row in LEARNERS.items()),
+    Stage(
+        "report",
+        "report",
+        ("matrix.finetune", "finetune", "own_tasks", "report"),
+        ("model", "runs"),
+        also=("data/offline/card.json", "data/offline/first_images.png", "data/reference"),
+    ),
+)
+
+STAGES = {stage.name: stage for stage in _TABLE}
 """Every stage by name, in order."""
 
 COMMANDS = tuple(dict.fromkeys(stage.command for stage in STAGES.values()))

@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -50,23 +51,27 @@ def doctor(
     folder: Annotated[Path, typer.Option(help="Where the pipeline will write; its disk is checked.")] = Path(),
 ) -> None:
     """Examine the machine: packages, OpenGL back-ends, device, disk, cores. Fails when something needed is missing."""
-    findings = [
-        _python(),
-        *_packages(),
-        *_rendering(),
-        _device(),
-        _disk(folder),
-        _threads(),
-        _git(folder),
-        _unsafe_loading(),
-    ]
-    for finding in findings:
+    findings = []
+    for finding in _examine(folder):
         mark = "ok  " if finding.ok else "FAIL" if finding.needed else "note"
         typer.echo(f"{mark}  {finding.what}: {finding.found}" + (f" -> {finding.fix}" if finding.fix else ""))
+        findings.append(finding)
     broken = [finding.what for finding in findings if finding.needed and not finding.ok]
     if broken:
         raise ResourceError(f"{len(broken)} of {len(findings)} checks failed: {', '.join(broken)}; fixes are above")
     typer.echo(f"all {len(findings)} checks passed or are optional; nothing was written")
+
+
+def _examine(folder: Path) -> Iterator[Finding]:
+    """Every finding as soon as it is made: some take seconds."""
+    yield _python()
+    yield from _packages()
+    yield from _rendering()
+    yield _device()
+    yield _disk(folder)
+    yield _threads()
+    yield _git(folder)
+    yield _unsafe_loading()
 
 
 def _python() -> Finding:
@@ -132,6 +137,8 @@ def _device() -> Finding:
 
 
 def _disk(folder: Path) -> Finding:
+    if not folder.is_dir():
+        return Finding("disk", False, f"no folder at {folder}", "name a folder that exists")
     free_gb = shutil.disk_usage(folder).free / 1e9
     ok = free_gb >= NEEDED_DISK_GB
     fix = "" if ok else f"free {NEEDED_DISK_GB - free_gb:.1f} GB or move the project"

@@ -65,7 +65,7 @@ class Finetuner:
         self.env_rng = setting.generator("env")
         self.learner: Learner = make_learner(setting)
         accelerate_for(self.learner.networks, params.machine, device)
-        self.online = EpisodeBuffer()
+        self.online = EpisodeBuffer(join_short=True)
         self.progress, self.record = Progress(), Record()
         self.recent: list[dict[str, float]] = []
         self.episodes: list[Episode] = []
@@ -186,7 +186,8 @@ class Finetuner:
         save_weights(
             out / AGENT_DIR, self.learner.networks.state_dict(), {"task": self.spec.name, "method": self.method}
         )
-        write_video(out / "eval.mp4", (image.transpose(1, 2, 0) for image in self.episodes[0].image))
+        pictures = (image.transpose(1, 2, 0) for image in self.episodes[0].image)
+        write_video(out / "eval.mp4", pictures, self.budget.video_fps)
 
     def _env_seed(self) -> int:
         return int(self.env_rng.integers(2**32))

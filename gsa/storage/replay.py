@@ -38,10 +38,14 @@ _ROWS = ("image", "action", "is_first", "is_last", "is_terminal", "reward", "suc
 class EpisodeBuffer:
     """Complete episodes in memory, in order of arrival, all of one action width; meets ``EpisodeSource``.
 
+    With ``join_short`` a window that begins in an episode shorter than itself goes on in the next ones, so that tasks
+    which may end early learn from such episodes too; ``is_first`` tells where each begins.
+
     Images are kept as height-width-channel bytes (12 kB per row) and handed out as channels-first views.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, join_short: bool = False) -> None:
+        self.join_short = join_short
         self._episodes: list[Episode] = []
         self.lengths = np.zeros(0, np.int64)
         """Rows of each episode."""
@@ -66,6 +70,8 @@ class EpisodeBuffer:
     def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
         """Rows ``start .. start + length`` of an episode, as views; images in ``into`` where that is given."""
         episode, rows = self._episodes[index], slice(start, start + length)
+        if self.join_short and start == 0 and length > len(episode):
+            return self._joined(index, length, into)
         if start < 0 or length < 1 or start + length > len(episode):
             raise DataError(f"rows {start}..{start + length} of online episode {index}, which has {len(episode)} rows")
         arrays = {name: values[rows] for name, values in _arrays(episode).items()}
@@ -73,6 +79,19 @@ class EpisodeBuffer:
             into[:] = arrays["image"].transpose(0, 2, 3, 1)
             arrays["image"] = into.transpose(0, 3, 1, 2)
         return Episode(**arrays, info=episode.info)
+
+    def _joined(self, index: int, length: int, into: Pixels | None) -> Episode:
+        parts: list[Episode] = []
+        rows = 0
+        while rows < length:
+            number = (index + len(parts)) % len(self)
+            some = slice(rows, min(length, rows + len(self._episodes[number])))
+            parts.append(self.window(number, 0, some.stop - rows, None if into is None else into[some]))
+            rows = some.stop
+        names = ("action", "is_first", "is_last", "is_terminal", "reward", "success")
+        arrays = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names if getattr(parts[0], n) is not None}
+        image = np.concatenate([p.image for p in parts]) if into is None else into.transpose(0, 3, 1, 2)
+        return Episode(image, info=parts[0].info, **arrays)
 
     def read(self, index: int) -> Episode:
         """A whole episode."""
@@ -115,8 +134,8 @@ class Replay:
     """Random windows of a source as batches: batch n is a function of the seed, n and the source alone.
 
     Every window of every episode is equally likely, so a longer episode is drawn more often. With ``groups`` each group
-    is equally likely instead, and within it each window. Episodes shorter than a window take no part; when none is long
-    enough, drawing raises.
+    is equally likely instead, and within it each window. Episodes shorter than a window take no part, unless the source
+    joins them, when each counts as one window; when none is long enough, drawing raises.
 
     Args:
         source: episodes; without groups it may grow between calls.
@@ -188,7 +207,8 @@ class Replay:
             return
         if not len(lengths):
             raise DataError("no episodes to sample from; collect or select some first")
-        windows = np.maximum(lengths - batch_length + 1, 0)
+        joins = isinstance(self.source, EpisodeBuffer) and self.source.join_short and lengths.sum() >= batch_length
+        windows = np.maximum(lengths - batch_length + 1, int(joins))
         if not windows.any():
             longest = int(np.argmax(lengths))
             raise DataError(
