@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 
 from gsa.episode import Episode
 from gsa.errors import DataError
+from gsa.files import read_json
 from gsa.importers.base import REFETCH, ImportOptions, chosen_camera, is_shape
 from gsa.importers.checksums import Checksums, member
 from gsa.importers.mapping import ForeignSource, Frames
 from gsa.importers.pictures import decode_video
 from gsa.importers.tables import Table
-from gsa.json_files import read_json
 
 INFO = "meta/info.json"
 

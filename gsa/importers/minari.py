@@ -12,11 +12,11 @@ import numpy as np
 
 from gsa.episode import Episode
 from gsa.errors import DataError
+from gsa.files import read_json
 from gsa.importers.base import REFETCH, ImportOptions, chosen_camera, is_shape
 from gsa.importers.checksums import Checksums
 from gsa.importers.mapping import ForeignSource
 from gsa.importers.minari_storage import STORAGES
-from gsa.json_files import read_json
 
 METADATA = "metadata.json"
 

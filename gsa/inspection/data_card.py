@@ -164,7 +164,6 @@ def write_sheet(folder: Path) -> None:
         images = np.zeros((SHEET_COLUMNS, *store.first_images(chosen[:1]).shape[1:]), np.uint8)
         images[: len(chosen)] = store.first_images(chosen)
         sheet.append(images.transpose(0, 2, 3, 1))
-    store.close()
     matplotlib.image.imsave(folder / SHEET, contact_sheet(np.concatenate(sheet), SHEET_COLUMNS))
 
 

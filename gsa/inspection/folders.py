@@ -8,9 +8,9 @@ from jaxtyping import UInt8
 
 from gsa.episode import Episode
 from gsa.errors import ArtifactError, DataError
+from gsa.files import read_json, read_sealed
 from gsa.importers.raw_folder import RawFolder
 from gsa.inspection.data_card import CARD_JSON, CARD_MD, SHEET
-from gsa.json_files import read_json, read_sealed
 from gsa.pipeline import command
 from gsa.retrieval import META_FILE as INDEX_META
 from gsa.retrieval import RetrievalIndex

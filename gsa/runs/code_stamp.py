@@ -39,11 +39,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def code_stamp(stage: str, root: Path = SOURCE_ROOT) -> str:
-    """sha256 over the modules behind a stage of ``gsa.pipeline`` or a tool, by its name.
-
-    Raises:
-        ParamsError: one of the modules that it begins with does not exist.
-    """
+    """sha256 over the modules behind a stage of ``gsa.pipeline`` or a tool, by name; errors of ``stage_modules``."""
     return _digest(stage_modules(stage, root), root)
 
 
@@ -63,7 +59,7 @@ def _digest(modules: list[str], root: Path) -> str:
 
 
 def stage_modules(stage: str, root: Path = SOURCE_ROOT) -> list[str]:
-    """Sorted names of our modules that the stage's code can reach, less ``NOT_STAMPED``."""
+    """Sorted names of our modules that the stage's code can reach; ParamsError if one it begins with does not exist."""
     roots = STAGES[stage].roots if stage in STAGES else tool_roots(stage)
     for module in roots:
         if _module_file(module, root) is None:
