@@ -50,16 +50,13 @@ def _print_aggregates(summary: "Summary") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gsa.report.tables.aggregates import LABELS
-    from gsa.report.tables.table import text
+    from gsa.report.tables import aggregates
 
-    names = [name for name in LABELS if summary.methods and name in summary.methods[0].aggregates]
-    table = Table(box=box.SIMPLE_HEAD)
-    for head in ("method", "runs", *(LABELS[name] for name in names), "P(improvement)"):
-        table.add_column(head, no_wrap=True)
-    for method in summary.methods:
-        values = [text(method.aggregates[name], 2) for name in names]
-        table.add_row(method.name, str(method.num_runs), *values, text(method.improvement, 2))
+    found, table = aggregates(summary), Table(box=box.SIMPLE_HEAD)
+    for head in found.heads:
+        table.add_column(head.label, no_wrap=True)
+    for row in found.texts():
+        table.add_row(*row)
     # A pipe has no width: the table is never folded there.
     console = Console() if Console().is_terminal else Console(width=200)
     console.print(table)
