@@ -47,8 +47,8 @@ def report(
 
 def _print_aggregates(summary: "Summary") -> None:
     """Two numbers per method, which fit any terminal; the page has all of them."""
-    from gsa.report.tables.aggregates import LABELS
-    from gsa.report.tables.table import text
+    from gsa.report.table import text
+    from gsa.report.tables import LABELS
     from stages.words import columns
 
     rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]
