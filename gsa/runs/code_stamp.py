@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 from gsa.errors import ParamsError
-from gsa.pipeline import STAGES, tool_roots
+from gsa.pipeline import roots
 
 PACKAGES = ("gsa", "stages")
 
@@ -63,11 +63,11 @@ def _digest(modules: list[str], root: Path) -> str:
 
 def stage_modules(stage: str, root: Path = SOURCE_ROOT) -> list[str]:
     """Sorted names of our modules that the stage's code can reach, less ``NOT_STAMPED``."""
-    roots = STAGES[stage].roots if stage in STAGES else tool_roots(stage)
-    for module in roots:
+    begins = roots(stage)
+    for module in begins:
         if _module_file(module, root) is None:
             raise ParamsError(f"no code of {stage!r}: {root / module.replace('.', '/')}.py does not exist")
-    return _reached([*roots], root)
+    return _reached(begins, root)
 
 
 def _reached(queue: list[str], root: Path) -> list[str]:
