@@ -10,9 +10,9 @@ import pytest
 from ruamel.yaml import YAML
 from typer.main import get_command
 
+from gsa import pipeline
 from gsa.config import RenderParams, load_params, select
 from gsa.loops.collect import CollectJob
-from gsa import pipeline
 from gsa.pipeline import COMMANDS, FOLDERS, GROUPS, LEARNERS, MADE_BY, STAGES, dvc_yaml, place, reads, roots
 from gsa.tasks import get_task
 from stages.cli import HIDDEN, TOOLS, app
