@@ -203,10 +203,12 @@ def _list(name: str, items: list[str]) -> list[str]:
 
 GROUPS = {
     "data": [stage.name for stage in STAGES.values() if stage.makes == "raw"],
+    "index": [stage.name for stage in STAGES.values() if stage.makes in SEALED],
     "free": [stage.name for stage in STAGES.values() if stage.makes == "runs" and not stage.inputs],
     "waiting": [stage.name for stage in STAGES.values() if stage.makes == "runs" and stage.inputs],
 }
-"""Stages whose items may run at once: those that make data, and runs that need none of it or wait for the index."""
+"""Stages whose items may run at once: those that make data, and runs that need none of it or wait for the index.
+Those of ``index`` make it, one after another."""
 
 if __name__ == "__main__":
     if sys.argv[1:]:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stages.each import each
 from stages.options import PARAMS, Loaded, ParamsFile, Plugin, Settings, open_params
-from stages.progress import progress
+from stages.progress import each, progress
 
 if TYPE_CHECKING:
     import torch

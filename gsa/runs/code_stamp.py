@@ -23,7 +23,6 @@ NOT_STAMPED = (
     "gsa.runs.fingerprint",
     "gsa.runs.process",
     "gsa.runs.run_dir",
-    "stages.each",
     "stages.estimate",
     "stages.options",
     "stages.progress",

@@ -20,7 +20,7 @@ from stages.cli import HIDDEN, TOOLS, app
 ROOT = Path(__file__).resolve().parents[2]
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 PARAMS = load_params(ROOT / "params.yaml")
-SUPPORT = {"cli", "each", "estimate", "options", "pins", "progress", "words"}
+SUPPORT = {"cli", "estimate", "options", "progress"}
 """Modules of stages/ that are no command."""
 
 
@@ -92,6 +92,7 @@ def test_learners_without_inputs_wait_for_nothing() -> None:
     """``make repro`` runs them beside pre-training."""
     for name, learner in LEARNERS.items():
         assert (f"finetune-{name}" in GROUPS["free"]) == (not learner.inputs)
+    assert GROUPS["index"] == ["convert", "pretrain", "build-index"]
     printed = subprocess.run(
         [sys.executable, "-m", "gsa.pipeline", "data"], cwd=ROOT, capture_output=True, text=True, check=True
     )
