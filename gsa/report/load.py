@@ -16,7 +16,7 @@ import numpy as np
 from gsa.config import Params
 from gsa.errors import ArtifactError, DataError
 from gsa.files import sha256_file
-from gsa.pipeline import item_name
+from gsa.pipeline import STAGES
 from gsa.runs.failure import read_failure
 from gsa.runs.fingerprint import read_run
 from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores
@@ -108,7 +108,8 @@ class Scores:
 
 def run_folder(runs_dir: Path, method: str, task: str, seed: int) -> Path:
     """Where a run lives: one flat folder per item."""
-    return runs_dir / item_name(method, task, seed)
+    any_learner = next(stage for stage in STAGES.values() if stage.makes == "runs")
+    return runs_dir / any_learner.place(method=method, task=task, seed=seed).name
 
 
 def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) -> Scores:
