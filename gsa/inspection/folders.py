@@ -20,7 +20,7 @@ from gsa.runs.fingerprint import verify as verify_run
 from gsa.runs.scores import ScoreRow, read_scores
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import FORMAT, MANIFEST
-from gsa.storage.store_tables import read_outcomes
+from gsa.storage.store_files import read_outcomes
 from gsa.visual.contact_sheet import spread
 
 SCORES_FILE = "scores.jsonl"
