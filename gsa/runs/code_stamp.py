@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from gsa.errors import ParamsError
-from gsa.pipeline import STAGES, tool_roots
+from gsa.pipeline import roots
 
 PACKAGES = ("gsa", "stages")
 
@@ -24,7 +24,6 @@ NOT_STAMPED = (
     "gsa.runs.fingerprint",
     "gsa.runs.process",
     "gsa.runs.run_dir",
-    "stages.each",
     "stages.estimate",
     "stages.options",
     "stages.progress",
@@ -39,11 +38,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def code_stamp(stage: str, root: Path = SOURCE_ROOT) -> str:
-    """sha256 over the modules behind a stage of ``gsa.pipeline`` or a tool, by its name.
-
-    Raises:
-        ParamsError: one of the modules that it begins with does not exist.
-    """
+    """sha256 over the modules behind a stage of ``gsa.pipeline`` or a tool, by name; errors of ``stage_modules``."""
     return _digest(stage_modules(stage, root), root)
 
 
@@ -64,11 +59,11 @@ def _digest(modules: list[str], root: Path) -> str:
 
 def stage_modules(stage: str, root: Path = SOURCE_ROOT) -> list[str]:
     """Sorted names of our modules that the stage's code can reach, less ``NOT_STAMPED``."""
-    roots = STAGES[stage].roots if stage in STAGES else tool_roots(stage)
-    for module in roots:
+    begins = roots(stage)
+    for module in begins:
         if _module_file(module, root) is None:
             raise ParamsError(f"no code of {stage!r}: {root / module.replace('.', '/')}.py does not exist")
-    return _reached([*roots], root)
+    return _reached(begins, root)
 
 
 def _reached(queue: list[str], root: Path) -> list[str]:

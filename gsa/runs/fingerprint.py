@@ -14,8 +14,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from gsa.errors import ArtifactError
-from gsa.files import sha256_file
-from gsa.json_files import read_json
+from gsa.files import read_json, sha256_file
 
 RUN_FILE = "run.json"
 """Name of the file in which every output folder describes itself."""

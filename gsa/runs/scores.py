@@ -76,8 +76,7 @@ class ScoreRow:
             return validate(values)
         except (ValidationError, GSAError) as error:
             given = dict(zip(_KEYS, values.args, strict=False)) | (values.kwargs or {})
-            who = "{method!r} on {task!r}, seed {seed!r}".format_map(given)
-            raise ArtifactError(f"bad score of {who}: {_one_line(error)}") from error
+            raise ArtifactError(f"bad score of {_who(given)}: {_one_line(error)}") from error
 
     @property
     def num_episodes(self) -> int:
@@ -105,10 +104,8 @@ class ScoreRow:
         if get_task(self.task).metric == "return":
             return self.episode_return
         if self.success_final is None:
-            raise ArtifactError(
-                f"score of {self.method!r} on {self.task!r}, seed {self.seed}: the task is scored by success,"
-                " found no successes_final"
-            )
+            who = _who(vars(self))
+            raise ArtifactError(f"score of {who}: the task is scored by success, found no successes_final")
         return self.success_final
 
 
@@ -137,8 +134,8 @@ def read_scores(path: Path) -> list[ScoreRow]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         where = f"{path}, line {number}"
         row = _parse(line, where)
-        if rows and (row.task, row.method, row.seed) != (rows[0].task, rows[0].method, rows[0].seed):
-            raise ArtifactError(f"{where}: expected {_who(rows[0])}, found {_who(row)}; one file holds one run")
+        if rows and (first := _who(vars(rows[0]))) != (found := _who(vars(row))):
+            raise ArtifactError(f"{where}: expected {first}, found {found}; one file holds one run")
         if rows and row.frames <= rows[-1].frames:
             raise ArtifactError(f"{where}: frames must increase, found {row.frames} after {rows[-1].frames}")
         rows.append(row)
@@ -180,13 +177,13 @@ def _mean(values: Sequence[float] | Sequence[int]) -> float:
 
 
 def _same(found: Any, expected: float | int | None) -> bool:
-    if found is None or expected is None:
+    if not isinstance(found, int | float) or expected is None:
         return found is expected
-    return isinstance(found, int | float) and math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-9)
+    return math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-9)
 
 
-def _who(row: ScoreRow) -> str:
-    return f"{row.method} on {row.task}, seed {row.seed}"
+def _who(row: dict[str, Any]) -> str:
+    return "{method!r} on {task!r}, seed {seed!r}".format_map(row)
 
 
 def _refuse_constant(name: str) -> None:

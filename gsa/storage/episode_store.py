@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
-from gsa.episode import IMAGE_SIZE, Episode
+from gsa.episode import ACTION_LIMIT, IMAGE_SIZE, Episode
 from gsa.errors import ArtifactError, DataError, one_line
 from gsa.files import sha256_file
 from gsa.storage.replay import Pixels
@@ -21,9 +21,6 @@ from gsa.storage.store_files import FIX, check_schema, read_episodes, read_store
 from gsa.storage.store_writer import group_rows
 
 MAX_OPEN_SHARDS = 16
-
-ACTION_LIMIT = 1.0 + 1e-6
-"""What ``check_episode`` allows an action's entries."""
 
 _PLACE = ["episode_id", "action_dim", "length", "is_terminal", "shard", "row_group_start", "row_group_count"]
 
@@ -143,11 +140,6 @@ class EpisodeStore:
             if content_digest(episode) != digest or not agree:
                 raise ArtifactError(f"{self.path / place.shard}: episode {place.episode_id} differs; {FIX}")
 
-    def close(self) -> None:
-        """Close the open shards."""
-        while self._open:
-            self._open.popitem()[1].close()
-
     def _read(self, name: str, groups: range, columns: list[str]) -> pa.Table:
         try:
             if name not in self._open:
@@ -184,6 +176,5 @@ def _images(column: pa.ChunkedArray, into: Pixels | None) -> Pixels:
 
 def _actions(column: pa.ChunkedArray, width: int) -> np.ndarray | None:
     """All rows as ``(rows, width)``, or None where their widths differ."""
-    parts = [chunk.values.to_numpy() for chunk in column.chunks]
-    flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    flat = np.concatenate([chunk.values.to_numpy() for chunk in column.chunks])
     return flat.reshape(len(column), width) if len(flat) == len(column) * width else None

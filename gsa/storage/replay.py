@@ -54,11 +54,7 @@ class EpisodeBuffer:
         return len(self._episodes)
 
     def add(self, episode: Episode) -> None:
-        """Append an episode.
-
-        Raises:
-            DataError: it breaks the layout, or its action width or its having a reward differs from the first one's.
-        """
+        """Append an episode; DataError if it breaks the layout, or has other actions or rewards than the first one."""
         where = f"online episode {len(self)}"
         check_episode(episode, where)
         if self._episodes:
@@ -114,11 +110,7 @@ class EpisodeBuffer:
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Replace the contents by those of a saved buffer.
-
-        Raises:
-            ArtifactError: arrays are missing or their rows do not add up.
-        """
+        """Replace the contents by a saved buffer's; ArtifactError if arrays are missing or their rows do not add up."""
         self._episodes, self.lengths = [], np.zeros(0, np.int64)
         lengths = state["lengths"]
         if not len(lengths):
@@ -204,14 +196,8 @@ class Replay:
             flags[0, row], flags[1, row] = window.is_first, window.is_terminal
             if window.reward is not None:
                 reward[row], has_reward[row] = window.reward, True
-        return Batch(
-            image=torch.from_numpy(image).permute(0, 1, 4, 2, 3),
-            action=torch.from_numpy(action),
-            reward=torch.from_numpy(reward),
-            has_reward=torch.from_numpy(has_reward),
-            is_first=torch.from_numpy(flags[0]),
-            is_terminal=torch.from_numpy(flags[1]),
-        )
+        rest = (torch.from_numpy(x) for x in (action, reward, has_reward, *flags))
+        return Batch(torch.from_numpy(image).permute(0, 1, 4, 2, 3), *rest)
 
     def _count_windows(self, batch_length: int) -> None:
         """Number the windows, group by group: ``_begins`` and ``_ends`` of each episode, ``_bounds`` of each group."""

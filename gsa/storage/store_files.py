@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gsa.errors import ArtifactError, DataError, one_line
-from gsa.files import sha256_file
-from gsa.json_files import read_sealed
+from gsa.files import read_sealed, sha256_file
 from gsa.storage.schema import (
     EPISODES,
     EPISODES_SCHEMA,
@@ -85,20 +84,12 @@ def read_episodes(folder: Path, manifest: dict[str, Any]) -> pd.DataFrame:
 
 
 def read_outcomes(folder: Path, manifest: dict[str, Any]) -> pd.DataFrame:
-    """Returns and successes by episode, for people; nothing that learns calls this.
-
-    Raises:
-        ArtifactError: damaged or of another schema.
-    """
+    """Returns and successes by episode, for people; nothing that learns calls this. Errors as ``read_episodes``."""
     return _read(folder / OUTCOMES, manifest, OUTCOMES_SCHEMA)
 
 
 def check_schema(file: Path, found: pa.Schema, expected: pa.Schema) -> None:
-    """Refuse other columns or types.
-
-    Raises:
-        ArtifactError: naming the file and the first column that differs.
-    """
+    """ArtifactError, naming the file and the first column that differs, for other columns or types."""
     if found.names != expected.names:
         raise ArtifactError(f"{file} has columns {found.names}, expected {expected.names}; {FIX}")
     for field in expected:
