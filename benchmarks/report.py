@@ -54,10 +54,9 @@ def main() -> None:
     published = [task for task in TASKS if task not in EXTRA_TASKS]
     tasks = [published[i * len(published) // args.tasks] for i in range(args.tasks)]  # both suites
     overrides = {
-        "finetune.tasks": tasks,
-        "finetune.methods": METHODS[:1],
-        "finetune.online_methods": METHODS[1:],
-        "finetune.seeds": list(range(args.seeds)),
+        "matrix.finetune.tasks": tasks,
+        "matrix.finetune.methods": {"gsa": METHODS[:1], "dreamer": METHODS[1:]},
+        "matrix.finetune.seeds": list(range(args.seeds)),
         "finetune.total_frames": FRAMES,
         "report.resamples": args.resamples,
         "world_model.action_dim": 12,

@@ -170,6 +170,11 @@ class DreamerLearner:
                 f"an episode of {setting.spec.name} has {rows} rows, shorter than a window of {length} rows; "
                 "lower dreamer.batch_length"
             )
+        if setting.action_dim > (width := setting.params.world_model.action_dim):
+            raise DataError(
+                f"{setting.spec.name} has {setting.action_dim} actions, "
+                f"more than world_model.action_dim = {width}; raise it"
+            )
         per_env_step = self.params.replay_ratio / (self.params.batch_size * length)
         self.schedule = Schedule(per_env_step, self.params.warmup_frames, self.params.max_warmup_episodes)
         self.rng = setting.generator("behaviour")

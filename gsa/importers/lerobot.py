@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 
 from gsa.episode import Episode
 from gsa.errors import DataError
+from gsa.files import read_json
 from gsa.importers.base import REFETCH, Checksums, ImportOptions, chosen_camera, is_shape, member
 from gsa.importers.mapping import ForeignSource, Frames, to_episode
 from gsa.importers.pictures import decode_video
 from gsa.importers.tables import Table
-from gsa.json_files import read_json
 
 INFO = "meta/info.json"
 

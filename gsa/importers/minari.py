@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from gsa.episode import Episode
 from gsa.errors import DataError
+from gsa.files import read_json
 from gsa.importers.base import REFETCH, Checksums, ImportOptions, chosen_camera, is_shape
 from gsa.importers.mapping import ForeignSource, to_episode
 from gsa.importers.pictures import EncodedPictures, Pictures
 from gsa.importers.tables import Table
-from gsa.json_files import read_json
 from gsa.storage.npz import MAX_EPISODE_BYTES
 
 METADATA = "metadata.json"

@@ -62,15 +62,15 @@ class NpzRelease(NpzFolder):
     def read(self, index: int) -> Episode:
         """Episode ``index``; see ``Source.read``."""
         path = self._file(index)
-        arrays = read_raw_arrays(path)
-        self._check(path, len(arrays.image), arrays.is_terminal)
+        stored = read_raw_arrays(path)
+        self._check(path, len(stored.image), stored.is_terminal)
         return to_episode(
             str(path),
-            lambda rows: (arrays.image[row].transpose(1, 2, 0) for row in rows),
-            arrays.action,
-            bool(arrays.is_terminal[-1]),
+            lambda rows: (stored.image[row].transpose(1, 2, 0) for row in rows),
+            stored.action[:-1],
+            bool(stored.is_terminal[-1]),
             self.options,
             self._provenance(index, format="ncrl", rate="unknown"),
-            arrays.reward,
-            arrays.success,
+            stored.reward,
+            stored.success,
         )
