@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gsa.errors import DataError
+from gsa.errors import DataError, one_line
 
 MEND = "fetch the data set again"
 
@@ -32,7 +32,7 @@ def read_table(file: Path, columns: list[str], filters: list[tuple[str, str, Any
         )
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise DataError(f"{file} is not a readable table ({' '.join(str(error).split())}); {MEND}") from error
+        raise DataError(f"{file} is not a readable table ({one_line(error)}); {MEND}") from error
     return table
 
 

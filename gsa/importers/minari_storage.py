@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool
 
-from gsa.errors import DataError
+from gsa.errors import DataError, one_line
 from gsa.importers.checksums import Checksums
 from gsa.importers.pictures import EncodedFrames, Frames, RawFrames
 from gsa.storage.npz import MAX_EPISODE_BYTES
@@ -128,7 +128,7 @@ def _hdf5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path} is not readable HDF5 ({_one_line(error)}); {MEND}") from error
+        raise DataError(f"{path} is not readable HDF5 ({one_line(error)}); {MEND}") from error
 
 
 def _inside(where: str, parent: Any, key: str) -> Any:
@@ -143,7 +143,7 @@ def _inside(where: str, parent: Any, key: str) -> Any:
                 raise DataError(f"{where}: {key!r} is a link elsewhere, which is never followed; {MEND}")
             node = node[part]
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{where}: {key!r} is not readable ({_one_line(error)}); {MEND}") from error
+        raise DataError(f"{where}: {key!r} is not readable ({one_line(error)}); {MEND}") from error
     return node
 
 
@@ -156,7 +156,7 @@ def _array(where: str, group: Any, key: str) -> np.ndarray:
             raise DataError(f"{where}: {key!r} claims {data.nbytes} bytes, more than {MAX_EPISODE_BYTES}; {MEND}")
         return np.asarray(data[()])
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, MemoryError, OverflowError) as error:
-        raise DataError(f"{where}: {key!r} is not readable ({_one_line(error)}); {MEND}") from error
+        raise DataError(f"{where}: {key!r} is not readable ({one_line(error)}); {MEND}") from error
 
 
 def _booleans(where: str, values: np.ndarray) -> Bool[np.ndarray, " T"]:
@@ -195,7 +195,7 @@ def _read_table(path: Path, suffix: str) -> pa.Table:
                 table = pa.ipc.open_file(file).read_all()
         table.validate(full=True)  # Arrow believes offsets and lengths that a file claims
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path} is not a readable {suffix} table ({_one_line(error)}); {MEND}") from error
+        raise DataError(f"{path} is not a readable {suffix} table ({one_line(error)}); {MEND}") from error
     return table
 
 
@@ -212,7 +212,3 @@ def _column(where: str, table: pa.Table, path: list[str]) -> pa.Array:
         row = column.is_null().to_pylist().index(True)
         raise DataError(f"{where}: {'/'.join(path)} is null at row {row}; {MEND}")
     return column
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
