@@ -28,7 +28,7 @@ from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
-from gsa.visual.video import write_video
+from gsa.visual.pictures import write_video
 
 Advance = Callable[[int], None]
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from gsa.errors import ParamsError
-from gsa.pipeline import STAGES, tool_roots
+from gsa.pipeline import roots
 
 PACKAGES = ("gsa", "stages")
 
@@ -24,7 +24,6 @@ NOT_STAMPED = (
     "gsa.runs.fingerprint",
     "gsa.runs.process",
     "gsa.runs.run_dir",
-    "stages.each",
     "stages.estimate",
     "stages.options",
     "stages.progress",
@@ -59,12 +58,12 @@ def _digest(modules: list[str], root: Path) -> str:
 
 
 def stage_modules(stage: str, root: Path = SOURCE_ROOT) -> list[str]:
-    """Sorted names of our modules that the stage's code can reach; ParamsError if one it begins with does not exist."""
-    roots = STAGES[stage].roots if stage in STAGES else tool_roots(stage)
-    for module in roots:
+    """Sorted names of our modules that the stage's code can reach, less ``NOT_STAMPED``."""
+    begins = roots(stage)
+    for module in begins:
         if _module_file(module, root) is None:
             raise ParamsError(f"no code of {stage!r}: {root / module.replace('.', '/')}.py does not exist")
-    return _reached([*roots], root)
+    return _reached(begins, root)
 
 
 def _reached(queue: list[str], root: Path) -> list[str]:

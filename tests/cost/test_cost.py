@@ -16,9 +16,8 @@ from gsa.envs.counting import CountingEnv
 from gsa.episode import Step
 from gsa.sources.exploration import CuriousExplorer
 from stages import estimate
-from stages.estimate import say_cost, table
+from stages.estimate import duration, say_cost, size, table
 from stages.profile import profile_values
-from stages.words import duration, size
 from tests.conftest import ROOT
 from tests.sources.point_body import PointBody
 from tests.world_model.plain import pretraining_flops as plain_flops

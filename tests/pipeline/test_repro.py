@@ -143,6 +143,16 @@ def test_a_second_run_does_nothing(project: Project) -> None:
     assert project.repro() == set()
 
 
+def test_the_same_index_made_again_reruns_no_run(project: Project) -> None:
+    """Its run.json tells another time; the sealed file on which the runs depend is the same."""
+    index = project.folder / "index/world_model"
+    before = [(index / name).read_bytes() for name in ("index.json", "run.json")]
+    project.run("gsa", "build-index")
+    sealed, timed = ((index / name).read_bytes() for name in ("index.json", "run.json"))
+    assert sealed == before[0] and timed != before[1]
+    assert project.repro("--dry") <= {"build-index"}
+
+
 def test_another_task_runs_only_itself(project: Project) -> None:
     with project.params(matrix={"finetune": {"tasks": ["mw-drawer-close", "mw-button-press"]}}):
         planned = project.repro("--dry")
