@@ -115,12 +115,7 @@ def _update_pace(operations: int, flops: float, prepare: Callable[[], Callable[[
 
 
 def _noise(rows: int, length: int, action_dim: int) -> Batch:
-    shape = (rows, length)
-    return Batch(
-        torch.randint(0, 256, (*shape, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8).permute(0, 1, 4, 2, 3),
-        torch.rand(*shape, action_dim) * 2 - 1,
-        torch.zeros(shape),
-        torch.ones(rows, dtype=torch.bool),
-        torch.zeros(shape, dtype=torch.bool),
-        torch.zeros(shape, dtype=torch.bool),
-    )
+    image = torch.randint(0, 256, (rows, length, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8).permute(0, 1, 4, 2, 3)
+    action, reward = torch.rand(rows, length, action_dim) * 2 - 1, torch.zeros(rows, length)
+    never = torch.zeros(rows, length, dtype=torch.bool)
+    return Batch(image, action, reward, torch.ones(rows, dtype=torch.bool), never, never)
