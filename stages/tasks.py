@@ -42,7 +42,7 @@ def tasks(
         table.add_column(heading, no_wrap=True, justify="right")
     shown = [spec for spec in TASKS.values() if match in spec.name]
     for spec in shown:
-        scores = [published.score(column, spec.name) for column in columns]
+        scores = [published.scores[column].get(spec.name) for column in columns]
         cells = ["-" if score is None else f"{score:g}" for score in scores]
         width = "-" if spec.action_dim is None else str(spec.action_dim)
         table.add_row(spec.name, spec.embodiment, width, spec.metric, *cells)

@@ -8,7 +8,7 @@ from torch import nn
 
 from gsa.agents.dreamer import Dreamer
 from gsa.config import Params, WorldModelParams
-from gsa.cost.pace import UPDATES, timed
+from gsa.cost.pace import seconds_per_update, timed
 from gsa.cpu import accelerate_for
 from gsa.episode import IMAGE_SIZE, Batch
 from gsa.loops.pretrain import Objective
@@ -108,10 +108,7 @@ def finetuning_pace(params: Params, flops: float) -> UpdatePace:
 def _update_pace(operations: int, flops: float, prepare: Callable[[], Callable[[], object]]) -> UpdatePace:
     if operations / flops > AFFORDABLE_S:
         return UpdatePace(operations / flops, operations / 1e9, is_measured=False)
-    update = prepare()
-    update()
-    seconds, _ = timed(lambda: [update() for _ in range(UPDATES)])
-    return UpdatePace(seconds / UPDATES, operations / 1e9, is_measured=True)
+    return UpdatePace(seconds_per_update(prepare()), operations / 1e9, is_measured=True)
 
 
 def _noise(rows: int, length: int, action_dim: int) -> Batch:

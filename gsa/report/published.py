@@ -68,10 +68,6 @@ class Published:
     scores: dict[Column, dict[str, float]]
     claims: tuple[Claim, ...]
 
-    def score(self, column: Column, task: str) -> float | None:
-        """The printed mean, None where there is none."""
-        return self.scores[column].get(task)
-
     def columns(self, tasks: Iterable[str]) -> list[Column]:
         """The columns that have a score on at least one of the tasks."""
         wanted = set(tasks)
