@@ -1,4 +1,4 @@
-"""The errors a user can cause or mend. Each message says what, where, expected, found and what to do.
+"""The errors a user can cause or fix. Each message says what, where, expected, found and what to do.
 
 The command line prints the message on one line and exits with the class's ``exit_code``; anything else that
 escapes a stage is a bug of ours and keeps its traceback.

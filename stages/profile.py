@@ -12,7 +12,7 @@ import typer
 from ruamel.yaml import YAML
 
 from gsa.config import Params, load_params, parse_settings
-from gsa.config.load import read_tree
+from gsa.config.load import overridden, read_tree
 from gsa.errors import ParamsError
 from gsa.files import write_atomic
 from gsa.runs.fingerprint import leaves
@@ -66,12 +66,9 @@ def use(name: Name, plugin: Plugin = None, params: ParamsFile = PARAMS) -> None:
 @app.command("diff")
 def diff(name: Name, params: ParamsFile = PARAMS) -> None:
     """Show what `gsa profile use` would change."""
-    found, missing = leaves(read_tree(params)), "nothing"
-    changes = [
-        f"{key}: {found.get(key, missing)} -> {value}"
-        for key, value in profile_values(name).items()
-        if found.get(key, missing) != value
-    ]
+    values = profile_values(name)
+    found = dict.fromkeys(values, "nothing") | leaves(read_tree(params))
+    changes = [f"{key}: {found[key]} -> {value}" for key, value in values.items() if found[key] != value]
     typer.echo("\n".join(changes) if changes else f"{params} has the values of {name}")
 
 
@@ -113,15 +110,13 @@ def with_values(text: str, name: str) -> str:
     yaml, out = YAML(), io.StringIO()
     yaml.width = 120
     tree = yaml.load(text)
-    for key, value in leaves(yaml.load(PROFILES / f"{name}.yaml")).items():
-        section, (*parents, last) = tree, key.split(".")
-        for parent in parents:
-            section = section[parent]
-        if section[last] != value:
-            section[last] = value
-    yaml.dump(tree, out)
-    before = set(text.splitlines())
-    return "".join(f"{line if line in before else _aligned(line)}\n" for line in out.getvalue().splitlines())
+    before = leaves(tree)
+    changed = {
+        key: value for key, value in leaves(yaml.load(PROFILES / f"{name}.yaml")).items() if before.get(key) != value
+    }
+    yaml.dump(overridden(tree, changed, name), out)
+    kept = set(text.splitlines())
+    return "".join(f"{line if line in kept else _aligned(line)}\n" for line in out.getvalue().splitlines())
 
 
 def _aligned(line: str) -> str:

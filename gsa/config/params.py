@@ -1,6 +1,5 @@
 """``Params``: all sections together, and what must hold between them."""
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +20,7 @@ from gsa.config.sections import (
     Section,
     SizeParams,
     WorldModelParams,
+    nearest,
 )
 from gsa.errors import ParamsError
 from gsa.pipeline import LEARNERS
@@ -56,8 +56,8 @@ class Params(Section):
             return tree  # reported as missing or malformed
         size = section.get("size")
         if not isinstance(size, str) or not isinstance(sizes.get(size), dict):
-            near = difflib.get_close_matches(str(size), sizes, n=1, cutoff=0.0)
-            raise ValueError(f"world_model.size = {size!r}, expected one of {', '.join(sizes)} (nearest: {near[0]})")
+            known = f"{', '.join(sizes)} (nearest: {nearest(str(size), sizes)})"
+            raise ValueError(f"world_model.size = {size!r}, expected one of {known}")
         values = {key: value for key, value in section.items() if key != "size"}
         return tree | {"world_model": sizes[size] | values}
 
@@ -96,10 +96,8 @@ class Params(Section):
         spec, switches = get_task(task), self.method(method)
         width = spec.action_dim
         if "world_model" in LEARNERS[switches.learner].sections and width and width > self.world_model.action_dim:
-            raise ParamsError(
-                f"{task} has {width} actions, "
-                f"more than world_model.action_dim = {self.world_model.action_dim}; raise it"
-            )
+            most = f"world_model.action_dim = {self.world_model.action_dim}"
+            raise ParamsError(f"{task} has {width} actions, more than {most}; raise it")
         if isinstance(switches, GSAMethod) and switches.guidance and spec.suite not in self.gsa.guidance:
             raise ParamsError(
                 f"method {method!r} guides, but gsa.guidance has no schedule for the suite {spec.suite!r} of {task} "
@@ -110,12 +108,20 @@ class Params(Section):
 def select(params: Params, keys: Iterable[str]) -> dict[str, Any]:
     """The values of dotted keys, e.g. ``render`` or ``matrix.finetune``, as plain data for ``open_run``."""
     tree = params.model_dump(by_alias=True)
-    chosen: dict[str, Any] = {}
-    for key in keys:
-        value: Any = tree
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise ParamsError(f"unknown parameter {key!r}: {part!r} is not among {', '.join(value)}")
-            value = value[part]
-        chosen[key] = value
-    return chosen
+    return {key: value_at(tree, key) for key in keys}
+
+
+def value_at(tree: Any, key: str, *default: Any) -> Any:
+    """The value at a dotted key of nested sections, or ``default`` where there is none.
+
+    Raises:
+        ParamsError: there is none, and no default.
+    """
+    for part in key.split("."):
+        if isinstance(tree, dict) and part in tree:
+            tree = tree[part]
+        elif default:
+            return default[0]
+        else:
+            raise ParamsError(f"unknown parameter {key!r}: {part!r} is not among {', '.join(tree)}")
+    return tree

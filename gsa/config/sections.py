@@ -6,6 +6,7 @@ have theirs in ``gsa.config.learners``. What decides a result and what does not 
 """
 
 import difflib
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -23,6 +24,11 @@ class Section(BaseModel):
     """Base of all sections: frozen, no unknown keys, no silent conversion of text to numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The most similar of ``names``, for messages."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)), "none")
 
 
 def _check_tasks(names: list[str]) -> list[str]:
@@ -218,9 +224,8 @@ class ExploreMatrix(Section):
     def _domains(cls, names: list[str]) -> list[str]:
         for name in names:
             if name not in DMC_ACTION_DIM:
-                near = difflib.get_close_matches(name, DMC_ACTION_DIM, n=1)
-                hint = f"; nearest: {near[0]}" if near else ""
-                raise ValueError(f"unknown domain {name!r}, expected one of {', '.join(DMC_ACTION_DIM)}{hint}")
+                known = f"{', '.join(DMC_ACTION_DIM)}; nearest: {nearest(name, DMC_ACTION_DIM)}"
+                raise ValueError(f"unknown domain {name!r}, expected one of {known}")
         return names
 
 
