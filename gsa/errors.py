@@ -5,6 +5,11 @@ escapes a stage is a bug of ours and keeps its traceback.
 """
 
 
+def one_line(text: object) -> str:
+    """Foreign words, such as another library's error, on one line."""
+    return " ".join(str(text).split())
+
+
 class GSAError(Exception):
     """Base of every error with a one-line message for the user."""
 

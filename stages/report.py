@@ -49,8 +49,8 @@ def _print_aggregates(summary: "Summary") -> None:
     """Two numbers per method, which fit any terminal; the page has all of them."""
     from tabulate import tabulate
 
-    from gsa.report.tables.aggregates import LABELS
-    from gsa.report.tables.table import text
+    from gsa.report.table import text
+    from gsa.report.tables import LABELS
 
     rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]
     for method in summary.methods:

@@ -28,7 +28,7 @@ from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
-from gsa.visual.video import write_video
+from gsa.visual.pictures import write_video
 
 Advance = Callable[[int], None]
 
@@ -167,7 +167,7 @@ class Finetuner:
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
         record = json.loads(state["record"])
-        self.record = Record([ScoreRow.of(row) for row in record["scores"]], record["losses"], record["facts"])
+        self.record = Record([ScoreRow(**row) for row in record["scores"]], record["losses"], record["facts"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)

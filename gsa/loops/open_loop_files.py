@@ -6,8 +6,8 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 
+from gsa.visual.pictures import write_video
 from gsa.visual.predictions import draw_errors, write_error_table
-from gsa.visual.video import write_video
 from gsa.world_model.open_loop import CONTEXT, NUM_WINDOWS, OpenLoop
 
 _STRIP = (0, 2, 4, 5, 7, 9, 14, 19, 24)
