@@ -187,10 +187,8 @@ def _is_range(value: Any) -> bool:
 def task_stamp(spec: TaskSpec) -> dict[str, Any]:
     """Every fact of a task as plain JSON values: what tells whether a result belongs to it.
 
-    For the user's tasks ``code`` is the sha256 of the module named in ``env``; None for a Gymnasium id.
-
-    Raises:
-        ParamsError: that module is not found.
+    For the user's tasks ``code`` is the sha256 of the module named in ``env``, or None for a Gymnasium id. A
+    ParamsError names a module that is not found.
     """
     stamp: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
     module, colon, _ = spec.env.partition(":")
@@ -209,11 +207,7 @@ def task_stamp(spec: TaskSpec) -> dict[str, Any]:
 
 
 def get_task(name: str) -> TaskSpec:
-    """The task of that name.
-
-    Raises:
-        ParamsError: no such task; the message names the nearest ones.
-    """
+    """The task of that name; ParamsError where there is none names the nearest ones."""
     if name in TASKS:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.4)

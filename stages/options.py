@@ -67,8 +67,7 @@ def open_params(
 ) -> Loaded:
     """Import the plugin, then read the parameters with flags and ``--set`` in the place of the file's values.
 
-    Raises:
-        ParamsError: no such plugin, or a value is wrong; the message names the flag.
+    A ParamsError about a plugin or a value names the flag.
     """
     if plugin:
         import_plugin(plugin)
@@ -82,11 +81,7 @@ def open_params(
 
 
 def import_plugin(module: str) -> None:
-    """Import a module of the user's; the working directory is searched first.
-
-    Raises:
-        ParamsError: there is none of that name, or it imports what is not there.
-    """
+    """Import a module of the user's, from the working directory first; ParamsError where an import fails."""
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:

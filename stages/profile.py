@@ -73,11 +73,7 @@ def diff(name: Name, params: ParamsFile = PARAMS) -> None:
 
 
 def profile_names(folder: Path = PROFILES) -> list[str]:
-    """Every profile of the project.
-
-    Raises:
-        ParamsError: there is none; the message says where they were looked for.
-    """
+    """Every profile of the project; ParamsError where there is none says where they were looked for."""
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     if not names:
         raise ParamsError(f"no profiles in {folder.resolve()}; run inside the project")
@@ -85,11 +81,7 @@ def profile_names(folder: Path = PROFILES) -> list[str]:
 
 
 def profile_values(name: str, folder: Path = PROFILES) -> dict[str, Any]:
-    """The values of a profile by dotted key.
-
-    Raises:
-        ParamsError: there is none of that name; the message lists those there are.
-    """
+    """The values of a profile by dotted key; ParamsError where there is none of that name lists those there are."""
     if name not in (names := profile_names(folder)):
         raise ParamsError(f"unknown profile {name!r}; profiles: {', '.join(names)}")
     return leaves(read_tree(folder / f"{name}.yaml"))
@@ -127,11 +119,7 @@ def _aligned(line: str) -> str:
 
 
 def costs(name: str, params: Params) -> str:
-    """The table of what every stage costs here, after measuring it.
-
-    Raises:
-        ResourceError: no OpenGL back-end.
-    """
+    """The table of what every stage costs here, after measuring it; ResourceError without an OpenGL back-end."""
     import torch
 
     from gsa.cost.counts import collect_lines, convert_line, count, explore_lines, training_lines

@@ -40,11 +40,7 @@ def load_params(path: Path = Path("params.yaml"), overrides: Overrides | None = 
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """The file's sections as plain values, unchecked.
-
-    Raises:
-        ParamsError: the file is missing or is not YAML.
-    """
+    """The file's sections as plain values, unchecked; ParamsError where it is missing or is not YAML."""
     if not path.is_file():
         raise ParamsError(f"no parameters at {path}; run inside the project or pass --params")
     try:
@@ -57,11 +53,7 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """Overrides from ``key=value`` as ``--set`` takes them; values are YAML.
-
-    Raises:
-        ParamsError: not of that form.
-    """
+    """Overrides from ``key=value`` as ``--set`` takes them, with values in YAML; ParamsError for another form."""
     overrides: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -86,11 +78,9 @@ def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str])
     deciding += ["sizes."] if "world_model." in deciding else []
     parts = []
     for key, value in sorted(overrides.items()):
-        spelled, meets = (
-            value_at(tree, key, value),
-            (f"{key}.".startswith(k) or k.startswith(f"{key}.") for k in deciding),
-        )
-        if value is not None and spelled != value_at(file, key, None) and any(meets):
+        spelled = value_at(tree, key, value)
+        decides = any(f"{key}.".startswith(k) or k.startswith(f"{key}.") for k in deciding)
+        if decides and value is not None and spelled != value_at(file, key, None):
             parts.append(f"{key}={spelled}")
     name = re.sub(r"[^A-Za-z0-9._=+,-]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(parts)))
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
@@ -98,11 +88,7 @@ def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str])
 
 
 def overridden(tree: dict[str, Any], overrides: Overrides, where: str) -> dict[str, Any]:
-    """``tree``, changed in place: each value that is given stands at its key.
-
-    Raises:
-        ParamsError: a key lies in no section of the tree.
-    """
+    """``tree``, changed in place: each value that is given stands at its key; ParamsError where there is no section."""
     for key, value in overrides.items():
         if value is None:
             continue

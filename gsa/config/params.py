@@ -5,23 +5,9 @@ from typing import Any
 
 from pydantic import model_validator
 
-from gsa.config.learners import DreamerParams, DrQv2Params, GSAMethod, GSAParams, MethodParams
-from gsa.config.sections import (
-    CollectDataParams,
-    ConvertParams,
-    ExploreDataParams,
-    FinetuneParams,
-    MachineParams,
-    MatrixParams,
-    OwnTaskParams,
-    PretrainParams,
-    RenderParams,
-    ReportParams,
-    Section,
-    SizeParams,
-    WorldModelParams,
-    nearest,
-)
+from gsa.config import learners, sections
+from gsa.config.learners import GSAMethod, MethodParams
+from gsa.config.sections import Section, nearest
 from gsa.errors import ParamsError
 from gsa.pipeline import LEARNERS
 from gsa.tasks import get_task
@@ -30,22 +16,22 @@ from gsa.tasks import get_task
 class Params(Section):
     """The whole of params.yaml."""
 
-    matrix: MatrixParams
-    machine: MachineParams
-    own_tasks: dict[str, OwnTaskParams]
-    render: RenderParams
-    collect_data: CollectDataParams
-    explore_data: ExploreDataParams
-    convert: ConvertParams
-    world_model: WorldModelParams
-    sizes: dict[str, SizeParams]
-    pretrain: PretrainParams
-    finetune: FinetuneParams
-    dreamer: DreamerParams
-    gsa: GSAParams
-    drqv2: DrQv2Params
+    matrix: sections.MatrixParams
+    machine: sections.MachineParams
+    own_tasks: dict[str, sections.OwnTaskParams]
+    render: sections.RenderParams
+    collect_data: sections.CollectDataParams
+    explore_data: sections.ExploreDataParams
+    convert: sections.ConvertParams
+    world_model: sections.WorldModelParams
+    sizes: dict[str, sections.SizeParams]
+    pretrain: sections.PretrainParams
+    finetune: sections.FinetuneParams
+    dreamer: learners.DreamerParams
+    gsa: learners.GSAParams
+    drqv2: learners.DrQv2Params
     methods: dict[str, MethodParams]
-    report: ReportParams
+    report: sections.ReportParams
 
     @model_validator(mode="before")
     @classmethod
@@ -78,11 +64,7 @@ class Params(Section):
         return self
 
     def method(self, name: str) -> MethodParams:
-        """The method of that name.
-
-        Raises:
-            ParamsError: ``methods`` has none.
-        """
+        """The method of that name; ParamsError where ``methods`` has none."""
         if name not in self.methods:
             raise ParamsError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
         return self.methods[name]
@@ -112,11 +94,7 @@ def select(params: Params, keys: Iterable[str]) -> dict[str, Any]:
 
 
 def value_at(tree: Any, key: str, *default: Any) -> Any:
-    """The value at a dotted key of nested sections, or ``default`` where there is none.
-
-    Raises:
-        ParamsError: there is none, and no default.
-    """
+    """The value at a dotted key of nested sections, or ``default``; ParamsError where there is neither."""
     for part in key.split("."):
         if isinstance(tree, dict) and part in tree:
             tree = tree[part]

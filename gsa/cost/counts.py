@@ -77,7 +77,7 @@ def count(params: Params) -> Counts:
         before = collected.get(spec.embodiment, (0, 0))
         collected[spec.embodiment] = (before[0] + episodes, before[1] + episodes * (spec.max_env_steps + 1))
     each = explore.episodes, explore.episodes * (EXPLORED_ENV_STEPS + 1)
-    explored = dict.fromkeys(matrix.explore_data.domains, each)
+    explored: dict[str, tuple[int, int]] = dict.fromkeys(matrix.explore_data.domains, each)
     runs_a_task = len(matrix.finetune.all_methods) * len(matrix.finetune.seeds)
     evaluations = tune.total_frames // tune.eval_every_frames + 1
     with_model = [m for m in matrix.finetune.all_methods if "dreamer" in LEARNERS[params.method(m).learner].sections]
