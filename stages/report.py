@@ -25,8 +25,8 @@ def report(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Compare all methods on all tasks and seeds of the parameters, with intervals, beside the published numbers."""
-    from gsa.report.tables.aggregates import LABELS
-    from gsa.report.tables.table import text
+    from gsa.report.table import text
+    from gsa.report.tables import LABELS
 
     from gsa.report.build import build_report
     from gsa.report.load import load_scores
