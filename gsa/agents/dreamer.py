@@ -206,7 +206,7 @@ class DreamerLearner:
     def online_batch(self, online: EpisodeBuffer, number: int, size: int) -> Batch:
         """``size`` windows of the run's own episodes."""
         if self.replay is None:
-            self.replay = Replay(online, self.setting.params.world_model.action_dim, self.setting.seed("online"))
+            self.replay = Replay(online, self.setting.params.world_model.action_dim, self.setting.batch_seed("online"))
         return self.replay.batch(number, size, self.params.batch_length).to(self.setting.device)
 
     def state(self) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class DrQv2Learner:
         # A first update needs a complete episode, which one decision more than the longest makes sure of.
         first_episode = (setting.max_env_steps + 1) * setting.spec.action_repeat
         start = max(params.seed_frames, first_episode)
-        self.schedule = Schedule(1 / params.update_every_env_steps, start_frames=start, owed=False, while_acting=True)
+        self.schedule = Schedule(1 / params.update_every_env_steps, start_frames=start, while_acting=True)
         self.encoder = Encoder(params.frame_stack, params.channels)
         self.actor = Actor(self.encoder.repr_dim, self.action_dim, params)
         self.critic = Critic(self.encoder.repr_dim, self.action_dim, params)
@@ -138,7 +138,7 @@ class DrQv2Learner:
             "critic": Optimizer("critic and encoder", trained, adam),
             "actor": Optimizer("actor", list(self.actor.parameters()), adam),
         }
-        self.rng, self.seed = setting.generator("behaviour"), setting.seed("online")
+        self.rng, self.seed = setting.generator("behaviour"), setting.batch_seed("online")
         self.progress = Progress()
 
     def prepare(self, first_step: Callable[[], Step]) -> dict[str, Any]:
