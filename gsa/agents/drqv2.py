@@ -155,11 +155,6 @@ class DrQv2Learner:
         return DrQv2Policy(self, explore=False)
 
     @property
-    def is_exploring(self) -> bool:
-        """Whether the decisions that are uniform are not over."""
-        return self.progress.env_steps < self.params.expl_env_steps
-
-    @property
     def noise(self) -> float:
         """The noise's standard deviation now, in acting and in updates alike."""
         return noise_std(self.params, self.progress.env_steps)
@@ -240,7 +235,7 @@ class DrQv2Policy:
         """Take in the newest image and choose an action, float32 ``(action_dim,)``."""
         learner = self.learner
         self.stack.push(step)
-        if self.explore and learner.is_exploring:
+        if self.explore and learner.progress.env_steps < learner.params.expl_env_steps:
             return learner.rng.uniform(-1.0, 1.0, learner.action_dim).astype(np.float32)
         action = learner.actor(learner.encoder(self.stack.tensor(learner.device)))
         return (add_noise(action, learner.noise) if self.explore else action)[0].cpu().numpy()
