@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 
 from gsa.errors import ArtifactError, DataError
-from gsa.files import sha256_file
-from gsa.json_files import read_sealed, sealed_json
+from gsa.files import read_sealed, sealed_json, sha256_file
 from gsa.world_model.model import WorldModel
 
 INDEX_FILE, KEYS_FILE, META_FILE = "keys.faiss", "keys.parquet", "index.json"

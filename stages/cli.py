@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from gsa.errors import GSAError
 from gsa.pipeline import COMMANDS
-from stages.pins import check_pins
+from stages.doctor import check_pins
 
 TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect")
 """Commands beside the pipeline's: each is the function of its name in the module of its name."""

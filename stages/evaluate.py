@@ -20,7 +20,7 @@ def evaluate(
     Nothing is written but the video.
     """
     from gsa.loops.evaluate import play_again
-    from gsa.visual.video import write_video
+    from gsa.visual.pictures import write_video
 
     if plugin:
         import_plugin(plugin)

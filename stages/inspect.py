@@ -16,7 +16,7 @@ def inspect(
     """Say what a folder holds and what made it."""
     from gsa.inspection.folders import describe, first_images, one_episode
     from gsa.inspection.folders import verify as verify_folder
-    from gsa.visual.contact_sheet import contact_sheet
+    from gsa.visual.pictures import contact_sheet
 
     for line in describe(path):
         typer.echo(line)
@@ -31,7 +31,7 @@ def inspect(
         imsave(sheet, contact_sheet(images))
         typer.echo(f"wrote the first images of {len(images)} episodes to {sheet}")
     if video is not None:
-        from gsa.visual.video import write_video
+        from gsa.visual.pictures import write_video
 
         chosen = one_episode(path, episode)
         video.parent.mkdir(parents=True, exist_ok=True)

@@ -47,13 +47,14 @@ def report(
 
 def _print_aggregates(summary: "Summary") -> None:
     """Two numbers per method, which fit any terminal; the page has all of them."""
-    from gsa.report.tables.aggregates import LABELS
-    from gsa.report.tables.table import text
-    from stages.words import columns
+    from tabulate import tabulate
+
+    from gsa.report.table import text
+    from gsa.report.tables import LABELS
 
     rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]
     for method in summary.methods:
         values = (text(method.aggregates.get("iqm"), 2), text(method.improvement, 2))
         rows.append((method.name, str(method.num_runs), *values))
-    typer.echo(columns(rows))
+    typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
     typer.echo(summary.verdict)

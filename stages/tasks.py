@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from tabulate import tabulate
 
 from gsa.errors import ParamsError
 from gsa.tasks import EXTRA_TASKS, TASKS
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin, open_params
-from stages.words import columns
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def tasks(
         scores = [None if spec.suite == "own" else published.score(method, spec.name) for method in methods]
         cells = ["-" if score is None else f"{score:g}" for score in scores]
         rows.append((spec.name, spec.embodiment, str(spec.action_dim or "-"), spec.metric, *cells))
-    typer.echo(columns(rows, right=range(2, len(rows[0]))))
+    typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "left", *["right"] * 5)))
     own, extra = sum(spec.suite == "own" for spec in shown), sum(spec.name in EXTRA_TASKS for spec in shown)
     parts = [f"{len(shown) - extra - own} of the paper's 72 tasks"]
     parts += [f"{count} {what}" for count, what in ((extra, "more"), (own, "of your own")) if count]

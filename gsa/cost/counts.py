@@ -35,12 +35,12 @@ class Counts:
     @property
     def episodes(self) -> int:
         """Episodes of the offline data."""
-        return sum(episodes for part in (self.collected, self.explored) for episodes, _ in part.values())
+        return sum(episodes for episodes, _ in (*self.collected.values(), *self.explored.values()))
 
     @property
     def rows(self) -> int:
         """Rows of the offline data; each has a picture."""
-        return sum(rows for part in (self.collected, self.explored) for _, rows in part.values())
+        return sum(rows for _, rows in (*self.collected.values(), *self.explored.values()))
 
     @property
     def decisions(self) -> int:
@@ -99,9 +99,7 @@ def collect_lines(params: Params, paces: Paces, workers: int) -> list[Line]:
     for body, (episodes, rows) in count(params).collected.items():
         pace = paces[body, False]
         seconds = episodes * pace.episode_s + (rows - episodes) * pace.decision_s + rows * pace.write_s
-        rate = f"{rows / seconds:.1f} rows/s per process, {pace.raw_bytes:.0f} bytes per row"
-        work = f"{episodes} episodes of {body}, {rows} rows"
-        lines.append(Line("collect-data", work, rate, seconds / workers / 3600, rows * pace.raw_bytes / 1e9))
+        lines.append(_raw_line("collect-data", f"{episodes} episodes of {body}", rows, pace, seconds, workers))
     return lines
 
 
@@ -110,23 +108,23 @@ def explore_lines(params: Params, paces: Paces, workers: int) -> list[Line]:
     section, lines = params.explore_data, []
     for body, (episodes, rows) in count(params).explored.items():
         pace = paces[body, True]
-        updates, decisions = 0, episodes * EXPLORED_ENV_STEPS  # of random actions, to compare with
+        random = episodes * EXPLORED_ENV_STEPS  # decisions to compare with
+        updates, decisions = 0, 2 * random
         if pace.update_s:
             updates = max(section.train_env_steps - section.seed_env_steps, 0) // section.update_every
-            decisions += section.train_env_steps
-        else:
-            decisions *= 2
+            decisions = random + section.train_env_steps
         acting_s = pace.decision_s + pace.episode_s / EXPLORED_ENV_STEPS
         work = f"{decisions} decisions, {updates} updates by {body}"
         rate = f"{1 / acting_s:.0f} decisions/s" + (f", {1 / pace.update_s:.1f} updates/s" if updates else "")
         lines.append(Line("explore-data", work, rate, (decisions * acting_s + updates * pace.update_s) / 3600))
         seconds = rows * (pace.draw_s + pace.write_s)
-        rate = f"{rows / seconds:.1f} rows/s per process, {pace.raw_bytes:.0f} bytes per row"
-        gb = rows * pace.raw_bytes / 1e9
-        lines.append(
-            Line("explore-data", f"{episodes} episodes of {body}, {rows} rows", rate, seconds / workers / 3600, gb)
-        )
+        lines.append(_raw_line("explore-data", f"{episodes} episodes of {body}", rows, pace, seconds, workers))
     return lines
+
+
+def _raw_line(stage: str, episodes: str, rows: int, pace: "Pace", seconds: float, workers: int) -> Line:
+    rate = f"{rows / seconds:.1f} rows/s per process, {pace.raw_bytes:.0f} bytes per row"
+    return Line(stage, f"{episodes}, {rows} rows", rate, seconds / workers / 3600, rows * pace.raw_bytes / 1e9)
 
 
 def convert_line(params: Params, paces: Paces) -> Line:

@@ -7,6 +7,7 @@ so that what they take from each other is in the numbers.
 
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
@@ -17,12 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsa.config import ExploreDataParams, Params, RenderParams
+from gsa.config import Params
 from gsa.envs import make_env
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
 from gsa.loops.draw_explored import render_path
 from gsa.loops.explore import BODY_TASK, one_torch_thread, run_episode
+from gsa.loops.watched import WatchedEnv
 from gsa.parallel.workers import Beat, run_workers
 from gsa.sources import POLICIES
 from gsa.sources.exploration import CuriousExplorer, make_explorer
@@ -76,17 +78,14 @@ def trials(params: Params, workers: int) -> list[Trial]:
 
     A body has a trial per worker, on tasks spread evenly over those it appears in.
     """
-    bodies: dict[tuple[str, bool], list[Trial]] = {}
-    collect, matrix = params.collect_data, params.matrix
-    for task in matrix.collect_data.tasks:
-        # The agents of tdmpc2 may not be there yet; their networks take little beside the simulator, plans do not.
-        trial = Trial(task, "expert" if collect.policy == "tdmpc2" else collect.policy, False)
-        bodies.setdefault(trial.key, []).append(trial)
-    for domain in matrix.explore_data.domains:
-        trial = Trial(BODY_TASK[domain], params.explore_data.method, True)
-        bodies.setdefault(trial.key, []).append(trial)
-    for task in matrix.finetune.tasks:
-        trial = Trial(task, "random", False)
+    bodies: dict[tuple[str, bool], list[Trial]] = defaultdict(list)
+    matrix, policy = params.matrix, params.collect_data.policy
+    # The agents of tdmpc2 may not be there yet; their networks take little beside the simulator, plans do not.
+    todo = [Trial(task, "expert" if policy == "tdmpc2" else policy, False) for task in matrix.collect_data.tasks]
+    todo += [Trial(BODY_TASK[domain], params.explore_data.method, True) for domain in matrix.explore_data.domains]
+    for trial in todo:
+        bodies[trial.key].append(trial)
+    for trial in (Trial(task, "random", False) for task in matrix.finetune.tasks):
         if not {(trial.key[0], True), trial.key} & set(bodies):
             bodies[trial.key] = [trial]
     return [found[n * len(found) // workers] for found in bodies.values() for n in range(workers)]
@@ -102,10 +101,10 @@ def measure(params: Params, todo: list[Trial], workers: int | None) -> dict[tupl
         results = [_try(params, lambda: None, trial) for trial in todo]
     else:
         results = list(run_workers(partial(_start, params), todo, "trial of {0.task}".format, workers))
-    found: dict[tuple[str, bool], list[Pace]] = {}
+    found: dict[tuple[str, bool], list[Any]] = defaultdict(list)
     for key, pace in results:
-        found.setdefault(key, []).append(pace)
-    return {key: Pace(*np.mean([astuple(pace) for pace in paces], 0).tolist()) for key, paces in found.items()}
+        found[key].append(astuple(pace))
+    return {key: Pace(*np.mean(paces, 0).tolist()) for key, paces in found.items()}
 
 
 def _start(params: Params, beat: Beat) -> Callable[[Trial], tuple[tuple[str, bool], Pace]]:
@@ -114,45 +113,27 @@ def _start(params: Params, beat: Beat) -> Callable[[Trial], tuple[tuple[str, boo
 
 
 def _try(params: Params, beat: Beat, trial: Trial) -> tuple[tuple[str, bool], Pace]:
-    try_one = _explore if trial.explores else _collect
-    pace, episode = try_one(trial, params.render, params.explore_data, beat)
-    return trial.key, replace(pace, **_weigh(episode, params))
+    seconds, episode = (_explore if trial.explores else _collect)(trial, params, beat)
+    return trial.key, Pace(**seconds, **_weigh(episode, params))
 
 
-class _Stretch:
-    """The first ``DECISIONS`` of each episode of an environment, its resets timed, with a sign of life before each."""
+class _Stretch(WatchedEnv):
+    """The first ``DECISIONS`` of each episode, its resets timed."""
 
     def __init__(self, env: Any, beat: Beat):
-        self.name, self.action_dim, self.max_env_steps = env.name, env.action_dim, DECISIONS
-        self.env, self.beat, self.reset_s, self.count = env, beat, 0.0, 0
+        super().__init__(env, beat)
+        self.max_env_steps, self.reset_s, self.count = DECISIONS, 0.0, 0
 
     def reset(self, seed: int | None = None) -> Step:
-        """See ``Env.reset``."""
-        self.beat()
         begin = time.perf_counter()
-        step: Step = self.env.reset(seed)
+        first = super().reset(seed)
         self.reset_s, self.count = time.perf_counter() - begin, 0
-        return step
+        return first
 
     def step(self, action: np.ndarray) -> Step:
-        """See ``Env.step``."""
-        self.beat()
         self.count += 1
-        step: Step = self.env.step(action)
+        step = super().step(action)
         return replace(step, is_last=step.is_last or self.count == DECISIONS)
-
-    def physics_state(self) -> np.ndarray:
-        """See ``Body``."""
-        return np.asarray(self.env.physics_state())
-
-    def render_state(self, state: np.ndarray) -> np.ndarray:
-        """See ``Body``."""
-        self.beat()
-        return np.asarray(self.env.render_state(state))
-
-    def close(self) -> None:
-        """See ``Env.close``."""
-        self.env.close()
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -162,30 +143,33 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - begin, result
 
 
-def _collect(trial: Trial, render: RenderParams, _: ExploreDataParams, beat: Beat) -> tuple[Pace, Episode]:
+def _collect(trial: Trial, params: Params, beat: Beat) -> tuple[dict[str, float], Episode]:
     rng = np.random.default_rng(0)
-    with closing(_Stretch(make_env(trial.task, render), beat)) as env:
+    with closing(_Stretch(make_env(trial.task, params.render), beat)) as env:
         spec = replace(get_task(trial.task), action_dim=env.action_dim)
         policy = POLICIES[trial.policy](spec, 0.1, rng, None)
         policy.act(env.reset(0))  # the first picture makes the context
         seconds, episode = timed(lambda: rollout(env, policy, 1))
-    return Pace(env.reset_s, (seconds - env.reset_s) / DECISIONS, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), episode
+    decision_s = (seconds - env.reset_s) / DECISIONS
+    return {"episode_s": env.reset_s, "decision_s": decision_s, "update_s": 0.0, "draw_s": 0.0}, episode
 
 
-def _explore(trial: Trial, render: RenderParams, params: ExploreDataParams, beat: Beat) -> tuple[Pace, Episode]:
-    settled = params.model_copy(update={"seed_env_steps": 1, "update_every": 10**9})  # acts, and updates when told to
-    with closing(_Stretch(make_env(trial.task, render, pixels=False), beat)) as env, one_torch_thread():
+def _explore(trial: Trial, params: Params, beat: Beat) -> tuple[dict[str, float], Episode]:
+    section = params.explore_data
+    settled = section.model_copy(update={"seed_env_steps": 1, "update_every": 10**9})  # acts, and updates when told to
+    with closing(_Stretch(make_env(trial.task, params.render, pixels=False), beat)) as env, one_torch_thread():
         state = env.reset(0).state
         assert state is not None
         rows = 2 * (DECISIONS + 1)
         explorer = make_explorer(len(state), env.action_dim, settled, rows, np.random.SeedSequence(0))
         run_episode(env, explorer, 0)
         seconds, path = timed(lambda: run_episode(env, explorer, 1))
-        update_s = _update_s(explorer, params.batch_size, beat) if isinstance(explorer, CuriousExplorer) else 0.0
+        update_s = _update_s(explorer, section.batch_size, beat) if isinstance(explorer, CuriousExplorer) else 0.0
         env.render_state(path.physics[0])  # makes the context
         draw_s, episode = timed(lambda: render_path(env, path, get_task(trial.task).embodiment))
     decision_s = (seconds - env.reset_s) / DECISIONS
-    return Pace(env.reset_s, decision_s, update_s, draw_s / len(episode), 0.0, 0.0, 0.0, 0.0), episode
+    draw_s /= len(episode)
+    return {"episode_s": env.reset_s, "decision_s": decision_s, "update_s": update_s, "draw_s": draw_s}, episode
 
 
 def _update_s(explorer: CuriousExplorer, batch_size: int, beat: Beat) -> float:
@@ -203,16 +187,10 @@ def _weigh(episode: Episode, params: Params) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_s, path = timed(lambda: write_raw_episode(folder, 0, episode))
-
-        def convert() -> dict[str, Any]:
-            for copy in range(COPIES):
-                found = read_raw_episode(path)
-                copies.append(replace(found, info={"source": "trial", "file": f"{copy}", "embodiment": "trial"}))
-            return write_store(copies, folder / "store", params.convert)
-
-        copies: list[Episode] = []
-        convert_s, manifest = timed(convert)
-        shards = [facts["bytes"] for file, facts in manifest["files"].items() if file.startswith("shards/")]
+        facts = {"source": "trial", "embodiment": "trial"}
+        copies = (replace(read_raw_episode(path), info={**facts, "file": f"{copy}"}) for copy in range(COPIES))
+        convert_s, manifest = timed(lambda: write_store(copies, folder / "store", params.convert))
+        shards = [entry["bytes"] for file, entry in manifest["files"].items() if file.startswith("shards/")]
         raw_bytes = path.stat().st_size
     return {
         "write_s": write_s / rows,

@@ -7,8 +7,11 @@ from typing import Any, Literal, Protocol, TypeGuard, get_args, runtime_checkabl
 
 from gsa.config import RenderParams
 from gsa.episode import Episode
-from gsa.errors import DataError, ParamsError
+from gsa.errors import ParamsError
 from gsa.storage.schema import check_embodiment
+
+REFETCH = "fetch the data set again"
+"""What to do about damage."""
 
 Merge = Literal["first", "last", "mean", "sum"]
 """How the actions of several foreign steps become one of ours."""
@@ -43,7 +46,7 @@ class ImportOptions:
         embodiment, task, policy, sigma: provenance that the data does not state.
         image_key: which camera, where there are several.
         action_range: (low, high) in the data's units that become -1 and 1, one pair for all entries of an action or one
-            for each; None where actions lie in [-1, 1] already.
+            per entry; None where actions lie in [-1, 1] already.
         every: keep every n-th frame.
         merge_actions: how the ``every`` actions between two kept frames become one.
         render: picture settings, for formats whose pictures are drawn here.
@@ -84,7 +87,7 @@ class ImportOptions:
 
 
 def parse_action_range(text: str) -> tuple[tuple[float, float], ...]:
-    """``-1.5:1.5`` or, one pair an entry of the action, ``-1.5:1.5,0:100``.
+    """``-1.5:1.5`` or, one pair per entry of the action, ``-1.5:1.5,0:100``.
 
     Raises:
         ParamsError: not pairs of finite numbers with low < high.
@@ -102,13 +105,12 @@ def is_shape(value: object, axes: int) -> TypeGuard[list[int]]:
     return isinstance(value, list) and len(value) == axes and all(isinstance(n, int) and n > 0 for n in value)
 
 
-def member(folder: Path, relative: str) -> Path:
-    """A file that a data set names, inside its folder.
+def chosen_camera(where: str, keys: list[str], wanted: str | None) -> str:
+    """The camera that ``--image-key`` names, or the only one.
 
     Raises:
-        DataError: the name leaves the folder.
+        ParamsError: there is no such camera, or several and none is named.
     """
-    parts = Path(relative).parts
-    if not relative or Path(relative).is_absolute() or ".." in parts or "\0" in relative:
-        raise DataError(f"{folder}: the data names the file {relative!r}, which leaves its folder; do not trust it")
-    return folder / relative
+    if wanted not in keys and (wanted is not None or len(keys) != 1):
+        raise ParamsError(f"{where}: pass --image-key, one of {', '.join(keys)}" + (f", not {wanted}" * bool(wanted)))
+    return wanted or keys[0]

@@ -1,6 +1,6 @@
-"""``SHA256SUMS`` beside foreign data: what notices a damaged byte in formats without checksums of their own.
+"""Files that a data set names: inside its folder, and as ``SHA256SUMS`` beside them says.
 
-The file is what ``sha256sum FILE...`` prints. LeRobot's videos, Minari's HDF5 and Arrow files hold no checksums: a
+That list is what ``sha256sum FILE...`` prints. LeRobot's videos, Minari's HDF5 and Arrow files hold no checksums: a
 flipped bit there is another picture or another action, and nothing inside the file says so.
 """
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from gsa.errors import DataError
 from gsa.files import sha256_file
-from gsa.importers.base import member
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +18,19 @@ SUMS = "SHA256SUMS"
 _LINE = re.compile(r"(?P<digest>[0-9a-f]{64}) [ *](?P<name>.+)")
 
 
+def member(folder: Path, relative: str) -> Path:
+    """A file that a data set names, inside its folder.
+
+    Raises:
+        DataError: the name leaves the folder.
+    """
+    if not relative or Path(relative).is_absolute() or ".." in Path(relative).parts or "\0" in relative:
+        raise DataError(f"{folder}: the data names the file {relative!r}, which leaves its folder; do not trust it")
+    return folder / relative
+
+
 class Checksums:
-    """The list in ``folder``, if there is one; each file is hashed once, before it is first read.
+    """The list in ``folder``, if one is ``present``; each file is hashed once, before it is first read.
 
     Args:
         folder: The data set's.
@@ -31,16 +41,14 @@ class Checksums:
     """
 
     def __init__(self, folder: Path, what: str | None) -> None:
-        self._folder = folder
-        self._checked: set[Path] = set()
-        self._digests: dict[Path, str] | None = None
         path = folder / SUMS
-        if not path.is_file():
-            if what is not None:
-                log.warning("%s has no %s and %s hold no checksums: damage inside cannot be seen", folder, SUMS, what)
-            return
-        self._digests = {}
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        self.present = path.is_file()
+        self._digests: dict[Path, str] = {}
+        self._checked: set[Path] = set()
+        if not self.present and what is not None:
+            log.warning("%s has no %s and %s hold no checksums: damage inside cannot be seen", folder, SUMS, what)
+        lines = path.read_text(errors="replace").splitlines() if self.present else []
+        for number, line in enumerate(lines, 1):
             match = _LINE.fullmatch(line)
             if match is None:
                 raise DataError(f"{path}, line {number}: expected '<sha256>  <file>'; write it with sha256sum")
@@ -48,11 +56,6 @@ class Checksums:
             if not file.is_file():
                 raise DataError(f"{file} is missing, {SUMS} lists it; fetch the data again")
             self._digests[file] = match["digest"]
-
-    @property
-    def present(self) -> bool:
-        """Whether there is a list."""
-        return self._digests is not None
 
     def check(self, file: Path) -> Path:
         """``file`` itself, once it is known to be what the list says; without a list, if it is there.
@@ -62,11 +65,11 @@ class Checksums:
         """
         if not file.is_file():
             raise DataError(f"{file} is missing; fetch the data again")
-        if self._digests is not None and file not in self._checked:
-            expected = self._digests.get(file)
-            if expected is None:
+        if self.present and file not in self._checked:
+            if file not in self._digests:
                 raise DataError(f"{file} is not in {SUMS}; list every file, or remove {SUMS}")
-            if (found := sha256_file(file)) != expected:
+            expected, found = self._digests[file], sha256_file(file)
+            if found != expected:
                 raise DataError(f"{file} is damaged: sha256 {found[:12]}, {SUMS} says {expected[:12]}; fetch it again")
             self._checked.add(file)
         return file

@@ -1,7 +1,6 @@
 """The data card: what a store holds, outcomes included. It is for people; nothing that learns reads it."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from gsa.episode import Episode
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import EPISODES, OUTCOMES, SHARDS
 from gsa.tasks import TASKS
-from gsa.visual.contact_sheet import SHEET_COLUMNS, contact_sheet, spread
+from gsa.visual.pictures import SHEET_COLUMNS, contact_sheet, spread
 
 CARD_JSON = "card.json"
 CARD_MD = "card.md"
@@ -22,40 +21,21 @@ SHEET = "first_images.png"
 SATURATED = 0.99
 """An action entry this far from 0 counts as saturated."""
 
-
-@dataclass
-class _ActionSums:
-    """Running moments of one embodiment's actions; the zero action of each last row is left out."""
-
-    rows: int = 0
-    total: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    squares: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    saturated: np.ndarray = field(default_factory=lambda: np.zeros(0))
-
-    def add(self, action: np.ndarray) -> None:
-        values = action.astype(np.float64)
-        first = self.rows == 0
-        self.rows += len(values)
-        self.total = values.sum(0) + (0.0 if first else self.total)
-        self.squares = (values**2).sum(0) + (0.0 if first else self.squares)
-        self.saturated = (np.abs(values) >= SATURATED).sum(0) + (0.0 if first else self.saturated)
-
-    def summary(self) -> dict[str, list[float]]:
-        mean = self.total / self.rows
-        std = np.sqrt(np.maximum(self.squares / self.rows - mean**2, 0.0))
-        values = {"action_mean": mean, "action_std": std, "action_saturation": self.saturated / self.rows}
-        return {key: [round(float(v), 6) for v in value] for key, value in values.items()}
+OUTCOME_COLUMNS = ("episode_return", "success")
 
 
 class DataCard:
     """Feed it every episode, then ask for the summary."""
 
     def __init__(self) -> None:
-        self._actions: dict[str, _ActionSums] = defaultdict(_ActionSums)
+        self._actions: dict[str, np.ndarray] = {}
+        """Per embodiment and action dimension: the sums of actions, of their squares and of saturated ones."""
 
     def add(self, episode: Episode) -> None:
-        """Count an episode's actions (all else is read from the store's own tables)."""
-        self._actions[str(episode.info["embodiment"])].add(episode.action[:-1])
+        """Count an episode's actions but the zero one of its last row; all else is read from the store's own tables."""
+        values, body = episode.action[:-1].astype(np.float64), str(episode.info["embodiment"])
+        sums = np.array([values.sum(0), (values**2).sum(0), (np.abs(values) >= SATURATED).sum(0)])
+        self._actions[body] = sums + self._actions.get(body, 0.0)
 
     def summary(self, out_dir: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         """Counts, bytes, actions and outcomes of the store just written at ``out_dir``, as JSON types."""
@@ -75,7 +55,7 @@ class DataCard:
                 "rows": rows,
                 "action_dim": int(group["action_dim"].iloc[0]),
                 "bytes_per_step": round(size[str(name)] / rows, 1),
-                **self._actions[str(name)].summary(),
+                **_actions(self._actions[str(name)], rows - len(group)),
             }
         rows = manifest["rows"]
         return {
@@ -84,62 +64,61 @@ class DataCard:
             "bytes": sum(size.values()),
             "bytes_per_step": round(sum(size.values()) / rows, 1),
             "embodiments": embodiments,
-            "sources": _outcomes(table, ["embodiment", "source", "task", "policy", "sigma"]),
-            "by_sigma": _outcomes(table[table["sigma"].notna()], ["policy", "sigma"]),
-            "by_quality": _counts(table, ["embodiment", "quality"]),
+            "sources": _groups(table, ["embodiment", "source", "task", "policy", "sigma"], *OUTCOME_COLUMNS),
+            "by_sigma": _groups(table[table["sigma"].notna()], ["policy", "sigma"], *OUTCOME_COLUMNS),
+            "by_quality": _groups(table, ["embodiment", "quality"]),
             "render": sorted(table["render"].unique()),
             "versions": sorted(table["versions"].unique()),
             "rejected": manifest["rejected"],
         }
 
-    def markdown(self, summary: dict[str, Any]) -> str:
-        """The summary as a page."""
-        lines = [
-            "# Data card",
-            "",
-            f"{summary['episodes']} episodes, {summary['rows']} rows, {summary['bytes'] / 1e6:.1f} MB "
-            f"({summary['bytes_per_step']} bytes per row). No training code reads the returns and successes below.",
-            "",
-            *_table(
-                ["embodiment", "episodes", "held out", "rows", "actions", "bytes per row", "action std", "saturated"],
-                [
-                    [
-                        *(name, e["episodes"], e["holdout_episodes"], e["rows"], e["action_dim"], e["bytes_per_step"]),
-                        *(f"{np.mean(e['action_std']):.2f}", f"{np.mean(e['action_saturation']):.1%}"),
-                    ]
-                    for name, e in summary["embodiments"].items()
-                ],
-            ),
-            "",
-            *_table(list(summary["sources"][0]), [list(row.values()) for row in summary["sources"]]),
-        ]
-        for key in ("by_sigma", "by_quality"):
-            if summary[key]:
-                lines += ["", *_table(list(summary[key][0]), [list(row.values()) for row in summary[key]])]
-        lines += ["", f"![First images, a row for each of {', '.join(summary['embodiments'])}]({SHEET})"]
-        lines += ["", f"Image settings: {', '.join(summary['render'])}. Versions: {', '.join(summary['versions'])}."]
-        lines += ["", f"Rejected files: {len(summary['rejected'])}"]
-        lines += [f"- {entry['file']}: {entry['reason']}" for entry in summary["rejected"]]
-        return "\n".join(lines) + "\n"
+
+def _actions(sums: np.ndarray, count: int) -> dict[str, list[float]]:
+    """Per action dimension: mean, standard deviation and share of saturated entries of ``count`` actions."""
+    mean, square, saturation = sums / count
+    std = np.sqrt(np.maximum(square - mean**2, 0.0))
+    values = {"action_mean": mean, "action_std": std, "action_saturation": saturation}
+    return {key: [round(float(v), 6) for v in value] for key, value in values.items()}
 
 
-def _outcomes(table: pd.DataFrame, by: list[str]) -> list[dict[str, Any]]:
-    """Episodes, rows, mean return and success rate of each group; None where the data records none."""
-    groups = [group for _, group in table.groupby(by, dropna=False)]
-    return [
-        row | {name: _mean(group[name]) for name in ("episode_return", "success")}
-        for row, group in zip(_counts(table, by), groups, strict=True)
-    ]
-
-
-def _counts(table: pd.DataFrame, by: list[str]) -> list[dict[str, Any]]:
-    """Episodes and rows of each group."""
+def _groups(table: pd.DataFrame, by: list[str], *outcomes: str) -> list[dict[str, Any]]:
+    """Episodes, rows and the mean of ``outcomes`` of each group; None where the data records none."""
     rows = []
-    for key, group in table.groupby(by, dropna=False):
-        values: list[Any] = list(key) if isinstance(key, tuple) else [key]
-        named = {name: None if pd.isna(value) else value for name, value in zip(by, values, strict=True)}
-        rows.append({**named, "episodes": len(group), "rows": int(group["length"].sum())})
+    for _, group in table.groupby(by, dropna=False):
+        values = group[by].to_dict("records")[0]  # a group has one value each
+        named = {name: None if pd.isna(values[name]) else values[name] for name in by}
+        means = {name: group[name].dropna().astype(float).mean() for name in outcomes}
+        known = {name: None if pd.isna(mean) else round(float(mean), 4) for name, mean in means.items()}
+        rows.append({**named, "episodes": len(group), "rows": int(group["length"].sum()), **known})
     return rows
+
+
+def card_markdown(summary: dict[str, Any]) -> str:
+    """The summary as a page."""
+    heads = ["embodiment", "episodes", "held out", "rows", "actions", "bytes per row", "action std", "saturated"]
+    bodies = [
+        [
+            *(name, e["episodes"], e["holdout_episodes"], e["rows"], e["action_dim"], e["bytes_per_step"]),
+            *(f"{np.mean(e['action_std']):.2f}", f"{np.mean(e['action_saturation']):.1%}"),
+        ]
+        for name, e in summary["embodiments"].items()
+    ]
+    lines = [
+        "# Data card",
+        "",
+        f"{summary['episodes']} episodes, {summary['rows']} rows, {summary['bytes'] / 1e6:.1f} MB "
+        f"({summary['bytes_per_step']} bytes per row). No training code reads the returns and successes below.",
+        "",
+        *_table(heads, bodies),
+    ]
+    for key in ("sources", "by_sigma", "by_quality"):
+        if records := summary[key]:
+            lines += ["", *_table(list(records[0]), [list(record.values()) for record in records])]
+    lines += ["", f"![First images, a row for each of {', '.join(summary['embodiments'])}]({SHEET})"]
+    lines += ["", f"Image settings: {', '.join(summary['render'])}. Versions: {', '.join(summary['versions'])}."]
+    lines += ["", f"Rejected files: {len(summary['rejected'])}"]
+    lines += [f"- {entry['file']}: {entry['reason']}" for entry in summary["rejected"]]
+    return "\n".join(lines) + "\n"
 
 
 def _quality(row: dict[Any, Any]) -> str:
@@ -164,13 +143,7 @@ def write_sheet(folder: Path) -> None:
         images = np.zeros((SHEET_COLUMNS, *store.first_images(chosen[:1]).shape[1:]), np.uint8)
         images[: len(chosen)] = store.first_images(chosen)
         sheet.append(images.transpose(0, 2, 3, 1))
-    store.close()
     matplotlib.image.imsave(folder / SHEET, contact_sheet(np.concatenate(sheet), SHEET_COLUMNS))
-
-
-def _mean(column: pd.Series) -> float | None:
-    known = column.dropna()
-    return None if known.empty else round(float(known.astype(float).mean()), 4)
 
 
 def _table(header: list[str], rows: list[list[Any]]) -> list[str]:

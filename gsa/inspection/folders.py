@@ -1,5 +1,6 @@
 """What a folder holds, in words and pictures: raw or offline data, a model, an index, a run, or a folder of those."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +9,20 @@ from jaxtyping import UInt8
 
 from gsa.episode import Episode
 from gsa.errors import ArtifactError, DataError
+from gsa.files import read_json, read_sealed
 from gsa.importers.raw_folder import RawFolder
 from gsa.inspection.data_card import CARD_JSON, CARD_MD, SHEET
-from gsa.json_files import read_json, read_sealed
 from gsa.pipeline import command
 from gsa.retrieval import META_FILE as INDEX_META
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE, load_weights
-from gsa.runs.fingerprint import read_run
+from gsa.runs.fingerprint import RUN_FILE, read_run
 from gsa.runs.fingerprint import verify as verify_run
-from gsa.runs.scores import ScoreRow, read_scores
+from gsa.runs.scores import SCORES_FILE, read_scores
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import FORMAT, MANIFEST
-from gsa.storage.store_tables import read_outcomes
-from gsa.visual.contact_sheet import spread
-
-SCORES_FILE = "scores.jsonl"
+from gsa.storage.store_files import read_outcomes
+from gsa.visual.pictures import spread
 
 
 def kind_of(path: Path) -> str:
@@ -35,7 +34,7 @@ def kind_of(path: Path) -> str:
     if (path / MANIFEST).is_file():
         manifest = read_json(path / MANIFEST, ArtifactError, f"run the stage that makes {path} again")
         return "offline" if manifest.get("format") == FORMAT else "raw"
-    for name, kind in ((WEIGHTS_FILE, "model"), (INDEX_META, "index"), (SCORES_FILE, "run"), ("run.json", "output")):
+    for name, kind in ((WEIGHTS_FILE, "model"), (INDEX_META, "index"), (SCORES_FILE, "run"), (RUN_FILE, "output")):
         if (path / name).is_file():
             return kind
     if path.is_dir() and _members(path):
@@ -62,13 +61,12 @@ def describe(path: Path) -> list[str]:
         "output": _describe_output,
     }[kind](path)
     record = read_run(path)
-    if record is not None:
-        code = f"code {record['code'][:12]}, git {(record.get('git_revision') or 'none')[:13]}"
-        lines.append(
-            f"made by `gsa {command(record['stage'])}` at {record['started']} in {record['duration_s']} s, {code}"
-        )
-        lines += [f"  from {name} {digest[:12]}" for name, digest in sorted(record["inputs"].items())]
-    return lines
+    if record is None:
+        return lines
+    made = f"made by `gsa {command(record['stage'])}` at {record['started']} in {record['duration_s']} s"
+    code = f"code {record['code'][:12]}, git {(record.get('git_revision') or 'none')[:13]}"
+    inputs = [f"  from {name} {digest[:12]}" for name, digest in sorted(record["inputs"].items())]
+    return [*lines, f"{made}, {code}", *inputs]
 
 
 def verify(path: Path) -> list[str]:
@@ -124,13 +122,11 @@ def one_episode(path: Path, index: int) -> Episode:
     Raises:
         DataError: no such episode, or no episodes at all.
     """
-    if kind_of(path) == "offline":
-        store = EpisodeStore(path)
-        _check_index(path, index, len(store))
-        return store.read(index)
-    folder = RawFolder(path)
-    _check_index(path, index, len(folder.files))
-    return folder.read(index)
+    source = EpisodeStore(path) if kind_of(path) == "offline" else RawFolder(path)
+    count = len(source) if isinstance(source, EpisodeStore) else len(source.files)
+    if not 0 <= index < count:
+        raise DataError(f"{path} has episodes 0 to {count - 1}, not {index}")
+    return source.read(index)
 
 
 def _describe_store(path: Path) -> list[str]:
@@ -143,18 +139,15 @@ def _describe_store(path: Path) -> list[str]:
         f"({size / rows:.0f} bytes per row), {rejected} files rejected"
     ]
     for (body, source), group in table.groupby(["embodiment", "source"]):
-        held = int((group["split"] == "holdout").sum())
-        line = (
-            f"  {body}, {source}: {len(group)} episodes, {group['length'].sum()} rows, {group['action_dim'].iloc[0]} "
-        )
-        line += f"actions, {held} held out"
+        parts = [f"{len(group)} episodes", f"{group['length'].sum()} rows", f"{group['action_dim'].iloc[0]} actions"]
+        parts.append(f"{(group['split'] == 'holdout').sum()} held out")
         for column, name in (("episode_return", "mean return"), ("success", "success")):
             known = group[column].dropna()
-            line += f", {name} {pd.to_numeric(known).mean():.2f}" if len(known) else ""
-        lines.append(line)
-    card = {}
-    if (path / CARD_JSON).is_file():
-        card = read_json(path / CARD_JSON, ArtifactError, f"run the stage that makes {path} again")
+            parts += [f"{name} {pd.to_numeric(known).mean():.2f}"] if len(known) else []
+        lines.append(f"  {body}, {source}: {', '.join(parts)}")
+    if not (path / CARD_JSON).is_file():
+        return lines
+    card = read_json(path / CARD_JSON, ArtifactError, f"run the stage that makes {path} again")
     for body, facts in card.get("embodiments", {}).items():
         std, saturated = (np.mean(facts[key]) for key in ("action_std", "action_saturation"))
         quality = [f"{row['quality']} {row['episodes']}" for row in card["by_quality"] if row["embodiment"] == body]
@@ -162,9 +155,7 @@ def _describe_store(path: Path) -> list[str]:
             f"  {body}: {facts['bytes_per_step']:.0f} bytes per row, action std {std:.2f}, {saturated:.0%} saturated, "
             f"quality: {', '.join(quality)}"
         )
-    if card:
-        lines.append(f"  first images: {path / SHEET}, data card: {path / CARD_MD}")
-    return lines
+    return [*lines, f"  first images: {path / SHEET}, data card: {path / CARD_MD}"]
 
 
 def _describe_raw(path: Path) -> list[str]:
@@ -191,12 +182,11 @@ def _describe_scores(path: Path) -> list[str]:
     rows = read_scores(path / SCORES_FILE)
     last = rows[-1]
     head = f"{path}: run of {last.method} on {last.task}, seed {last.seed}, {len(rows)} evaluations"
-    return [f"{head}, {last.frames} frames", *(f"  {row.frames} frames: {_outcome(row)}" for row in rows)]
-
-
-def _outcome(row: ScoreRow) -> str:
-    text = f"return {row.episode_return:.1f}"
-    return text if row.success_final is None else f"{text}, success {row.success_final:.0%}"
+    lines = [f"{head}, {last.frames} frames"]
+    for row in rows:
+        success = "" if row.success_final is None else f", success {row.success_final:.0%}"
+        lines.append(f"  {row.frames} frames: return {row.episode_return:.1f}{success}")
+    return lines
 
 
 def _describe_output(path: Path) -> list[str]:
@@ -210,16 +200,8 @@ def _members(path: Path) -> list[Path]:
     """Subfolders of ours, one level down; hidden and half-written ones are left out."""
     members = []
     for member in sorted(path.iterdir()):
-        if not member.is_dir() or member.name.startswith(".") or ".tmp." in member.name or ".old." in member.name:
-            continue
-        try:
-            kind_of(member)
-        except DataError:
-            continue
-        members.append(member)
+        if member.is_dir() and not (member.name.startswith(".") or ".tmp." in member.name or ".old." in member.name):
+            with suppress(DataError):
+                kind_of(member)
+                members.append(member)
     return members
-
-
-def _check_index(path: Path, index: int, count: int) -> None:
-    if not 0 <= index < count:
-        raise DataError(f"{path} has episodes 0 to {count - 1}, not {index}")

@@ -10,7 +10,7 @@ from gsa.episode import Episode
 from gsa.errors import DataError
 from gsa.files import write_atomic
 from gsa.importers.base import Source
-from gsa.inspection.data_card import CARD_JSON, CARD_MD, DataCard, write_sheet
+from gsa.inspection.data_card import CARD_JSON, CARD_MD, DataCard, card_markdown, write_sheet
 from gsa.storage.store_writer import write_store
 
 
@@ -67,7 +67,7 @@ def convert(
     manifest = write_store(episodes(), out_dir, params, rejected)
     summary = card.summary(out_dir, manifest)
     write_atomic(out_dir / CARD_JSON, json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    write_atomic(out_dir / CARD_MD, card.markdown(summary))
+    write_atomic(out_dir / CARD_MD, card_markdown(summary))
     write_sheet(out_dir)
     return summary
 

@@ -59,11 +59,6 @@ class Record:
     losses: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, scores: list[dict[str, Any]], losses: list[dict[str, Any]], facts: dict[str, Any]) -> "Record":
-        """From its fields as JSON keeps them."""
-        return cls([ScoreRow.of(row) for row in scores], losses, facts)
-
     def score_lines(self) -> str:
         """``scores.jsonl``."""
         return "".join(map(score_line, self.scores))

@@ -25,10 +25,10 @@ from gsa.episode import Episode, Step
 from gsa.errors import TrainingError
 from gsa.loops.evaluate import AGENT_DIR, Record, evaluate
 from gsa.runs.checkpoint import CheckpointStore, save_weights
-from gsa.runs.scores import SCORES_FILE
+from gsa.runs.scores import SCORES_FILE, ScoreRow
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
-from gsa.visual.video import write_video
+from gsa.visual.pictures import write_video
 
 
 class Finetuner:
@@ -147,7 +147,8 @@ class Finetuner:
         self.online.load_state_dict({name: tensor.numpy() for name, tensor in state["online"].items()})
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
-        self.record = Record.of(**json.loads(state["record"]))
+        scores, losses, facts = json.loads(state["record"]).values()
+        self.record = Record([ScoreRow(**row) for row in scores], losses, facts)
         torch.set_rng_state(state["torch_rng"])
         if self.setting.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.setting.device)

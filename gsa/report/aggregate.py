@@ -177,7 +177,7 @@ def task_mean(scores: np.ndarray, resamples: int, rng: np.random.Generator) -> E
     if len(scores) < 2:
         return Estimate(float(scores.mean()), note="one seed: interval not meaningful")
     draws = scores[rng.integers(len(scores), size=(resamples, len(scores)))].mean(axis=-1)
-    return Estimate(float(scores.mean()), *interval(draws))
+    return _estimate(float(scores.mean()), draws)
 
 
 def performance_profile(
@@ -200,18 +200,20 @@ def performance_profile(
     if not strata.interval_is_meaningful:
         return share, share, share
     draws = np.concatenate([profile(strata.draw(rng, num)) for num in _chunks(resamples, max(size, width))])
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    low, high = interval(draws)
     return share, low, high
 
 
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """Percentile interval of the resampled values ``(num,)``."""
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+def interval(draws: np.ndarray) -> np.ndarray:
+    """Percentile interval of the resampled values ``(num, ...)``: the low and the high bound, ``(2, ...)``."""
+    return np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
 
 
 def _estimate(point: float, draws: np.ndarray | None) -> Estimate:
-    return Estimate(point, note=NOT_MEANINGFUL) if draws is None else Estimate(point, *interval(draws))
+    if draws is None:
+        return Estimate(point, note=NOT_MEANINGFUL)
+    low, high = interval(draws).tolist()
+    return Estimate(point, low, high)
 
 
 def _beats(x: np.ndarray, y: np.ndarray, ours: Strata, theirs: Strata) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gsa.errors import ArtifactError
+from gsa.json_files import read_json
 from gsa.report.load import Scores
 from gsa.runs.fingerprint import read_run
 
@@ -40,61 +41,66 @@ class Model:
     record: dict[str, Any]
 
 
-def load_card(data_dir: Path) -> dict[str, Any] | None:
-    """The data card of ``gsa convert``, None where there is none: a report needs scores, not data.
+@dataclass(frozen=True)
+class Artefacts:
+    """What the page shows beside the scores, as far as it is there: a report needs scores, not data or a model.
 
-    Raises:
-        ArtifactError: the file is damaged.
+    ``card`` and ``sheet``, a picture of first images, are of ``gsa convert``. ``videos`` are by task, the evaluation
+    video of each method's first usable seed.
     """
-    path = data_dir / "card.json"
-    return _object(path) if path.is_file() else None
+
+    card: dict[str, Any]
+    sheet: Media | None
+    model: Model | None
+    videos: dict[str, list[Media]]
 
 
-def load_sheet(data_dir: Path, page_dir: Path) -> Media | None:
-    """The contact sheet of first images that ``gsa convert`` wrote, None where there is none."""
-    path = data_dir / "first_images.png"
-    return media(path, page_dir, "first images") if path.is_file() else None
-
-
-def load_model(model_dir: Path, page_dir: Path) -> Model | None:
-    """What ``gsa pretrain`` left beside the weights, None where there is no model.
+def load_artefacts(scores: Scores, data_dir: Path, model_dir: Path, page_dir: Path) -> Artefacts:
+    """Read what there is; links are relative to ``page_dir``.
 
     Raises:
         ArtifactError: a file is damaged; the message names it.
     """
-    if not model_dir.is_dir():
-        return None
-    log = model_dir / "losses.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    losses = [_row(line, f"{log}, line {number}") for number, line in enumerate(lines, start=1)]
-    errors = model_dir / "open_loop.json"
-    return Model(
-        name=model_dir.name,
-        losses=losses,
-        open_loop=_object(errors) if errors.is_file() else {},
-        pictures=[media(p, page_dir, _embodiment(p)) for p in sorted(model_dir.glob("open_loop*.png"))],
-        videos=[media(p, page_dir, _embodiment(p)) for p in sorted(model_dir.glob("open_loop*.mp4"))],
-        record=read_run(model_dir) or {},
+    sheet = data_dir / "first_images.png"
+    return Artefacts(
+        card=_object(data_dir / "card.json"),
+        sheet=_media(sheet, page_dir, "first images") if sheet.is_file() else None,
+        model=_model(model_dir, page_dir) if model_dir.is_dir() else None,
+        videos=_run_videos(scores, page_dir),
     )
 
 
-def run_videos(scores: Scores, page_dir: Path) -> dict[str, list[Media]]:
-    """By task: the evaluation video of each method's first usable seed."""
+def _model(folder: Path, page_dir: Path) -> Model:
+    log = folder / "losses.jsonl"
+    losses = []
+    for number, line in enumerate(log.read_text(encoding="utf-8").splitlines() if log.is_file() else [], start=1):
+        try:
+            losses.append({str(k): float(v) for k, v in json.loads(line).items() if math.isfinite(v)})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ArtifactError(f"{log}, line {number}: expected an object of numbers: {error}") from error
+
+    def shown(suffix: str) -> list[Media]:
+        files = {path: path.stem.removeprefix("open_loop").strip("_") for path in folder.glob(f"open_loop*{suffix}")}
+        return [_media(path, page_dir, body or "open loop") for path, body in sorted(files.items())]
+
+    open_loop, record = _object(folder / "open_loop.json"), read_run(folder) or {}
+    return Model(folder.name, losses, open_loop, shown(".png"), shown(".mp4"), record)
+
+
+def _run_videos(scores: Scores, page_dir: Path) -> dict[str, list[Media]]:
     videos: dict[str, list[Media]] = {}
     count = 0
     for task in scores.tasks:
         for method in scores.methods:
-            for run in scores.select(method, task):
-                path = run.folder / "eval.mp4"
-                if run.status == "present" and path.is_file():
-                    clip = media(path, page_dir, f"{method}, seed {run.seed}", embed=count < EMBED_VIDEOS)
-                    videos.setdefault(task, []).append(clip)
-                    count += 1
-                    break
+            usable = [run for run in scores.cells[method, task] if run.status == "present"]
+            if run := next((run for run in usable if (run.folder / "eval.mp4").is_file()), None):
+                clip = _media(run.folder / "eval.mp4", page_dir, f"{method}, seed {run.seed}", count < EMBED_VIDEOS)
+                videos.setdefault(task, []).append(clip)
+                count += 1
     return videos
 
 
-def media(path: Path, page_dir: Path, caption: str, embed: bool = True) -> Media:
+def _media(path: Path, page_dir: Path, caption: str, embed: bool = True) -> Media:
     """The file as part of the page when it is small, else as a link relative to the page's folder."""
     kind = {".png": "image/png", ".mp4": "video/mp4"}[path.suffix]
     if embed and path.stat().st_size <= EMBED_BYTES:
@@ -102,23 +108,6 @@ def media(path: Path, page_dir: Path, caption: str, embed: bool = True) -> Media
     return Media(caption, Path(os.path.relpath(path, page_dir)).as_posix(), linked=True)
 
 
-def _embodiment(path: Path) -> str:
-    return path.stem.removeprefix("open_loop").strip("_") or "open loop"
-
-
 def _object(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArtifactError(f"{path} is damaged: {error}; run the stage that makes {path.parent} again") from error
-    if not isinstance(record, dict):
-        raise ArtifactError(f"{path} holds {type(record).__name__}, expected an object")
-    return record
-
-
-def _row(line: str, where: str) -> dict[str, float]:
-    try:
-        record = json.loads(line)
-        return {str(key): float(value) for key, value in record.items() if math.isfinite(value)}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{where}: expected an object of numbers: {error}") from error
+    """The object of a JSON file; empty where there is none."""
+    return read_json(path, ArtifactError, f"run the stage that makes {path.parent} again") if path.is_file() else {}

@@ -1,22 +1,22 @@
 """``build_report``: everything the report stage writes, from one ``Summary``."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from gsa.config import Params
 from gsa.report.aggregate import Estimate
-from gsa.report.artefacts import load_card, load_model, load_sheet, run_videos
+from gsa.report.artefacts import load_artefacts
 from gsa.report.figures import FIGURES
-from gsa.report.figures.style import save
 from gsa.report.load import Scores
-from gsa.report.page import Sources, render_page
-from gsa.report.provenance import trace
+from gsa.report.page import render_page
 from gsa.report.published import load_published
+from gsa.report.style import save
 from gsa.report.summary import Summary, summarise
-from gsa.report.tables import TABLES
-from gsa.report.tables.table import FORMATS
+from gsa.report.table import FORMATS
+from gsa.report.tables import build_tables
 from gsa.tasks import get_task
 
 
@@ -40,10 +40,9 @@ def build_report(
         DataError: the published numbers are missing or malformed.
         ArtifactError: the data card or the model's log is damaged.
     """
-    summary = summarise(scores, params)
-    published = load_published(reference_dir)
+    summary, published = summarise(scores, params), load_published(reference_dir)
     figures = {name: draw(summary) for name, draw in FIGURES.items()}
-    tables = {name: build(summary, published) for name, build in TABLES.items()}
+    tables = build_tables(summary, published)
     (out / "figures").mkdir()
     for name, figure in figures.items():
         save(figure, out / "figures" / name)
@@ -51,17 +50,11 @@ def build_report(
     for name, table in tables.items():
         for suffix, write in FORMATS.items():
             (out / "tables" / f"{name}.{suffix}").write_text(write(table), encoding="utf-8")
-    sources = Sources(
-        provenance=trace(scores),
-        card=load_card(data_dir),
-        sheet=load_sheet(data_dir, page_dir),
-        model=load_model(model_dir, page_dir),
-        videos=run_videos(scores, page_dir),
-    )
-    page = render_page(summary, published, figures, tables, sources)
+    artefacts = load_artefacts(scores, data_dir, model_dir, page_dir)
+    page = render_page(summary, published, figures, tables, artefacts)
     (out / "index.html").write_text(page, encoding="utf-8")
     (out / "metrics.json").write_text(json.dumps(_metrics(summary), indent=1) + "\n", encoding="utf-8")
-    _write_curves(summary.scores, out / "curves.csv")
+    _curves(scores).to_csv(out / "curves.csv", index=False, lineterminator="\n")
     return summary
 
 
@@ -82,13 +75,11 @@ def _numbers(estimate: Estimate) -> dict[str, float]:
     return {name: round(value, 6) for name, value in values.items() if value is not None}
 
 
-def _write_curves(scores: Scores, path: Path) -> None:
+def _curves(scores: Scores) -> pd.DataFrame:
     """Every evaluation of every usable or short run, tidy, for ``dvc plots``; ``score`` is in native units."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["task", "method", "seed", "frames", "score", "normalised_score"])
-        for run in scores.runs:
-            for row in run.rows:
-                writer.writerow(
-                    [run.task, run.method, run.seed, row.frames, row.score, get_task(run.task).normalise(row.score)]
-                )
+    rows = [
+        (run.task, run.method, run.seed, row.frames, row.score, get_task(run.task).normalise(row.score))
+        for run in scores.runs
+        for row in run.rows
+    ]
+    return pd.DataFrame(rows, columns=["task", "method", "seed", "frames", "score", "normalised_score"])

@@ -7,7 +7,7 @@ import numpy as np
 
 from gsa.report.aggregate import Strata, interval, iqm, stream
 from gsa.report.load import Scores, final_row
-from gsa.tasks import TaskSpec, get_task
+from gsa.tasks import get_task
 
 CURVE_RESAMPLES = 1000
 """Resamples behind a curve's band: enough for a drawing, where the aggregates' many would only cost time."""
@@ -29,9 +29,9 @@ class Curve:
         return float(np.min(low)), float(np.max(high))
 
 
-def drawn_range(spec: TaskSpec, curves: Iterable[Curve]) -> tuple[float, float]:
-    """The whole range of scores, so that a small difference looks small; wider for what leaves it."""
-    lows, highs = zip(spec.score_range, *(curve.extent for curve in curves), strict=True)
+def drawn_range(scores: tuple[float, float], curves: Iterable[Curve]) -> tuple[float, float]:
+    """The whole range of ``scores``, so that a small difference looks small; wider for what leaves it."""
+    lows, highs = zip(scores, *(curve.extent for curve in curves), strict=True)
     return min(lows), max(highs)
 
 
@@ -41,7 +41,7 @@ def run_curves(scores: Scores, method: str, task: str) -> list[tuple[np.ndarray,
     A run counted as zero has the score that normalises to 0 throughout.
     """
     curves = []
-    for run in scores.select(method, task):
+    for run in scores.cells[method, task]:
         if run.status == "present":
             rows = run.rows[: run.rows.index(final_row(run.rows, scores.total_frames)) + 1]
             frames = np.array([float(min(row.frames, scores.total_frames)) for row in rows])
@@ -60,8 +60,7 @@ def task_curve(scores: Scores, method: str, task: str, seed: int) -> Curve:
         return Curve(grid, values[0])
     rng = stream(seed, "curve", method, task)
     draws = values[rng.integers(len(values), size=(CURVE_RESAMPLES, len(values)))].mean(axis=1)
-    bounds = [interval(column) for column in draws.T]
-    return Curve(grid, values.mean(axis=0), *(np.array(side) for side in zip(*bounds, strict=True)))
+    return Curve(grid, values.mean(axis=0), *interval(draws))
 
 
 def iqm_curve(scores: Scores, method: str, seed: int) -> Curve:
@@ -74,8 +73,7 @@ def iqm_curve(scores: Scores, method: str, seed: int) -> Curve:
     if not strata[0].interval_is_meaningful:
         return Curve(grid, value)
     positions = strata[0].draw(stream(seed, "curve", method), CURVE_RESAMPLES)  # whole runs are drawn, as units
-    bounds = [interval(iqm(s.values[positions], s)) for s in strata]
-    return Curve(grid, value, *(np.array(side) for side in zip(*bounds, strict=True)))
+    return Curve(grid, value, *interval(np.stack([iqm(s.values[positions], s) for s in strata], axis=1)))
 
 
 def _grid(curves: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

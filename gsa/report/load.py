@@ -3,9 +3,11 @@
 The parameters decide what is looked for, never the disk: runs of dropped seeds or tasks stay there.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,15 +16,15 @@ import numpy as np
 from gsa.config import Params
 from gsa.errors import ArtifactError, DataError
 from gsa.files import sha256_file
+from gsa.pipeline import STAGES
 from gsa.runs.failure import read_failure
 from gsa.runs.fingerprint import read_run
-from gsa.runs.scores import ScoreRow, read_scores
+from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores
 from gsa.tasks import get_task
 
 Status = Literal["present", "missing", "failed", "short", "damaged"]
 Missing = Literal["fail", "zero", "drop"]
 
-SCORES_FILE = "scores.jsonl"
 NAMED_IN_ERROR = 4
 """Unusable runs an error message names before it counts the rest."""
 
@@ -80,21 +82,18 @@ class Scores:
         """
         return tuple(t for t in self.tasks if all(len(self.finals(m, t)) for m in self.methods))
 
-    def select(self, method: str, task: str) -> list[Run]:
-        """The runs of one cell, by seed."""
-        return self._cells[method, task]
-
     @cached_property
-    def _cells(self) -> dict[tuple[str, str], list[Run]]:
-        cells: dict[tuple[str, str], list[Run]] = {}
+    def cells(self) -> dict[tuple[str, str], list[Run]]:
+        """The runs of each method and task, by seed."""
+        cells: dict[tuple[str, str], list[Run]] = defaultdict(list)
         for run in self.runs:
-            cells.setdefault((run.method, run.task), []).append(run)
+            cells[run.method, run.task].append(run)
         return cells
 
     def finals(self, method: str, task: str, *, normalised: bool = True) -> np.ndarray:
         """Final scores that count, float ``(num_runs,)``; normalised: ``score_range`` becomes 0 to 1."""
         spec, finals = get_task(task), []
-        for run in self.select(method, task):
+        for run in self.cells[method, task]:
             if run.status == "present":
                 finals.append(final_row(run.rows, self.total_frames).score)
             elif self.missing == "zero":
@@ -108,8 +107,9 @@ class Scores:
 
 
 def run_folder(runs_dir: Path, method: str, task: str, seed: int) -> Path:
-    """Where a run lives: one flat folder an item."""
-    return runs_dir / f"{method}_{task}_s{seed}"
+    """Where a run lives: one flat folder per item."""
+    any_learner = next(stage for stage in STAGES.values() if stage.makes == "runs")
+    return runs_dir / any_learner.place(method=method, task=task, seed=seed).name
 
 
 def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) -> Scores:
@@ -125,25 +125,13 @@ def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) 
         ArtifactError: runs are not usable and ``missing`` is ``fail``, or no run is usable at all; the message names
             runs, reasons and the commands that make them.
     """
-    listed, total_frames = params.matrix.finetune, params.finetune.total_frames
-    runs = tuple(
-        _load_run(run_folder(runs_dir, method, task, seed), method, task, seed, total_frames)
-        for method in listed.all_methods
-        for task in listed.tasks
-        for seed in listed.seeds
-    )
-    named = {run.folder.name for run in runs}
+    methods, tasks, seeds = (listed := params.matrix.finetune).all_methods, tuple(listed.tasks), tuple(listed.seeds)
+    total_frames = params.finetune.total_frames
+    runs = tuple(_load_run(runs_dir, *cell, total_frames) for cell in product(methods, tasks, seeds))
     # A dot in the name: a temporary folder or lock of a run under way.
-    found = sorted(p.name for p in runs_dir.iterdir() if p.is_dir() and "." not in p.name) if runs_dir.is_dir() else []
-    scores = Scores(
-        methods=listed.all_methods,
-        tasks=tuple(listed.tasks),
-        seeds=tuple(listed.seeds),
-        total_frames=total_frames,
-        missing=missing or params.report.missing,
-        runs=runs,
-        extra=tuple(name for name in found if name not in named),
-    )
+    found = {p.name for p in runs_dir.iterdir() if p.is_dir() and "." not in p.name} if runs_dir.is_dir() else set()
+    extra = tuple(sorted(found - {run.folder.name for run in runs}))
+    scores = Scores(methods, tasks, seeds, total_frames, missing or params.report.missing, runs, extra)
     _refuse_unusable(scores)
     return scores
 
@@ -153,38 +141,29 @@ def final_row(rows: Sequence[ScoreRow], total_frames: int) -> ScoreRow:
     return next(row for row in rows if row.frames >= total_frames)
 
 
-def _load_run(folder: Path, method: str, task: str, seed: int, total_frames: int) -> Run:
-    def run(status: Status, detail: str = "", **rest: Any) -> Run:
-        return Run(method, task, seed, folder, status, detail, **rest)
-
+def _load_run(runs_dir: Path, method: str, task: str, seed: int, total_frames: int) -> Run:
+    folder = run_folder(runs_dir, method, task, seed)
+    run = partial(Run, method, task, seed, folder)
     if not folder.is_dir():
         return run("missing", "no such folder")
     if (reason := read_failure(folder)) is not None:
         return run("failed", reason)
+    path = folder / SCORES_FILE
     try:
-        record = read_run(folder)
-        rows = tuple(read_scores(folder / SCORES_FILE))
-        _check_recorded(folder, record)
+        record, rows = read_run(folder), tuple(read_scores(path))
     except ArtifactError as error:
         return run("damaged", str(error))
+    if record is not None and record["outputs"].get(SCORES_FILE, {}).get("sha256") != sha256_file(path):
+        return run("damaged", f"{path} was changed after the run: its sha256 is not the one in run.json")
     first = rows[0]
     if (first.method, first.task, first.seed) != (method, task, seed):
         return run("damaged", f"holds the scores of {first.method} on {first.task}, seed {first.seed}")
     for row in rows:
-        _check_range(row, folder / SCORES_FILE)
+        _check_range(row, path)
     if rows[-1].frames < total_frames:
         detail = f"last evaluated at {rows[-1].frames} of {total_frames} frames"
         return run("short", detail, rows=rows, record=record)
     return run("present", rows=rows, record=record)
-
-
-def _check_recorded(folder: Path, record: dict[str, Any] | None) -> None:
-    """Refuse a score file that is not the one its run finished with."""
-    if record is None:
-        return
-    expected = record["outputs"].get(SCORES_FILE, {}).get("sha256")
-    if expected != sha256_file(folder / SCORES_FILE):
-        raise ArtifactError(f"{folder / SCORES_FILE} was changed after the run: its sha256 is not the one in run.json")
 
 
 def _check_range(row: ScoreRow, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Learning-curve panels of the page, written as SVG by hand: 72 of them cost milliseconds and a few kilobytes each.
 
-They show what ``figures/learning_curves.py`` draws into files, with the page's colours and a tooltip on every point.
+They show what ``figures.draw_learning_curves`` draws into files, with the page's colours and a tooltip on every point.
 """
 
 from xml.sax.saxutils import escape
@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from gsa.report.curves import Curve, drawn_range
-from gsa.report.figures.style import COLOURS
+from gsa.report.style import COLOURS
 from gsa.report.summary import Summary
 from gsa.tasks import get_task
 
@@ -22,7 +22,7 @@ def draw_panel_svg(summary: Summary, task: str) -> Markup:
     """One task's curves in native units over the whole range of scores, as an ``<svg>`` element."""
     scores, spec = summary.scores, get_task(task)
     curves = summary.curves_of(task)
-    axes = _Axes(scores.total_frames, spec.score_range, drawn_range(spec, curves.values()))
+    axes = _Axes(scores.total_frames, spec.score_range, drawn_range(spec.score_range, curves.values()))
     digits = 0 if spec.digits == 1 else 2
     unit = "episode return" if spec.metric == "return" else "success rate, last step"
     parts = [_text(LEFT, 14.0, task, "title"), *axes.grid()]

@@ -72,38 +72,90 @@ class Summary:
         return {m: self.task_curves[m, task] for m in self.scores.methods if (m, task) in self.task_curves}
 
     @property
+    def notes(self) -> list[str]:
+        """Why aggregates have no interval; empty where they have one."""
+        found = {estimate.note for method in self.methods for estimate in method.aggregates.values()}
+        return sorted(found - {""})
+
+    @property
     def verdict(self) -> str:
         """One sentence: what the runs say about treatment against baseline, and no more than they say."""
-        return _verdict(self)
+        scores, comparison = self.scores, self.comparison
+        if not self.methods:
+            return "No verdict: no task has a usable run of every method."
+        if comparison is None:
+            return "No verdict: the treatment or the baseline is not among the methods that were run."
+        ours, theirs = comparison.treatment, comparison.baseline
+        gap, odds = comparison.difference, comparison.improvement
+        first, second = (self.method(name).aggregates["iqm"].value for name in (ours, theirs))
+        if gap.low is None or gap.high is None or odds.low is None or odds.high is None:
+            word = "higher" if gap.value > 0 else "lower" if gap.value < 0 else "no different"
+            text = f"{ours} scores {word} than {theirs} in these runs, too few for an interval"
+        elif gap.low > 0 and odds.low > 0.5:
+            text = f"{ours} scores higher than {theirs}"
+        elif gap.high < 0 and odds.high < 0.5:
+            text = f"{ours} scores lower than {theirs}"
+        elif gap.low > 0 or gap.high < 0:
+            word = "higher" if gap.low > 0 else "lower"
+            text = f"{ours} has the {word} IQM; whether it beats {theirs} on the same task is not settled"
+        else:
+            text = f"These runs do not separate {ours} from {theirs}"
+        text += (
+            f": IQM {first:.2f} against {second:.2f}; a run of {ours} beats one of {theirs} on the same task with"
+            f" probability {odds.value:.2f}{span(odds)}."
+        )
+        if scores.unusable:
+            counted = "count as zero" if scores.missing == "zero" else "are left out"
+            text += f" {len(scores.unusable)} of {len(scores.runs)} runs are not usable and {counted}."
+        return text
 
     @property
     def caveats(self) -> list[str]:
         """What a reader must know before believing an interval or an aggregate."""
-        return _caveats(self)
+        scores, caveats = self.scores, []
+        if self.notes:
+            caveats.append(f"Only point estimates are given: {'; '.join(self.notes)}.")
+        elif len(scores.seeds) < FEW_SEEDS:
+            caveats.append(
+                f"With {len(scores.seeds)} seeds the 95% intervals are too narrow: in a simulation of 72 tasks this"
+                " bootstrap covered the truth in about 89% of cases with 3 seeds, 92% with 5 and 93% with 10."
+            )
+        odds = self.comparison.improvement if self.comparison else None
+        if odds and odds.low is not None and odds.low == odds.high:
+            caveats.append(
+                "The probability of improvement has an interval without width because no resample changes it, not"
+                " because it is certain: more seeds could."
+            )
+        left_out = [task for task in scores.tasks if task not in scores.compared_tasks]
+        if left_out:
+            caveats.append(
+                f"No aggregate includes {', '.join(left_out)}: at least one method has no usable run there, and"
+                " methods are compared on the same tasks only."
+            )
+        if scores.unusable and scores.missing == "drop":
+            caveats.append("Runs were left out. If they failed because they scored badly, the aggregates are too high.")
+        return caveats
 
 
 def summarise(scores: Scores, params: Params) -> Summary:
     """Compute everything the report prints."""
-    report = params.report
-    methods, comparison = _compare(scores, report.treatment, report.baseline, report.resamples, report.seed)
+    resamples, seed = params.report.resamples, params.report.seed
+    methods, comparison = _compare(scores, params) if scores.compared_tasks else ((), None)
     task_means, task_curves = {}, {}
     for cell in product(scores.methods, scores.tasks):
         finals = scores.finals(*cell, normalised=False)
         if len(finals):
-            task_means[cell] = task_mean(finals, report.resamples, stream(report.seed, *cell))
-            task_curves[cell] = task_curve(scores, *cell, report.seed)
-    iqm_curves = {m: iqm_curve(scores, m, report.seed) for m in scores.methods if scores.compared_tasks}
-    return Summary(scores, report.resamples, report.seed, methods, comparison, task_means, task_curves, iqm_curves)
+            task_means[cell] = task_mean(finals, resamples, stream(seed, *cell))
+            task_curves[cell] = task_curve(scores, *cell, seed)
+    iqm_curves = {m: iqm_curve(scores, m, seed) for m in scores.methods if scores.compared_tasks}
+    return Summary(scores, resamples, seed, methods, comparison, task_means, task_curves, iqm_curves)
 
 
-def _compare(
-    scores: Scores, treatment: str, baseline: str, resamples: int, seed: int
-) -> tuple[tuple[MethodSummary, ...], Comparison | None]:
-    tasks = scores.compared_tasks
-    if not tasks:
-        return (), None
+def _compare(scores: Scores, params: Params) -> tuple[tuple[MethodSummary, ...], Comparison | None]:
+    report = params.report
+    resamples, seed, baseline = report.resamples, report.seed, report.baseline
     statistics = dict(STATISTICS)
-    suites = [get_task(task).suite for task in tasks]
+    suites = [get_task(task).suite for task in scores.compared_tasks]
     if set(suites) == {"dmc", "mw"}:
         statistics[HEADLINE] = suite_score(suites)
     strata = {name: Strata.of(scores.groups(name)) for name in scores.methods}
@@ -113,78 +165,14 @@ def _compare(
         for name in scores.methods
         if baseline in strata and name != baseline
     }
-    methods = tuple(
-        MethodSummary(
-            name,
-            len(strata[name].values),
-            {statistic: boots[name].estimate(statistic) for statistic in statistics},
-            improvements.get(name),
-        )
-        for name in scores.methods
-    )
-    if treatment not in improvements:
-        return methods, None
+    methods = []
+    for name in scores.methods:
+        aggregates = {statistic: boots[name].estimate(statistic) for statistic in statistics}
+        methods.append(MethodSummary(name, len(strata[name].values), aggregates, improvements.get(name)))
+    if (treatment := report.treatment) not in improvements:
+        return tuple(methods), None
     difference = boots[treatment].difference(boots[baseline], "iqm")
-    return methods, Comparison(treatment, baseline, improvements[treatment], difference)
-
-
-def _verdict(summary: Summary) -> str:
-    scores, comparison = summary.scores, summary.comparison
-    if not summary.methods:
-        return "No verdict: no task has a usable run of every method."
-    if comparison is None:
-        return "No verdict: the treatment or the baseline is not among the methods that were run."
-    ours, theirs = comparison.treatment, comparison.baseline
-    iqms = [summary.method(name).aggregates["iqm"].value for name in (ours, theirs)]
-    numbers = (
-        f"IQM {iqms[0]:.2f} against {iqms[1]:.2f}; a run of {ours} beats one of {theirs} on the same task with"
-        f" probability {comparison.improvement.value:.2f}{span(comparison.improvement)}."
-    )
-    gap, odds = comparison.difference, comparison.improvement
-    if gap.low is None or gap.high is None or odds.low is None or odds.high is None:
-        word = "higher" if gap.value > 0 else "lower" if gap.value < 0 else "no different"
-        text = f"{ours} scores {word} than {theirs} in these runs, too few for an interval: {numbers}"
-    elif gap.low > 0 and odds.low > 0.5:
-        text = f"{ours} scores higher than {theirs}: {numbers}"
-    elif gap.high < 0 and odds.high < 0.5:
-        text = f"{ours} scores lower than {theirs}: {numbers}"
-    elif gap.low > 0 or gap.high < 0:
-        word = "higher" if gap.low > 0 else "lower"
-        text = f"{ours} has the {word} IQM; whether it beats {theirs} on the same task is not settled: {numbers}"
-    else:
-        text = f"These runs do not separate {ours} from {theirs}: {numbers}"
-    if scores.unusable:
-        counted = "count as zero" if scores.missing == "zero" else "are left out"
-        text += f" {len(scores.unusable)} of {len(scores.runs)} runs are not usable and {counted}."
-    return text
-
-
-def _caveats(summary: Summary) -> list[str]:
-    scores = summary.scores
-    caveats = []
-    notes = {estimate.note for method in summary.methods for estimate in method.aggregates.values()} - {""}
-    if notes:
-        caveats.append(f"Only point estimates are given: {'; '.join(sorted(notes))}.")
-    elif len(scores.seeds) < FEW_SEEDS:
-        caveats.append(
-            f"With {len(scores.seeds)} seeds the 95% intervals are too narrow: in a simulation of 72 tasks this"
-            " bootstrap covered the truth in about 89% of cases with 3 seeds, 92% with 5 and 93% with 10."
-        )
-    odds = summary.comparison.improvement if summary.comparison else None
-    if odds and odds.low is not None and odds.low == odds.high:
-        caveats.append(
-            "The probability of improvement has an interval without width because no resample changes it, not because"
-            " it is certain: more seeds could."
-        )
-    left_out = [task for task in scores.tasks if task not in scores.compared_tasks]
-    if left_out:
-        caveats.append(
-            f"No aggregate includes {', '.join(left_out)}: at least one method has no usable run there, and"
-            " methods are compared on the same tasks only."
-        )
-    if scores.unusable and scores.missing == "drop":
-        caveats.append("Runs were left out. If they failed because they scored badly, the aggregates are too high.")
-    return caveats
+    return tuple(methods), Comparison(treatment, baseline, improvements[treatment], difference)
 
 
 def span(estimate: Estimate, digits: int = 2) -> str:

@@ -1,16 +1,52 @@
-"""Gaussian noise on whatever a policy would do: data of mixed quality (SPEC.md section 1)."""
+"""Policies made of noise, which look at nothing, and Gaussian noise on what another policy would do."""
 
 import numpy as np
 
 from gsa.envs.base import Policy
 from gsa.episode import Step
 
+OU_DECAY = 0.15
+"""Share of the Ornstein-Uhlenbeck process that is lost each decision: it forgets within about 7."""
+
+
+class UniformPolicy:
+    """A fresh uniform draw from [-1, 1] each decision: the floor to compare other data with."""
+
+    name = "random"
+
+    def __init__(self, action_dim: int, rng: np.random.Generator):
+        self._action_dim, self._rng = action_dim, rng
+
+    def act(self, step: Step) -> np.ndarray:
+        """Float32 ``(A,)``."""
+        return self._rng.uniform(-1.0, 1.0, self._action_dim).astype(np.float32)
+
+
+class OUPolicy:
+    """x <- (1 - OU_DECAY) x + sigma N(0, I), clipped to [-1, 1] when executed; restarts at 0 with each episode.
+
+    Its stationary standard deviation is sigma / sqrt(1 - (1 - OU_DECAY)^2), about 1.9 sigma.
+    """
+
+    name = "ou"
+
+    def __init__(self, action_dim: int, sigma: float, rng: np.random.Generator):
+        self._sigma, self._rng = sigma, rng
+        self._noise = np.zeros(action_dim)
+
+    def act(self, step: Step) -> np.ndarray:
+        """Float32 ``(A,)``."""
+        if step.is_first:
+            self._noise = np.zeros_like(self._noise)
+        self._noise = (1.0 - OU_DECAY) * self._noise + self._sigma * self._rng.standard_normal(self._noise.shape)
+        return np.clip(self._noise, -1.0, 1.0).astype(np.float32)
+
 
 class Noisy:
-    """clip(a + sigma * N(0, I), -1, 1) with the policy's own action a clipped to [-1, 1] first.
+    """clip(a + sigma * N(0, I), -1, 1) with the policy's own action a clipped to [-1, 1] first: data of mixed quality.
 
     Scripted experts ask for more than 1 where they are far from their goal; noise is added to what the arm would do, so
-    that sigma means the same everywhere. The action is drawn once a decision and held over its simulator steps.
+    that sigma means the same everywhere. The action is drawn once per decision and held over its simulator steps.
     """
 
     def __init__(self, policy: Policy, sigma: float, rng: np.random.Generator):

@@ -13,8 +13,8 @@ from gsa.episode import Batch
 from gsa.nets.conv import scale_image, unscale_image
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import Replay
+from gsa.visual.pictures import write_video
 from gsa.visual.predictions import draw_errors, write_error_table
-from gsa.visual.video import write_video
 from gsa.world_model.model import WorldModel
 
 CONTEXT = 5

@@ -15,9 +15,8 @@ from gsa.cost.update_pace import UpdatePace, finetuning_pace, pretraining_flops,
 from gsa.episode import Step
 from gsa.sources.exploration import CuriousExplorer
 from stages import estimate
-from stages.estimate import say_cost, table
+from stages.estimate import duration, say_cost, size, table
 from stages.profile import profile_values
-from stages.words import duration, size
 from tests.conftest import ROOT
 from tests.envs.counting import CountingEnv
 from tests.sources.point_body import PointBody

@@ -12,7 +12,7 @@ from gsa.runs.checkpoint import save_weights
 from gsa.runs.scores import ScoreRow, score_line
 from gsa.storage.raw import write_manifest, write_raw_episode
 from gsa.storage.store_writer import write_store
-from gsa.visual.contact_sheet import contact_sheet
+from gsa.visual.pictures import contact_sheet
 from tests.storage.conftest import assert_same_steps, count_episode
 
 

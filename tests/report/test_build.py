@@ -14,9 +14,8 @@ from gsa.errors import ArtifactError
 from gsa.report.build import build_report
 from gsa.report.figures import FIGURES
 from gsa.report.load import load_scores, run_folder
-from gsa.report.page import card_tables
 from gsa.report.provenance import trace
-from gsa.report.tables import TABLES
+from gsa.report.tables import card_tables
 from tests.conftest import ROOT
 from tests.report.conftest import FRAMES, MakeParams, small_params, write_run, write_runs
 
@@ -32,6 +31,9 @@ CARD = {
     "versions": ["mujoco 3.15.0"],
     "rejected": [{"file": "bad.npz", "reason": "NaN action"}],
 }
+
+
+TABLES = ("aggregates", "per_task", "published_aggregates", "published_on_these_tasks")
 
 
 class Page(HTMLParser):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from gsa.report.curves import run_curves
-from gsa.report.figures.learning_curves import draw, draw_sample_efficiency
+from gsa.report.figures import draw_learning_curves, draw_sample_efficiency
 from gsa.report.load import load_scores, run_folder
 from gsa.report.page import published_lines
 from gsa.report.panels import draw_panel_svg
 from gsa.report.published import load_published
 from gsa.report.summary import HEADLINE, Summary, summarise
-from gsa.report.tables import TABLES as REPORT_TABLES
+from gsa.report.tables import build_tables
 from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
 from gsa.tasks import TASKS
 from tests.report.conftest import FRAMES, MakeParams
@@ -87,7 +87,7 @@ def test_panels_span_the_range_and_what_leaves_it(both: tuple[Path, Any]) -> Non
     assert heights and all(20 <= y <= 170 for y in heights)
     ours = re.findall(r'class="tick" text-anchor="end">([^<]*)<', draw_panel_svg(summary, "dmc-walker-stand"))
     assert ours == ["0", "250", "500", "750", "1000"]
-    ax = next(ax for ax in draw(summary).axes if ax.get_title("left").startswith(OWN))
+    ax = next(ax for ax in draw_learning_curves(summary).axes if ax.get_title("left").startswith(OWN))
     assert ax.get_yticks().tolist() == [-1600, -800, 0]
     low, high = ax.get_ylim()
     assert low < min(curve.extent[0] for curve in summary.curves_of(OWN).values()) <= -1600
@@ -99,14 +99,13 @@ def test_panels_span_the_range_and_what_leaves_it(both: tuple[Path, Any]) -> Non
 def test_captions_and_decimals_follow_the_tasks(both: tuple[Path, Any], make_params: MakeParams, root: Path) -> None:
     published = load_published(root / "data" / "reference")
     summary = summary_of(both)
-    table = REPORT_TABLES["per_task"](summary, published)
+    table = build_tables(summary, published)["per_task"]
     assert "DMControl: episode return, 0 to 1000." in table.caption
     assert "Meta-World: success at the episode's last step, 0 to 1." in table.caption
     assert "pendulum: episode return, -1600 to 0." in table.caption
     row = dict(zip([head.label for head in table.heads], table.texts()[2], strict=True))
     assert row["gsa"].startswith("-160.0 [") and row["GSA @ 150k"] == "–"  # noqa: RUF001
     params = make_params(own_tasks={OWN: FACTS}, matrix__finetune__tasks=[OWN])
-    alone = summarise(load_scores(both[0], params), params)
-    tables = {name: build(alone, published) for name, build in REPORT_TABLES.items()}
+    tables = build_tables(summarise(load_scores(both[0], params), params), published)
     assert "DMControl" not in tables["per_task"].caption and "Meta-World" not in tables["per_task"].caption
     assert tables["published_on_these_tasks"].rows == ()

@@ -10,8 +10,8 @@ from gsa.report.aggregate import Estimate
 from gsa.report.load import load_scores
 from gsa.report.published import load_published
 from gsa.report.summary import summarise
-from gsa.report.tables import TABLES
-from gsa.report.tables.table import FORMATS, Head, Table
+from gsa.report.table import FORMATS, Head, Table
+from gsa.report.tables import build_tables
 from tests.report.conftest import MakeParams
 
 SMALL = Table(
@@ -27,8 +27,7 @@ SMALL = Table(
 def tables(runs: Path, make_params: MakeParams, root: Path) -> dict[str, Table]:
     params = make_params()
     summary = summarise(load_scores(runs, params), params)
-    published = load_published(root / "data" / "reference")
-    return {name: build(summary, published) for name, build in TABLES.items()}
+    return build_tables(summary, load_published(root / "data" / "reference"))
 
 
 def test_csv_keeps_full_precision_and_intervals() -> None:

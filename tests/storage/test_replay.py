@@ -12,8 +12,7 @@ from gsa.episode import Batch, concat_batches, prev_action
 from gsa.errors import DataError
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import read_raw_episode, write_raw_episode
-from gsa.storage.replay import EpisodeBuffer, Replay
-from gsa.storage.source import EpisodeSource
+from gsa.storage.replay import EpisodeBuffer, EpisodeSource, Replay
 from gsa.storage.store_writer import write_store
 from tests.storage.conftest import count_episode, noise_episode
 

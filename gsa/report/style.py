@@ -55,11 +55,10 @@ _RC: Any = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Matplotlib's settings for the block, whatever the user's are."""
+    """Matplotlib's settings for the block or the decorated function, whatever the user's are."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        for key, value in _RC.items():
-            mpl.rcParams[key] = value
+        mpl.rcParams.update(_RC)
         yield
 
 
@@ -68,15 +67,10 @@ def colour(methods: Sequence[str], method: str) -> str:
     return COLOURS[methods.index(method) % len(COLOURS)]
 
 
-def marker(methods: Sequence[str], method: str) -> str:
-    """The method's marker."""
-    return MARKERS[methods.index(method) % len(MARKERS)]
-
-
 def draw_curve(ax: Axes, curve: Curve, methods: Sequence[str], method: str) -> None:
     """A line with markers at the evaluations and a band for the interval."""
-    own = colour(methods, method)
-    ax.plot(curve.frames, curve.value, color=own, marker=marker(methods, method), label=method, clip_on=False, zorder=3)
+    own, marker = colour(methods, method), MARKERS[methods.index(method) % len(MARKERS)]
+    ax.plot(curve.frames, curve.value, color=own, marker=marker, label=method, clip_on=False, zorder=3)
     if curve.low is not None and curve.high is not None:
         ax.fill_between(curve.frames, curve.low, curve.high, color=own, alpha=0.18, linewidth=0)
 
@@ -102,8 +96,8 @@ def inline_svg(figure: Figure, name: str, title: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", svg)
-    svg = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", svg, count=1)
-    svg = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)
+    for size in ("width", "height"):
+        svg = re.sub(rf'^<svg([^>]*?) {size}="[^"]*"', r"<svg\1", svg, count=1)
     svg = re.sub(r"^<svg", f'<svg role="img" aria-label="{title}"', svg, count=1)
     for variable, value in _VARIABLES.items():
         svg = re.sub(value, f"var(--{variable})", svg, flags=re.IGNORECASE)

@@ -1,5 +1,9 @@
-"""Many small images as one."""
+"""Pictures people look at: contact sheets of many small images, and MP4 videos of frames."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
+import imageio_ffmpeg
 import numpy as np
 from jaxtyping import UInt8
 
@@ -22,3 +26,19 @@ def contact_sheet(images: UInt8[np.ndarray, "N Y X C"], columns: int = SHEET_COL
 def spread(count: int, limit: int) -> list[int]:
     """Up to ``limit`` of the numbers below ``count``, from first to last."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int)).tolist()
+
+
+def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "Y X C"]], fps: int = 25, scale: int = 3) -> None:
+    """Write frames (RGB, equal even sizes after scaling) as an H.264 MP4, enlarged ``scale`` times without blurring."""
+    writer = None
+    for frame in frames:
+        big = np.ascontiguousarray(frame.repeat(scale, 0).repeat(scale, 1))
+        if writer is None:
+            size = (big.shape[1], big.shape[0])
+            writer = imageio_ffmpeg.write_frames(
+                str(path), size, fps=fps, codec="libx264", quality=7, macro_block_size=2, ffmpeg_log_level="error"
+            )
+            writer.send(None)
+        writer.send(big)
+    if writer is not None:
+        writer.close()

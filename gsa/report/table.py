@@ -1,9 +1,10 @@
 """``Table``: cells with their intervals, written as CSV (full precision), Markdown and LaTeX."""
 
-import csv
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+
+import pandas as pd
 
 from gsa.report.aggregate import Estimate
 
@@ -32,19 +33,20 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     digits: tuple[int, ...]
 
+    @classmethod
+    def plain(
+        cls, name: str, caption: str, labels: Sequence[str], rows: Sequence[Sequence[Cell]], digits: int = 2
+    ) -> "Table":
+        """Without groups, and with the same decimals everywhere."""
+        return cls(name, caption, tuple(map(Head, labels)), tuple(map(tuple, rows)), (digits,) * len(rows))
+
     def texts(self) -> list[list[str]]:
         """The cells as a reader sees them."""
         return [[text(cell, digits) for cell in row] for row, digits in zip(self.rows, self.digits, strict=True)]
 
     def groups(self) -> list[tuple[str, int]]:
         """Adjacent columns of one group: (name, width)."""
-        groups: list[tuple[str, int]] = []
-        for head in self.heads:
-            if groups and groups[-1][0] == head.group:
-                groups[-1] = (head.group, groups[-1][1] + 1)
-            else:
-                groups.append((head.group, 1))
-        return groups
+        return [(name, len(list(heads))) for name, heads in groupby(self.heads, lambda head: head.group)]
 
 
 def text(cell: Cell, digits: int) -> str:
@@ -61,23 +63,15 @@ def text(cell: Cell, digits: int) -> str:
 
 def to_csv(table: Table) -> str:
     """Full precision, an interval as two more columns; the group is part of the column's name."""
-    wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.heads))]
-    names: list[str] = []
-    for head, is_wide in zip(table.heads, wide, strict=True):
+    columns: dict[str, list[str | int | float | None]] = {}
+    for number, head in enumerate(table.heads):
         name = f"{head.group.lower()}: {head.label}" if head.group else head.label
-        names += [name, f"{name} low", f"{name} high"] if is_wide else [name]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(names)
-    for row in table.rows:
-        fields: list[str | int | float | None] = []
-        for cell, is_wide in zip(row, wide, strict=True):
-            if isinstance(cell, Estimate):
-                fields += [cell.value, cell.low, cell.high]
-            else:
-                fields += [cell, None, None] if is_wide else [cell]
-        writer.writerow(fields)
-    return buffer.getvalue()
+        cells = [row[number] for row in table.rows]
+        columns[name] = [cell.value if isinstance(cell, Estimate) else cell for cell in cells]
+        if any(isinstance(cell, Estimate) for cell in cells):
+            for bound in ("low", "high"):
+                columns[f"{name} {bound}"] = [getattr(cell, bound, None) for cell in cells]
+    return str(pd.DataFrame(columns, dtype=object).to_csv(index=False, lineterminator="\n"))
 
 
 def to_markdown(table: Table) -> str:
@@ -90,29 +84,24 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A ``tabular`` for the booktabs package, with its caption."""
-    groups, start, rules = [], 1, []
+    groups, start, rules = [], 1, ""
     for name, width in table.groups():
         groups.append(rf"\multicolumn{{{width}}}{{c}}{{{_escape(name)}}}")
-        if name:
-            rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+        rules += rf"\cmidrule(lr){{{start}-{start + width - 1}}}" if name else ""
         start += width
+    top = " & ".join(groups) + f" \\\\\n{rules}\n" if rules else ""
     head = " & ".join(_escape(head.label) for head in table.heads)
-    body = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in table.texts()]
-    top = [" & ".join(groups) + r" \\", "".join(rules)] if rules else []
-    lines = [
-        r"\begin{table}",
-        rf"\caption{{{_escape(table.caption)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.heads) - 1)}}}",
-        r"\toprule",
-        *top,
-        head + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    body = "".join(" & ".join(map(_escape, row)) + " \\\\\n" for row in table.texts())
+    return rf"""\begin{{table}}
+\caption{{{_escape(table.caption)}}}
+\begin{{tabular}}{{l{"r" * (len(table.heads) - 1)}}}
+\toprule
+{top}{head} \\
+\midrule
+{body}\bottomrule
+\end{{tabular}}
+\end{{table}}
+"""
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown, "tex": to_latex}

@@ -1,0 +1,142 @@
+"""The report's tables: of the comparison, of what is published, of the offline data and the model's predictions."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gsa.report.aggregate import trimmed_mean
+from gsa.report.published import SOURCE, Published
+from gsa.report.summary import HEADLINE, Summary
+from gsa.report.table import MEASURED, PUBLISHED, Cell, Head, Table
+from gsa.tasks import get_task
+from gsa.visual.predictions import KINDS, error_rows
+
+LABELS = {
+    "iqm": "IQM",
+    "optimality_gap": "optimality gap",
+    "mean": "mean",
+    "median": "median",
+    HEADLINE: "½(DMC + MW)",
+}
+SUITES = {"mw": "Meta-World", "dmc": "DMControl"}
+
+
+def build_tables(summary: Summary, published: Published) -> dict[str, Table]:
+    """Every table of the comparison, by the name of its files."""
+    tables = (
+        aggregates(summary),
+        per_task(summary, published),
+        published_aggregates(published),
+        published_on_these_tasks(summary, published),
+    )
+    return {table.name: table for table in tables}
+
+
+def aggregates(summary: Summary) -> Table:
+    """A row per method: normalised aggregates over tasks × seeds; empty where nothing can be aggregated."""
+    names = [name for name in LABELS if summary.methods and name in summary.methods[0].aggregates]
+    rows = [
+        (method.name, method.num_runs, *(method.aggregates[name] for name in names), method.improvement)
+        for method in summary.methods
+    ]
+    scores = summary.scores
+    how = "; ".join(summary.notes) or f"95% intervals from {summary.resamples} stratified-bootstrap resamples"
+    caption = (
+        f"Aggregates of normalised final scores over {len(scores.compared_tasks)} tasks and {len(scores.seeds)} seeds"
+        f" ({how}). Higher is better, but for the optimality gap."
+        " P(improvement): probability that a run beats one of the baseline on the same task, ties half."
+    )
+    heads = ["method", "runs", *(LABELS[name] for name in names), "P(improvement)"]
+    return Table.plain("aggregates", caption, heads, rows)
+
+
+def per_task(summary: Summary, published: Published) -> Table:
+    """A row per task: each method's final score in native units with its interval, and what the paper prints.
+
+    ``runs`` is ``3`` where all methods have as many, else ``3/2`` in the methods' order.
+    """
+    scores = summary.scores
+    columns = published.columns(scores.tasks)
+    heads = [Head("task"), Head("score"), *(Head(name, MEASURED) for name in (*scores.methods, "runs"))]
+    heads += [Head(column.label, PUBLISHED) for column in columns]
+    rows: list[tuple[Cell, ...]] = []
+    for task in scores.tasks:
+        means = [summary.task_means.get((method, task)) for method in scores.methods]
+        counts = [str(len(scores.finals(method, task))) for method in scores.methods]
+        runs = counts[0] if len(set(counts)) == 1 else "/".join(counts)
+        unit = "return" if get_task(task).metric == "return" else "success"
+        rows.append((task, unit, *means, runs, *(published.score(column, task) for column in columns)))
+    caption = (
+        f"Final score at {scores.total_frames} environment frames: mean over seeds with 95% interval."
+        f" {_units(scores.tasks)}"
+        f" Published: {SOURCE}, means without spread; another budget, model size and implementation than ours."
+    )
+    digits = tuple(get_task(task).digits for task in scores.tasks)
+    return Table("per_task", caption, tuple(heads), tuple(rows), digits)
+
+
+def _units(tasks: Iterable[str]) -> str:
+    """A sentence per unit: which tasks are scored by what, and the range of it."""
+    names: dict[str, list[str]] = {}
+    for spec in map(get_task, tasks):
+        what = "episode return" if spec.metric == "return" else "success at the episode's last step"
+        unit = "{}, {:g} to {:g}".format(what, *spec.score_range)
+        names.setdefault(unit, []).append(SUITES.get(spec.suite, spec.name))
+    return " ".join(f"{', '.join(dict.fromkeys(found))}: {unit}." for unit, found in names.items())
+
+
+def published_aggregates(published: Published) -> Table:
+    """Every printed aggregate of a whole suite beside the value its task rows give."""
+    rows = tuple(
+        (SUITES[c.suite], c.column.label, c.statistic, c.printed, c.recomputed, "yes" if c.follows else "no")
+        for c in published.claims
+    )
+    caption = (
+        f"Aggregates printed in {SOURCE}, and the same recomputed from its task rows. Only recomputed values are used"
+        " elsewhere in this report."
+    )
+    heads = tuple(map(Head, ("suite", "method", "statistic", "printed", "from the rows", "follows")))
+    digits = tuple(3 if claim.suite == "mw" else 2 for claim in published.claims)
+    return Table("published_aggregates", caption, heads, rows, digits)
+
+
+def published_on_these_tasks(summary: Summary, published: Published) -> Table:
+    """The published methods on this report's tasks alone, normalised; over task means, for no runs are published."""
+    tasks = summary.scores.tasks
+    rows = []
+    for column in published.columns(tasks):
+        printed = {task: published.score(column, task) for task in tasks}
+        values = [get_task(task).normalise(score) for task, score in printed.items() if score is not None]
+        trimmed = float(trimmed_mean(np.array(values)))
+        rows.append((column.label, len(values), statistics.fmean(values), statistics.median(values), trimmed))
+    caption = (
+        f"Published methods ({SOURCE}) on the {len(tasks)} tasks of this report, normalised, computed from the task"
+        " rows. Columns with fewer tasks cover only those with a printed number."
+    )
+    heads = ("method", "tasks", "mean", "median", "IQM of task means")
+    return Table.plain("published_on_these_tasks", caption, heads, rows)
+
+
+def card_tables(card: Mapping[str, Any]) -> list[Table]:
+    """The data card as tables: embodiments, quality, noise levels, sources. Keys a card lacks are dashes."""
+    rows: list[list[Cell]] = []
+    for name, facts in card.get("embodiments", {}).items():
+        counts = [facts.get(key) for key in ("episodes", "holdout_episodes", "rows", "action_dim", "bytes_per_step")]
+        actions = [facts.get(key) for key in ("action_std", "action_saturation")]
+        rows.append([name, *counts, *(statistics.fmean(values) if values else None for values in actions)])
+    heads = ("embodiment", "episodes", "held out", "rows", "action width", "bytes a row", "action std", "saturated")
+    tables = [Table.plain("card_embodiments", "By embodiment", heads, rows)]
+    for key, caption in (("by_quality", "By quality"), ("by_sigma", "By noise level"), ("sources", "By source")):
+        if records := card.get(key):
+            cells = [[record.get(name) for name in records[0]] for record in records]
+            tables.append(Table.plain(f"card_{key}", caption, [name.replace("_", " ") for name in records[0]], cells))
+    return tables
+
+
+def open_loop_table(errors: Mapping[str, Any]) -> Table:
+    """Held-out errors of ``open_loop.json`` by embodiment and horizon, beside their yardsticks."""
+    rows: list[list[Cell]] = [[embodiment, horizon, *values] for embodiment, horizon, values in error_rows(errors)]
+    heads = ("embodiment", "rows ahead", *KINDS.values())
+    return Table.plain("open_loop", "Mean squared error on held-out episodes", heads, rows, digits=4)
