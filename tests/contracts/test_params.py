@@ -43,6 +43,26 @@ def test_profiles_hold_the_same_keys_so_that_switching_leaves_nothing_behind() -
         assert len({repr(profile_values(name)[key]) for name in PROFILES}) > 1, f"{key} is the same in every profile"
 
 
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("mw-reach", (3, 256, 100_000, 1_000_000)),
+        ("dmc-cartpole-balance", (3, 256, 100_000, 1_000_000)),
+        ("dmc-acrobot-swingup", (3, 256, 500_000, 1_000_000)),
+        ("dmc-cheetah-jump", (3, 256, 500_000, 1_000_000)),
+        ("dmc-quadruped-walk", (3, 256, 500_000, 1_000_000)),
+        ("dmc-quadruped-run", (3, 256, 500_000, 100_000)),
+        ("dmc-walker-backflip", (1, 512, 500_000, 1_000_000)),
+        ("dmc-walker-stand", (1, 512, 100_000, 1_000_000)),
+        ("dmc-walker-walk", (1, 512, 100_000, 1_000_000)),
+        ("dmc-walker-walk-hard", (1, 512, 500_000, 1_000_000)),
+    ],
+)
+def test_the_paper_profile_has_drqv2s_published_values_of_each_task(task: str, expected: tuple[int, ...]) -> None:
+    chosen = load_profile("paper").drqv2.for_task(task)
+    assert (chosen.nstep, chosen.batch_size, chosen.noise_env_steps, chosen.replay_capacity) == expected
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_is_valid(name: str) -> None:
     load_profile(name)
