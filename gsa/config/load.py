@@ -19,7 +19,7 @@ Overrides = Mapping[str, Any]
 """Dotted keys to values; None is YAML's null."""
 
 MAX_NAME = 120
-"""Longest variant in the name of a folder. A digest stands for the rest of a longer one, and for characters left out."""
+"""Longest variant in the name of a folder. A digest stands for what a longer one, or a cleaned one, has lost."""
 
 
 def load_params(path: Path = Path("params.yaml"), overrides: Overrides | None = None, said: str = "") -> Params:

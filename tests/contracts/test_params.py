@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from gsa.config import Params, load_params, select
+from gsa.config import Params, load_params, parse_settings, select, variant
 from gsa.errors import ParamsError
 from gsa.world_model.model import WorldModel
 from stages.options import open_params
@@ -119,8 +119,24 @@ def test_all_wrong_keys_are_named_at_once_with_the_nearest(tmp_path: Path) -> No
 def test_a_level_that_the_codec_does_not_have_is_named() -> None:
     path = ROOT / "params.yaml"
     assert load_params(path, {"convert.codec": "zstd", "convert.level": 22}).convert.level == 22
-    with pytest.raises(ParamsError, match=r"convert.*level 13 is none of lz4's"):
+    with pytest.raises(ParamsError, match=r"params\.yaml: convert: level 13 is none of lz4's"):  # not the whole section
         load_params(path, {"convert.codec": "lz4", "convert.level": 13})
+
+
+def test_names_that_are_cleaned_alike_differ() -> None:
+    used = load_params(ROOT / "params.yaml")
+    names = {
+        variant(ROOT / "params.yaml", {}, used, [], {"offline": Path(folder)}) for folder in ("a b", "ab", "a/b", "a-b")
+    }
+    assert len(names) == 4 and all(re.fullmatch(r"[\w.=-]+", name) for name in names)
+
+
+def test_null_is_a_value_for_keys_that_take_it() -> None:
+    path = ROOT / "params.yaml"
+    key = "dreamer.model_optimizer.clip_norm"
+    assert load_params(path, parse_settings([f"{key}=null"])).dreamer.model_optimizer.clip_norm is None
+    with pytest.raises(ParamsError, match=r"pretrain\.updates = None: Input should be a valid integer"):
+        load_params(path, parse_settings(["pretrain.updates=null"]))
 
 
 def test_select_names_an_unknown_key() -> None:
@@ -167,7 +183,8 @@ VARIANTS: list[tuple[list[str], str, str]] = [
     (["methods.gsa.fine_tune=dynamics"], "finetune-gsa", "methods.gsa.fine_tune=dynamics"),
     (["world_model.size=s"], "finetune-dreamer", "world_model.size=s"),
     (["sizes.xs.deter=64"], "finetune-dreamer", "sizes.xs.deter=64"),
-    (["gsa.bc.channels=[1, 2, 3, 4]"], "finetune-gsa", "gsa.bc.channels=1,2,3,4"),
+    (["gsa.bc.channels=[1, 2, 3, 4]"], "finetune-gsa", "gsa.bc.channels=1,2,3,4-4bad6a12"),  # not as written: a digest
+    (["dreamer.model_optimizer.clip_norm=null"], "finetune-dreamer", "dreamer.model_optimizer.clip_norm=None"),
 ]
 
 
