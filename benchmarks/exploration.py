@@ -40,7 +40,7 @@ def main(
     params: Path = Path("params.yaml"),
     seed: int | None = None,
 ) -> None:
-    chosen = load_params(params, {"explore_data.seed": seed, "explore_data.domains": [domain]})
+    chosen = load_params(params, {"explore_data.seed": seed, "matrix.explore_data.domains": [domain]})
     section = chosen.explore_data
     env = cast(Body, make_env(BODY_TASK[domain], chosen.render, pixels=False))
     reference = random_reference(env, domain, section)

@@ -12,7 +12,6 @@ import argparse
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -26,8 +25,8 @@ from torch.utils._pytree import tree_iter
 from gsa.config import Recompute, WorldModelParams, load_params
 from gsa.episode import Batch
 from gsa.world_model.model import WorldModel
+from stages.profile import load_profile
 
-PAPER = Path("profiles/paper.yaml")
 BATCH = (16, 64)
 CASES: tuple[tuple[str, Recompute], ...] = (
     ("float32", "none"),
@@ -84,7 +83,6 @@ def empty_batch(batch_size: int, batch_length: int, action_dim: int) -> Batch:
     return Batch(
         torch.empty(*rows, 64, 64, 3, dtype=torch.uint8).permute(0, 1, 4, 2, 3),
         torch.empty(*rows, action_dim),
-        torch.empty(batch_size, action_dim),
         torch.empty(rows),
         torch.empty(batch_size, dtype=torch.bool),
         torch.empty(rows, dtype=torch.bool),
@@ -108,13 +106,13 @@ def peak_bytes(params: WorldModelParams, precision: str, recompute: Recompute, b
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--size", nargs="+", default=list(load_params(PAPER).sizes))
+    parser.add_argument("--size", nargs="+", default=list(load_params().sizes))
     parser.add_argument("--batch", nargs=2, type=int, default=BATCH)
     arguments = parser.parse_args()
     heads = ["size", *(precision if again == "none" else f"{precision}, {again}" for precision, again in CASES)]
     print("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
     for size in arguments.size:
-        params = load_params(PAPER, {"world_model.size": size}).world_model
+        params = load_profile("paper", settings=[f"world_model.size={size}"]).world_model
         peaks = [peak_bytes(params, *case, tuple(arguments.batch)) / 1e9 for case in CASES]
         print("| " + " | ".join([f"`{size}`", *(f"{peak:.2f}" for peak in peaks)]) + " |", flush=True)
     print("\nGB at the peak of an update of {} x {} rows, counted".format(*arguments.batch))

@@ -20,7 +20,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.memory import BATCH, PAPER, empty_batch, peak_bytes
+from benchmarks.memory import BATCH, empty_batch, peak_bytes
 from benchmarks.world_model import training_clock
 from gsa.config import Params, WorldModelParams, load_params
 from gsa.cpu import accelerate
@@ -29,6 +29,7 @@ from gsa.loops.pretrain import Objective
 from gsa.nets.optimizer import Optimizer
 from gsa.parallel.ranks import ALONE
 from gsa.world_model.model import WorldModel
+from stages.profile import load_profile
 
 
 class Settings(NamedTuple):
@@ -86,7 +87,7 @@ def measure(params: Params, settings: Settings) -> tuple[float, float]:
 
 def row(size_name: str, settings: Settings) -> str:
     """One size as a row of the table."""
-    params = load_params(PAPER, {"world_model.size": size_name})
+    params = load_profile("paper", settings=[f"world_model.size={size_name}"])
     with torch.device("meta"):
         model = WorldModel(params.world_model)
     counts = [sum(p.numel() for p in part.parameters()) for part in (model, model.encoder, model.rssm, model.decoder)]
@@ -104,7 +105,7 @@ def row(size_name: str, settings: Settings) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--size", nargs="+", default=list(load_params(PAPER).sizes))
+    parser.add_argument("--size", nargs="+", default=list(load_params().sizes))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--compile", choices=("none", "default", "reduce-overhead"), default="none")

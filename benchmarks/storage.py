@@ -16,10 +16,9 @@ import pyarrow as pa
 import typer
 
 from gsa.episode import Episode
-from gsa.storage.episode_store import EpisodeStore, EpisodeSubset
+from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import read_raw_episode, write_raw_episode
-from gsa.storage.replay import EpisodeBuffer, Replay
-from gsa.storage.source import EpisodeSource, Pixels
+from gsa.storage.replay import EpisodeBuffer, EpisodeSource, Pixels, Replay
 
 BATCH_SIZE, BATCH_LENGTH = 16, 64
 
@@ -58,7 +57,7 @@ def cut(episode: Episode, start: int, length: int, into: Pixels | None) -> Episo
     return Episode(into.transpose(0, 3, 1, 2), episode.action[rows], *flags)
 
 
-def make_layouts(store: EpisodeStore, chosen: EpisodeSubset, folder: Path) -> dict[str, tuple[float, EpisodeSource]]:
+def make_layouts(store: EpisodeStore, chosen: EpisodeStore, folder: Path) -> dict[str, tuple[float, EpisodeSource]]:
     """Name to bytes a row on disk and source, for the same episodes."""
     episodes = [chosen.read(index) for index in range(len(chosen))]
     npz = [write_raw_episode(folder, number, episode) for number, episode in enumerate(episodes)]

@@ -25,6 +25,9 @@ from gsa.errors import DataError
 IMAGE_SIZE = 64
 """Height and width of every image, in pixels."""
 
+ACTION_LIMIT = 1.0 + 1e-6
+"""Largest absolute value of an action's entries, with rounding."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -122,19 +125,18 @@ def _overlap(length: int, size: int) -> Float32[np.ndarray, "S L"]:
 
 
 def check_action(action: np.ndarray, action_dim: int, where: str) -> np.ndarray:
-    """The action as float32 clipped to [-1, 1], or an error: the simulators accept NaN, Inf and wrong widths silently.
+    """The action as float32 clipped to [-1, 1]; the simulators accept NaN, Inf and wrong widths silently.
 
-    Raises:
-        DataError: wrong shape, wrong type or a non-finite entry; ``where`` names policy, task and step.
+    DataError for a wrong shape or type or a non-finite entry; ``where`` names policy, task and step.
     """
     action = np.asarray(action)
     if action.shape != (action_dim,) or not np.issubdtype(action.dtype, np.floating):
         raise DataError(
             f"{where}: action has shape {action.shape} and type {action.dtype}, expected ({action_dim},) floats; "
-            "mend the policy"
+            "fix the policy"
         )
     if not np.isfinite(action).all():
-        raise DataError(f"{where}: action {action.tolist()} is not finite; mend the policy")
+        raise DataError(f"{where}: action {action.tolist()} is not finite; fix the policy")
     return np.clip(action, -1.0, 1.0).astype(np.float32)
 
 
@@ -161,10 +163,10 @@ def check_episode(episode: Episode, where: str) -> None:
         finite = np.isfinite(values.reshape(rows, -1)).all(1)
         if not finite.all():
             raise DataError(f"{where}: {name} at row {int(np.argmin(finite))} is not finite; drop this episode")
-    beyond = (np.abs(episode.action) > 1.0 + 1e-6).any(1)
+    beyond = (np.abs(episode.action) > ACTION_LIMIT).any(1)
     if beyond.any():
         row = int(np.argmax(beyond))
         raise DataError(f"{where}: action {episode.action[row].tolist()} at row {row} leaves [-1, 1]; rescale it")
     for name, flag, row in (("is_first", episode.is_first, 0), ("is_last", episode.is_last, rows - 1)):
         if len(flag) != rows or flag.sum() != 1 or not flag[row]:
-            raise DataError(f"{where}: {name} must be true at row {row} alone; split or mend this episode")
+            raise DataError(f"{where}: {name} must be true at row {row} alone; split or fix this episode")

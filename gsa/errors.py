@@ -1,8 +1,13 @@
-"""The errors a user can cause or mend. Each message says what, where, expected, found and what to do.
+"""The errors a user can cause or fix. Each message says what, where, expected, found and what to do.
 
 The command line prints the message on one line and exits with the class's ``exit_code``; anything else that
 escapes a stage is a bug of ours and keeps its traceback.
 """
+
+
+def one_line(text: object) -> str:
+    """Foreign words, such as another library's error, on one line."""
+    return " ".join(str(text).split())
 
 
 class GSAError(Exception):

@@ -1,18 +1,23 @@
-"""Files that appear whole or not at all, their digests, and one line for a full disk.
+"""Files that appear whole or not at all, their digests, and JSON that is checked when it is read.
 
 A crash between two writes leaves at most a ``*.tmp.<pid>`` file beside an untouched old one (kill -9 during a plain
-save left 33 of 40 files unreadable, with this scheme none).
+save left 33 of 40 files unreadable, with this scheme none). A flipped bit in a JSON file is often another valid JSON
+file: another seed, another length. JSON files of ours therefore carry ``seal``, the sha256 of all other entries.
 """
 
 import errno
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from gsa.errors import ResourceError
+from gsa.errors import GSAError, ResourceError
+
+SEAL = "seal"
 
 
 @contextmanager
@@ -48,11 +53,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Say in one line that nothing more can be written at ``path``; other errors pass as they are.
-
-    Raises:
-        ResourceError: the disk or quota is full, or a file grew beyond a limit.
-    """
+    """ResourceError where disk or quota is full or a file beyond its limit; other errors pass as they are."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -76,3 +77,38 @@ def sha256_file(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sealed_json(body: Mapping[str, Any]) -> str:
+    """``body`` (plain JSON types, text keys) as indented text with its seal; the same body gives the same text."""
+    return json.dumps({**body, SEAL: _seal(body)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def read_sealed(path: Path, error: type[GSAError], fix: str) -> dict[str, Any]:
+    """What ``sealed_json`` wrote, without the seal.
+
+    Raises:
+        error: not readable, no JSON object, no seal, or entries that do not fit it; the message ends with ``fix``.
+    """
+    body = read_json(path, error, fix)
+    seal = body.pop(SEAL, None)
+    if seal is None:
+        raise error(f"{path} has no {SEAL!r}, the digest of its entries: an older version wrote it, or not GSA; {fix}")
+    if seal != _seal(body):
+        raise error(f"{path} is damaged: its entries do not fit its {SEAL!r}; {fix}")
+    return body
+
+
+def read_json(path: Path, error: type[GSAError], fix: str) -> dict[str, Any]:
+    """The object in a JSON file; ``error``, whose message ends with ``fix``, where it is missing or damaged."""
+    try:
+        body = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as problem:
+        raise error(f"{path} is missing or damaged ({problem}); {fix}") from problem
+    if not isinstance(body, dict):
+        raise error(f"{path} holds {type(body).__name__}, expected an object; {fix}")
+    return body
+
+
+def _seal(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

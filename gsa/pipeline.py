@@ -19,11 +19,6 @@ class LearnerRow:
     sections: tuple[str, ...]
     inputs: tuple[str, ...] = ()
 
-    @property
-    def module(self) -> str:
-        """The module of the class."""
-        return self.make.partition(":")[0]
-
 
 LEARNERS = {
     "gsa": LearnerRow("gsa.agents.gsa:GSALearner", ("world_model", "dreamer", "gsa"), ("offline", "model", "index")),
@@ -32,29 +27,44 @@ LEARNERS = {
 }
 """Every learner by name; its methods are listed in ``matrix.finetune.methods`` under that name."""
 
+FOLDERS = {
+    "raw": "data/raw",
+    "offline": "data/offline",
+    "model": "models/${matrix.pretrain.name}",
+    "index": "index/${matrix.pretrain.name}",
+    "runs": "runs",
+    "report": "reports",
+}
+"""Where the stages' outputs lie."""
+
+SEALED = {"offline": "manifest.json", "model": "meta.json", "index": "index.json"}
+"""The file of a folder that holds the digests of its contents. DVC compares it instead of the folder, whose run.json
+tells the time as well: the same contents made again rerun nothing."""
+
 
 @dataclass(frozen=True)
 class Stage:
     """A stage of ``dvc.yaml``: it runs ``gsa <command>`` once per item of ``matrix`` (variable to dotted list).
 
-    ``sections`` are the parameters that decide the output, ``inputs`` names of ``FOLDERS``, ``output`` lies in the
-    folder named ``makes``. ``modules`` are where its code begins, ``also`` is what it depends on beside ``FOLDERS``.
+    ``sections`` are the parameters that decide the output and ``inputs`` names of ``FOLDERS``. The output is the folder
+    named ``makes``, or ``item`` in it. ``command`` is the stage's name where it is not given, ``learner`` the module of
+    the learner that runs in it, ``also`` what it depends on beside ``inputs``.
     """
 
     name: str
-    command: str
     sections: tuple[str, ...]
     inputs: tuple[str, ...]
     makes: str
-    output: str
+    item: str = ""
     matrix: Mapping[str, str] = field(default_factory=dict)
-    modules: tuple[str, ...] = ()
+    command: str = ""
+    learner: str = ""
     also: tuple[str, ...] = ()
 
     @property
-    def roots(self) -> tuple[str, ...]:
-        """Modules whose imports are the stage's code."""
-        return (*tool_roots(self.command), *self.modules)
+    def output(self) -> str:
+        """The output as DVC interpolates it."""
+        return f"{FOLDERS[self.makes]}/{self.item}" if self.item else FOLDERS[self.makes]
 
     def place(self, variant: str = "", **item: object) -> Path:
         """Where the output of an item lies: ``item`` has a value for each variable of ``matrix``.
@@ -67,97 +77,62 @@ class Stage:
         return Path(f"{path}_{variant}" if variant else path)
 
 
-def tool_roots(command: str) -> tuple[str, ...]:
-    """Modules whose imports are the code of a command that is no stage."""
-    return ("stages", f"stages.{command.replace('-', '_')}")
-
-
-FOLDERS = {
-    "raw": "data/raw",
-    "offline": "data/offline",
-    "model": "models/${matrix.pretrain.name}",
-    "index": "index/${matrix.pretrain.name}",
-    "runs": "runs",
-    "report": "reports",
-}
-"""Where the stages' outputs lie."""
-
-
 def _finetune(learner: str, row: LearnerRow) -> Stage:
     lists = {"method": f"matrix.finetune.methods.{learner}"}
     lists |= {name: f"matrix.finetune.{name}s" for name in ("task", "seed")}
     sections = ("render", "finetune", *row.sections, "methods.${item.method}")
-    output = "runs/${item.method}_${item.task}_s${item.seed}"
-    return Stage(f"finetune-{learner}", "finetune", sections, row.inputs, "runs", output, lists, (row.module,))
+    item = "${item.method}_${item.task}_s${item.seed}"
+    module = row.make.partition(":")[0]
+    return Stage(f"finetune-{learner}", sections, row.inputs, "runs", item, lists, "finetune", module)
 
+
+_COLLECT = {"task": "matrix.collect_data.tasks", "sigma": "matrix.collect_data.sigmas"}
+_EXPLORE = {"domain": "matrix.explore_data.domains"}
+_CARD = ("data/offline/card.json", "data/offline/first_images.png")
 
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage(
-            "collect-data",
-            "collect-data",
-            ("render", "collect_data"),
-            (),
-            "raw",
-            "data/raw/${item.task}_sigma-${item.sigma}",
-            {"task": "matrix.collect_data.tasks", "sigma": "matrix.collect_data.sigmas"},
-        ),
-        Stage(
-            "explore-data",
-            "explore-data",
-            ("render", "explore_data"),
-            (),
-            "raw",
-            "data/raw/explore-${item.domain}",
-            {"domain": "matrix.explore_data.domains"},
-        ),
-        Stage(
-            "convert",
-            "convert",
-            ("convert", "matrix.collect_data", "matrix.explore_data"),
-            ("raw",),
-            "offline",
-            FOLDERS["offline"],
-        ),
-        Stage("pretrain", "pretrain", ("world_model", "pretrain"), ("offline",), "model", FOLDERS["model"]),
-        Stage("build-index", "build-index", ("world_model",), ("offline", "model"), "index", FOLDERS["index"]),
+        Stage("collect-data", ("render", "collect_data"), (), "raw", "${item.task}_sigma-${item.sigma}", _COLLECT),
+        Stage("explore-data", ("render", "explore_data"), (), "raw", "explore-${item.domain}", _EXPLORE),
+        Stage("convert", ("convert", "matrix.collect_data", "matrix.explore_data"), ("raw",), "offline"),
+        Stage("pretrain", ("world_model", "pretrain"), ("offline",), "model"),
+        Stage("build-index", ("world_model",), ("offline", "model"), "index"),
         *(_finetune(learner, row) for learner, row in LEARNERS.items()),
         Stage(
             "report",
-            "report",
             ("matrix.finetune", "finetune", "own_tasks", "report"),
-            ("model", "runs"),
+            ("runs",),
             "report",
-            FOLDERS["report"],
-            also=("data/offline/card.json", "data/offline/first_images.png", "data/reference"),
+            also=(*_CARD, "data/reference", FOLDERS["model"]),  # the model's log too
         ),
     )
 }
 """Every stage by name, in order."""
 
-COMMANDS = tuple(dict.fromkeys(stage.command for stage in STAGES.values()))
+
+def command(stage: str) -> str:
+    """The command that runs a stage; a tool's name is its command."""
+    return (stage in STAGES and STAGES[stage].command) or stage
+
+
+COMMANDS = tuple(dict.fromkeys(map(command, STAGES)))
 """Commands of ``gsa`` that are stages: each is the function of its name in the module of its name in ``stages``."""
 
-MADE_BY = {stage.makes: stage.command for stage in STAGES.values()}
+MADE_BY = {stage.makes: command(stage.name) for stage in STAGES.values()}
 """Which command makes a folder of that name."""
+
+
+def roots(stage: str) -> list[str]:
+    """Modules whose imports are the code of a stage or a tool."""
+    learner = STAGES[stage].learner if stage in STAGES else ""
+    return ["stages", f"stages.{command(stage).replace('-', '_')}", *([learner] if learner else [])]
 
 
 def reads(stage: str, method: str = "") -> tuple[str, ...]:
     """Dotted keys of the parameters that decide the stage's output, for ``gsa.config.select``; none for a tool."""
     sections = STAGES[stage].sections if stage in STAGES else ()
     return tuple(section.replace("${item.method}", method) for section in sections)
-
-
-def command(stage: str) -> str:
-    """The command that runs a stage; a tool's name is its command."""
-    return STAGES[stage].command if stage in STAGES else stage
-
-
-def item_name(method: str, task: str, seed: int, variant: str = "") -> str:
-    """The name of a fine-tuning run and of its folder, e.g. ``gsa_mw-reach_s0``; see ``Stage.place``."""
-    finetuning = next(stage for stage in STAGES.values() if stage.makes == "runs")
-    return finetuning.place(variant, method=method, task=task, seed=seed).name
 
 
 def place(folder: str, model: str) -> Path:
@@ -172,6 +147,7 @@ HEADER = """\
 #  - `params:` lists whole sections. What is run (matrix) and how (machine) are sections of their own, so a new sigma,
 #    seed, task or domain runs only itself and what reads all of them, and a new device runs nothing.
 #  - `exec` replaces the shell by the command, which asks to die with its parent: killing dvc then leaves no orphan.
+#  - A stage depends on the sealed file of its inputs (manifest.json, meta.json, index.json), which names the contents.
 #  - A learner has a stage of its own, because items of one matrix share their dependencies.
 """
 
@@ -197,14 +173,10 @@ plots:
 
 def dvc_yaml() -> str:
     """The text of ``dvc.yaml``."""
-    stamps = [f".gsa/code/{name}.json" for name in STAGES]
-    stamp = ["  code-stamp:", "    cmd: exec gsa code-stamp"]
-    stamp += [
-        *_list("deps", ["gsa", "stages"]),
-        *_list("params", ["own_tasks"]),
-        *_list("outs", [*stamps, ".gsa/tasks"]),
-    ]
-    blocks = ["\n".join(stamp), *("\n".join(_block(stage)) for stage in STAGES.values())]
+    outs = [*(f".gsa/code/{name}.json" for name in STAGES), ".gsa/tasks"]
+    stamp = ["  code-stamp:", "    cmd: exec gsa code-stamp", *_list("deps", ["gsa", "stages"])]
+    stamp += [*_list("params", ["own_tasks"]), *_list("outs", outs)]
+    blocks = ["\n".join(block) for block in (stamp, *map(_block, STAGES.values()))]
     return f"{HEADER}\nstages:\n" + "\n\n".join(blocks) + f"\n\n{FOOTER}"
 
 
@@ -214,9 +186,9 @@ def _block(stage: Stage) -> Iterator[str]:
         yield "    matrix:"
         yield from (f"      {variable}: ${{{key}}}" for variable, key in stage.matrix.items())
     flags = "".join(f" --{variable} ${{item.{variable}}}" for variable in stage.matrix)
-    yield f"    cmd: exec gsa {stage.command}{flags}"
+    yield f"    cmd: exec gsa {command(stage.name)}{flags}"
     facts = [".gsa/tasks/${item.task}.json"] if "task" in stage.matrix else []
-    inputs = [FOLDERS[name] for name in stage.inputs]
+    inputs = [f"{FOLDERS[name]}/{SEALED[name]}" if name in SEALED else FOLDERS[name] for name in stage.inputs]
     yield from _list("deps", [f".gsa/code/{stage.name}.json", *facts, *stage.also, *inputs])
     sections = list(stage.sections)
     if "world_model" in sections:
@@ -231,10 +203,12 @@ def _list(name: str, items: list[str]) -> list[str]:
 
 GROUPS = {
     "data": [stage.name for stage in STAGES.values() if stage.makes == "raw"],
+    "index": [stage.name for stage in STAGES.values() if stage.makes in SEALED],
     "free": [stage.name for stage in STAGES.values() if stage.makes == "runs" and not stage.inputs],
     "waiting": [stage.name for stage in STAGES.values() if stage.makes == "runs" and stage.inputs],
 }
-"""Stages whose items may run at once: those that make data, and runs that need none of it or wait for the index."""
+"""Stages whose items may run at once: those that make data, and runs that need none of it or wait for the index.
+Those of ``index`` make it, one after another."""
 
 if __name__ == "__main__":
     if sys.argv[1:]:

@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float32, Int64, UInt8
 
-from gsa.errors import ArtifactError, DataError
-from gsa.files import sha256_file
-from gsa.json_files import read_sealed, sealed_json
+from gsa.errors import ArtifactError, DataError, one_line
+from gsa.files import read_sealed, sealed_json, sha256_file
 from gsa.world_model.model import WorldModel
 
 INDEX_FILE, KEYS_FILE, META_FILE = "keys.faiss", "keys.parquet", "index.json"
@@ -165,7 +164,7 @@ def _read_keys(path: Path) -> pd.DataFrame:
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read ({' '.join(str(error).split())}); {MEND}") from error
+        raise ArtifactError(f"{path} cannot be read ({one_line(error)}); {MEND}") from error
     if not table.schema.equals(KEYS_SCHEMA):
         found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
         raise ArtifactError(f"{path} has columns {found}, expected {', '.join(KEYS_SCHEMA.names)} as int64; {MEND}")

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from gsa.errors import GSAError
 from gsa.pipeline import COMMANDS
-from stages.pins import check_pins
+from stages.doctor import check_pins
 
 TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect")
 """Commands beside the pipeline's: each is the function of its name in the module of its name."""
@@ -57,7 +57,9 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def main(
     ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Pre-train on reward-free trajectories of many robots, then learn a pixel task faster than from scratch."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -70,7 +72,9 @@ def main(
 def _register() -> None:
     for command in (*COMMANDS, *TOOLS):
         name = command.replace("-", "_")
-        app.command(command, hidden=command in HIDDEN)(getattr(import_module(f"stages.{name}"), name))
+        function = getattr(import_module(f"stages.{name}"), name)
+        first_line = (function.__doc__ or "").partition("\n")[0]  # as a whole, where typer would cut it
+        app.command(command, hidden=command in HIDDEN, short_help=first_line)(function)
     app.add_typer(import_module("stages.profile").app, name="profile")
 
 

@@ -1,19 +1,34 @@
-"""``gsa doctor``: what the machine has, what the pipeline needs, and how to mend the difference."""
+"""``gsa doctor``: what the machine has, what the pipeline needs, and how to fix the difference.
+
+Every command first compares the installed packages with requirements.lock: versions that do not work together fail
+obscurely.
+"""
 
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
+from packaging.utils import canonicalize_name
 
 from gsa.errors import ResourceError
-from stages.pins import FIX, LOCK_FILE, REQUIRED, installed_version, normalise, read_lock
+
+LOCK_FILE = Path(__file__).resolve().parents[1] / "requirements.lock"
+
+REQUIRED = (
+    "torch", "typer", "dvc", "dm-control", "metaworld", "mujoco", "faiss-cpu", "pyarrow", "pandas", "numpy",
+    "matplotlib", "scipy", "gymnasium", "pydantic", "safetensors", "ruamel-yaml",
+)  # fmt: skip
+"""Packages whose version decides results or whether anything runs; checked before every command."""
+
+FIX = "run `make setup`"
 
 RENDER_SECONDS = 20
 """How long a back-end may take for its first frame; a broken driver hangs for ever."""
@@ -35,8 +50,7 @@ assert frame.std() > 0, "the frame is one flat colour"
 """
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One line of the examination; ``needed`` findings that are not ``ok`` make the command fail."""
 
     what: str
@@ -50,113 +64,118 @@ def doctor(
     folder: Annotated[Path, typer.Option(help="Where the pipeline will write; its disk is checked.")] = Path(),
 ) -> None:
     """Examine the machine: packages, OpenGL back-ends, device, disk, cores. Fails when something needed is missing."""
-    findings = [
-        _python(),
-        *_packages(),
-        *_rendering(),
-        _device(),
-        _disk(folder),
-        _threads(),
-        _git(folder),
-        _unsafe_loading(),
-    ]
-    for finding in findings:
+    findings = []
+    for finding in _examine(folder):
         mark = "ok  " if finding.ok else "FAIL" if finding.needed else "note"
-        typer.echo(f"{mark}  {finding.what}: {finding.found}" + (f" -> {finding.fix}" if finding.fix else ""))
+        typer.echo(f"{mark}  {finding.what}: {finding.found}" + ("" if finding.ok else f" -> {finding.fix}"))
+        findings.append(finding)
     broken = [finding.what for finding in findings if finding.needed and not finding.ok]
     if broken:
         raise ResourceError(f"{len(broken)} of {len(findings)} checks failed: {', '.join(broken)}; fixes are above")
     typer.echo(f"all {len(findings)} checks passed or are optional; nothing was written")
 
 
-def _python() -> Finding:
-    ok = sys.version_info[:2] == (3, 11)
-    return Finding("python", ok, platform.python_version(), "" if ok else "install Python 3.11 and run `make setup`")
+def _examine(folder: Path) -> Iterator[Finding]:
+    """Every finding as soon as it is made: some take seconds."""
+    is_right = sys.version_info[:2] == (3, 11)
+    yield Finding("python", is_right, platform.python_version(), "install Python 3.11 and run `make setup`")
 
-
-def _packages() -> list[Finding]:
     pins = read_lock()
-    required = {normalise(name) for name in REQUIRED}
-    wrong = {name: (installed_version(name), pin) for name, pin in pins.items() if installed_version(name) != pin}
-    findings = [
-        Finding(f"package {name}", False, f"{found or 'missing'}, {LOCK_FILE.name} says {pin}", FIX, name in required)
-        for name, (found, pin) in wrong.items()
-    ]
-    good = Finding("packages", True, f"{len(pins) - len(wrong)} of {len(pins)} as in {LOCK_FILE.name}")
-    return [good, *findings]
+    wrong = differences(pins)
+    yield Finding("packages", True, f"{len(pins) - len(wrong)} of {len(pins)} as in {LOCK_FILE.name}")
+    for name, found in wrong.items():
+        versions = f"{found or 'missing'}, {LOCK_FILE.name} says {pins[name]}"
+        yield Finding(f"package {name}", False, versions, FIX, name in REQUIRED)
 
-
-def _rendering() -> list[Finding]:
-    """Each back-end draws one frame in a process of its own; one that works is enough."""
     failures = {backend: _render_failure(backend) for backend in GL_PACKAGES}
-    one_works = not all(failures.values())
-    return [
-        Finding(
-            f"render with {backend}",
-            not failure,
-            failure or "drew a frame",
-            f"apt-get install {GL_PACKAGES[backend]}" if failure else "",
-            needed=not one_works,
-        )
-        for backend, failure in failures.items()
-    ]
+    for backend, failure in failures.items():  # one that works is enough
+        fix, none_works = f"apt-get install {GL_PACKAGES[backend]}", all(failures.values())
+        yield Finding(f"render with {backend}", not failure, failure or "drew a frame", fix, none_works)
+
+    yield Finding("device", True, _device())
+    if folder.is_dir():
+        free_gb = shutil.disk_usage(folder).free / 1e9
+        found = f"{free_gb:.1f} GB free at {folder.resolve()}, quickstart needs {NEEDED_DISK_GB}"
+        fix = f"free {NEEDED_DISK_GB - free_gb:.1f} GB or move the project"
+        yield Finding("disk", free_gb >= NEEDED_DISK_GB, found, fix)
+    else:
+        yield Finding("disk", False, f"no folder at {folder}", "name a folder that exists")
+
+    # More threads than cores spin at barriers: a training step was measured 10 to 30 times slower.
+    cores, threads = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
+    found = f"{cores} usable, OMP_NUM_THREADS {threads or 'not set'}"
+    yield Finding("cores", not (threads.isdigit() and int(threads) > cores), found, f"export OMP_NUM_THREADS={cores}")
+
+    try:
+        child = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True)
+        yield Finding("git", child.returncode == 0, child.stdout[:12] or "no repository", "work in a git clone")
+    except FileNotFoundError:
+        yield Finding("git", False, "not installed", "apt-get install git; `dvc repro` needs a git repository")
+
+    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    is_set = name in os.environ
+    yield Finding("safe loading", not is_set, f"{name} {'is set' if is_set else 'not set'}", f"unset {name}")
 
 
 def _render_failure(backend: str) -> str:
-    """Why the back-end cannot draw, empty when it can."""
+    """Why the back-end cannot draw a frame in a process of its own, empty when it can."""
     environment = os.environ | {"MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
     command = [sys.executable, "-c", RENDER_FRAME]
     try:
         child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RENDER_SECONDS)
     except subprocess.TimeoutExpired:
         return f"no frame within {RENDER_SECONDS} s"
-    if child.returncode == 0:
-        return ""
-    return (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+    lines = child.stderr.strip().splitlines() or [f"exit status {child.returncode}"]
+    return lines[-1] if child.returncode else ""
 
 
-def _device() -> Finding:
+def _device() -> str:
     import torch
 
     if torch.cuda.is_available():
         memory_gb = torch.cuda.get_device_properties(0).total_memory / 1e9
-        return Finding("device", True, f"{torch.cuda.get_device_name(0)}, {memory_gb:.0f} GB")
-    fix = (
-        "quickstart needs no GPU; for larger profiles install a driver"
-        if "+cpu" not in torch.__version__
-        else (
-            f"quickstart needs no GPU; for one, install the CUDA build of torch {torch.__version__.partition('+')[0]}"
-        )
-    )
-    return Finding("device", True, f"CPU, torch {metadata.version('torch')}", fix)
+        return f"{torch.cuda.get_device_name(0)}, {memory_gb:.0f} GB"
+    version, plus, build = torch.__version__.partition("+")
+    has_cuda = build != "cpu"
+    fix = "for larger profiles install a driver" if has_cuda else f"for one, install the CUDA build of torch {version}"
+    return f"CPU, torch {version}{plus}{build}; quickstart needs no GPU; {fix}"
 
 
-def _disk(folder: Path) -> Finding:
-    free_gb = shutil.disk_usage(folder).free / 1e9
-    ok = free_gb >= NEEDED_DISK_GB
-    fix = "" if ok else f"free {NEEDED_DISK_GB - free_gb:.1f} GB or move the project"
-    return Finding("disk", ok, f"{free_gb:.1f} GB free at {folder.resolve()}, quickstart needs {NEEDED_DISK_GB}", fix)
+def read_lock(path: Path = LOCK_FILE) -> dict[str, str]:
+    """``{name as package indexes compare it: exact version}`` of the lock file.
+
+    Raises:
+        ResourceError: the file is missing or a line is not an exact pin.
+    """
+    if not path.is_file():
+        raise ResourceError(f"no {path.name} at {path.parent}; install the package in place: {FIX}")
+    pins: dict[str, str] = {}
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if requirement := line.partition("#")[0].strip():
+            name, equals, version = requirement.partition("==")
+            if not equals:
+                raise ResourceError(f"{path}:{number}: {requirement!r} is not an exact pin, expected name==version")
+            pins[canonicalize_name(name.strip())] = version.strip()
+    return pins
 
 
-def _threads() -> Finding:
-    """More threads than cores spin at barriers: a training step was measured 10 to 30 times slower."""
-    cores = len(os.sched_getaffinity(0))
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    too_many = wanted.isdigit() and int(wanted) > cores
-    found = f"{cores} usable, OMP_NUM_THREADS {wanted or 'not set'}"
-    return Finding("cores", not too_many, found, f"export OMP_NUM_THREADS={cores}" if too_many else "")
+def differences(pins: dict[str, str]) -> dict[str, str | None]:
+    """The installed versions that are not the pinned ones, without build tag (``2.13.0+cpu``); None where absent."""
+    found: dict[str, str | None] = dict.fromkeys(pins)
+    for name in pins:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name).partition("+")[0]
+    return {name: version for name, version in found.items() if version != pins[name]}
 
 
-def _git(folder: Path) -> Finding:
-    try:
-        child = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True)
-    except FileNotFoundError:
-        return Finding("git", False, "not installed", "apt-get install git; `dvc repro` needs a git repository")
-    ok = child.returncode == 0
-    return Finding("git", ok, child.stdout[:12] if ok else "no repository", "" if ok else "work in a git clone")
+def check_pins(names: tuple[str, ...] = REQUIRED, lock: Path = LOCK_FILE) -> None:
+    """Compare the installed versions of ``names`` with the lock file.
 
-
-def _unsafe_loading() -> Finding:
-    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-    ok = name not in os.environ
-    return Finding("safe loading", ok, f"{name} {'not set' if ok else 'is set'}", "" if ok else f"unset {name}")
+    Raises:
+        ResourceError: names each package that differs, with expected and found, and how to fix it.
+    """
+    pins = read_lock(lock)
+    wrong = differences({name: pins[name] for name in names})
+    if wrong:
+        said = [f"{name} {found or 'is not installed'}, expected {pins[name]}" for name, found in wrong.items()]
+        raise ResourceError(f"packages differ from {lock.name}: {'; '.join(said)}; {FIX}")

@@ -3,12 +3,12 @@
 import time
 
 import typer
+from tabulate import tabulate
 
 from gsa.config import Params
 from gsa.cost.counts import Line, collect_lines, count, explore_lines
 from gsa.cost.pace import DECISIONS, measure, trials
 from gsa.parallel.workers import default_workers
-from stages.words import columns, duration, size
 
 WORTH_MEASURING = 100
 """A stage with less work than so many times a trial's decisions is begun without an estimate."""
@@ -48,4 +48,20 @@ def table(lines: list[Line]) -> str:
         for name, part in (("data", data), ("all", lines))
     ]
     rows = [(n.stage, n.work, n.rate, duration(n.hours), size(n.gb) if n.gb else "") for n in [*lines, *sums]]
-    return columns([("stage", "work", "rate", "time", "size"), *rows], right=(3, 4))
+    sides = ("left", "left", "left", "right", "right")
+    return tabulate(
+        [("stage", "work", "rate", "time", "size"), *rows], tablefmt="plain", disable_numparse=True, colalign=sides
+    )
+
+
+def duration(hours: float) -> str:
+    """Seconds, minutes, hours or days."""
+    for unit, per_hour, least in (("days", 1 / 24, 48.0), ("hours", 1.0, 2.0), ("min", 60.0, 1 / 30)):
+        if hours >= least:
+            return f"{hours * per_hour:,.1f} {unit}"
+    return f"{hours * 3600:.0f} s"
+
+
+def size(gigabytes: float) -> str:
+    """Megabytes or gigabytes."""
+    return f"{gigabytes:,.1f} GB" if gigabytes >= 1.0 else f"{gigabytes * 1000:,.0f} MB"

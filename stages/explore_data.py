@@ -34,9 +34,8 @@ def explore_data(
     from gsa.parallel.workers import default_workers
     from gsa.runs.run_dir import open_run
     from gsa.tasks import get_task
-    from stages.each import each
     from stages.estimate import say_cost
-    from stages.progress import progress
+    from stages.progress import each, progress
 
     flags = {
         "--domain": ("matrix.explore_data.domains", domain and [domain]),

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stages.each import each
 from stages.options import PARAMS, Loaded, ParamsFile, Plugin, Settings, open_params
-from stages.progress import progress
+from stages.progress import each, progress
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +53,7 @@ def _finetune_one(
     from gsa.agents.base import Offline
     from gsa.envs import make_env
     from gsa.loops.finetune import Finetuner
-    from gsa.pipeline import LEARNERS, item_name
+    from gsa.pipeline import LEARNERS, STAGES
     from gsa.runs.failure import recorded_failure
     from gsa.runs.run_dir import open_run
     from gsa.tasks import get_task
@@ -62,7 +61,7 @@ def _finetune_one(
     tree, spec = loaded.params, get_task(task)
     learner = tree.method(method).learner
     stage = f"finetune-{learner}"
-    item = item_name(method, task, seed, loaded.variant(stage, method, task))
+    item = STAGES[stage].place(loaded.variant(stage, method, task), method=method, task=task, seed=seed).name
     inputs = {name: folders[name] for name in LEARNERS[learner].inputs}
     with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
         offline = Offline.open(inputs, tree.world_model) if inputs else None  # an artefact's fault, not the run's

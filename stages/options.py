@@ -82,8 +82,13 @@ def open_params(
         import_plugin(plugin)
     given = {flag: (key, value) for flag, (key, value) in (flags or {}).items() if value is not None}
     overrides = dict(given.values()) | parse_settings(settings or [])
-    said = [f"{flag} {value}" for flag, (_, value) in given.items()] + [f"--set {text}" for text in settings or []]
+    said = [f"{flag} {_said(value)}" for flag, (_, value) in given.items()]
+    said += [f"--set {text}" for text in settings or []]
     return Loaded(load_params(path, overrides, " ".join(said)), path, overrides)
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def import_plugin(module: str) -> None:

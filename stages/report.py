@@ -46,18 +46,15 @@ def report(
 
 
 def _print_aggregates(summary: "Summary") -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """Two numbers per method, which fit any terminal; the page has all of them."""
+    from tabulate import tabulate
 
-    from gsa.report.tables import aggregates
+    from gsa.report.table import text
+    from gsa.report.tables import LABELS
 
-    found, table = aggregates(summary), Table(box=box.SIMPLE_HEAD)
-    for head in found.heads:
-        table.add_column(head.label, no_wrap=True)
-    for row in found.texts():
-        table.add_row(*row)
-    # A pipe has no width: the table is never folded there.
-    console = Console() if Console().is_terminal else Console(width=200)
-    console.print(table)
+    rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]
+    for method in summary.methods:
+        values = (text(method.aggregates.get("iqm"), 2), text(method.improvement, 2))
+        rows.append((method.name, str(method.num_runs), *values))
+    typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
     typer.echo(summary.verdict)

@@ -1,52 +1,52 @@
 """``gsa tasks``: the table of tasks."""
 
+import difflib
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tabulate import tabulate
 
+from gsa.errors import ParamsError
+from gsa.tasks import EXTRA_TASKS, TASKS
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin, open_params
+
+log = logging.getLogger(__name__)
 
 REFERENCE = Path(__file__).resolve().parents[1] / "data/reference"
 """The paper's printed scores, committed with the code."""
 
-WIDTH = 110
-"""Columns of the table when it does not go to a terminal."""
-
 
 def tasks(
-    match: Annotated[str, typer.Option(help="Only tasks whose name contains this.")] = "",
+    match: Annotated[str, typer.Argument(help="Only tasks whose name contains this.")] = "",
     sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """List the tasks, your own too, with body, action width, metric and the paper's scores at 150k frames."""
-    import sys
-
-    from rich.console import Console
-    from rich.table import Table
-
+    """List the tasks with body, action width, metric and the paper's scores at 150k frames; your own tasks too."""
     from gsa.report.published import BUDGET, Column, load_published
-    from gsa.tasks import EXTRA_TASKS, TASKS
 
-    if params.is_file() or params != PARAMS:
-        open_params(params, sets, plugin)  # registers its own_tasks
-    elif plugin:
+    if plugin:
         import_plugin(plugin)
-    published = load_published(REFERENCE)
-    columns = [Column(method, BUDGET) for method in ("gsa", "dreamerv3", "drqv2")]
-    table = Table(box=None, pad_edge=False)
-    for heading in ("task", "embodiment"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("actions", "metric", *(column.label for column in columns)):
-        table.add_column(heading, no_wrap=True, justify="right")
+    if params.is_file() or params != PARAMS:
+        try:
+            open_params(params, sets)
+        except ParamsError as error:
+            log.warning("tasks of your own may be missing from this list: %s", error)
     shown = [spec for spec in TASKS.values() if match in spec.name]
+    if not shown:
+        near = difflib.get_close_matches(match, TASKS, n=3, cutoff=0.3)
+        raise ParamsError(f"no task has {match!r} in its name" + (f"; nearest: {', '.join(near)}" if near else ""))
+    published = load_published(REFERENCE)
+    methods = [Column(method, BUDGET) for method in ("gsa", "dreamerv3", "drqv2")]
+    rows = [("task", "embodiment", "actions", "metric", *(method.label for method in methods))]
     for spec in shown:
-        scores = [published.scores[column].get(spec.name) for column in columns]
+        scores = [None if spec.suite == "own" else published.scores[method].get(spec.name) for method in methods]
         cells = ["-" if score is None else f"{score:g}" for score in scores]
-        width = "-" if spec.action_dim is None else str(spec.action_dim)
-        table.add_row(spec.name, spec.embodiment, width, spec.metric, *cells)
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
-    extra, own = sum(spec.name in EXTRA_TASKS for spec in shown), sum(spec.suite == "own" for spec in shown)
-    more = f" and {extra} more" if extra else ""
-    typer.echo(f"{len(shown) - extra - own} of the paper's 72 tasks{more}" + (f"; {own} of your own" if own else ""))
+        rows.append((spec.name, spec.embodiment, str(spec.action_dim or "-"), spec.metric, *cells))
+    typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "left", *["right"] * 5)))
+    own, extra = sum(spec.suite == "own" for spec in shown), sum(spec.name in EXTRA_TASKS for spec in shown)
+    parts = [f"{len(shown) - extra - own} of the paper's 72 tasks"]
+    parts += [f"{count} {what}" for count, what in ((extra, "more"), (own, "of your own")) if count]
+    typer.echo(" and ".join(parts))

@@ -14,6 +14,7 @@ import pytest
 import gsa
 from gsa.config import load_params, select
 from gsa.errors import ParamsError
+from gsa.runs.code_stamp import stage_modules
 from gsa.tasks import TASKS, TaskSpec, get_task, register_task, task_stamp
 
 FACTS: dict[str, Any] = {"metric": "return", "score_range": (-1600.0, 0.0), "max_frames": 200}
@@ -164,3 +165,9 @@ print({heavy} & set(sys.modules))
         "score_range = 7",
         "set()",
     ]
+
+
+def test_the_table_of_tasks_is_no_part_of_what_knows_no_task() -> None:
+    assert "gsa.tasks" not in stage_modules("pretrain") and "gsa.tasks" in stage_modules("collect-data")
+    with pytest.raises(AttributeError, match="no attribute 'register_tasks'"):
+        gsa.register_tasks  # noqa: B018

@@ -20,7 +20,7 @@ from gsa.errors import DataError
 from gsa.nets.blocks import mlp
 from gsa.nets.distributions import TwoHot
 from gsa.nets.optimizer import Optimizer
-from gsa.sources.random import UniformPolicy
+from gsa.sources.untrained import UniformPolicy
 from gsa.storage.replay import EpisodeBuffer, Replay
 from gsa.world_model.model import ModelOutput, WorldModel
 from gsa.world_model.rssm import State
@@ -170,6 +170,11 @@ class DreamerLearner:
                 f"an episode of {setting.spec.name} has {rows} rows, shorter than a window of {length} rows; "
                 "lower dreamer.batch_length"
             )
+        if setting.action_dim > (width := setting.params.world_model.action_dim):
+            raise DataError(
+                f"{setting.spec.name} has {setting.action_dim} actions, "
+                f"more than world_model.action_dim = {width}; raise it"
+            )
         per_env_step = self.params.replay_ratio / (self.params.batch_size * length)
         self.schedule = Schedule(per_env_step, self.params.warmup_frames, self.params.max_warmup_episodes)
         self.rng = setting.generator("behaviour")
@@ -189,7 +194,7 @@ class DreamerLearner:
 
     def warmup(self) -> Policy:
         """Who acts before the first update."""
-        return UniformPolicy(self.setting.action_dim, 0.0, self.rng)
+        return UniformPolicy(self.setting.action_dim, self.rng)
 
     def policy(self) -> Policy:
         """The mean action."""

@@ -1,4 +1,4 @@
-"""Execution guidance: when the cloned policy acts instead of the RL policy (SPEC.md section 4)."""
+"""Execution guidance: when the cloned policy acts instead of the RL policy."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable

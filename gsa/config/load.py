@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from gsa.config.params import Params
 from gsa.config.sections import OwnTasks
-from gsa.errors import ParamsError
+from gsa.errors import ParamsError, one_line
 from gsa.tasks import register_task
 
 Overrides = Mapping[str, Any]
@@ -46,7 +46,7 @@ def read_tree(path: Path) -> dict[str, Any]:
     try:
         tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ParamsError(f"{path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(tree, dict):
         raise ParamsError(f"{path} holds {type(tree).__name__}, expected sections")
     return tree

@@ -68,7 +68,8 @@ class Params(Section):
                 raise ValueError(f"matrix.finetune.methods has {learner!r}, expected learners: {', '.join(LEARNERS)}")
             for name in names:
                 if (found := self.method(name).learner) != learner:
-                    raise ValueError(f"method {name!r} has the learner {found}: list it under {found}")
+                    where = f"matrix.finetune.methods.{found}"
+                    raise ValueError(f"method {name!r} has the learner {found}; list it in {where}")
         for name in (self.report.treatment, self.report.baseline):
             self.method(name)
         for method in self.matrix.finetune.all_methods:

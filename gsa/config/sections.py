@@ -166,11 +166,15 @@ class PretrainParams(Section):
 
 
 class FinetuneParams(Section):
-    """Budget and evaluation of a run. Counts in ``_frames`` are simulator steps (action repeat included)."""
+    """Budget and evaluation of a run. Counts in ``_frames`` are simulator steps (action repeat included).
+
+    ``video_fps``: pictures per second of ``eval.mp4``, one picture per decision.
+    """
 
     total_frames: Positive
     eval_every_frames: Positive
     eval_episodes: Positive
+    video_fps: Positive
 
 
 class ReportParams(Section):

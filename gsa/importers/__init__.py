@@ -1,7 +1,7 @@
-"""Episodes from elsewhere: one module a format, each with ``open_source(path, options) -> Source``.
+"""Episodes from elsewhere: one module per format, with a class ``(path, options)`` that meets ``base.Source``.
 
-``Source`` and what the user must say about foreign data are in ``base``; ``mapping`` turns foreign frames, rates and
-actions into ours. A module is imported when its format is asked for.
+What the user must say about foreign data is in ``base``; ``mapping`` turns foreign frames, rates and actions into ours.
+A module is imported when its format is asked for.
 """
 
 from importlib import import_module
@@ -12,8 +12,13 @@ from gsa.importers.base import ImportOptions, Source
 
 # Module names, not dotted paths: the code stamp of `gsa convert` then covers what the pipeline runs and not every
 # importer; a foreign conversion is stamped with its own importer's code as well.
-IMPORTERS: dict[str, str] = {"ncrl": "npz_release", "exorl": "exorl", "minari": "minari", "lerobot": "lerobot"}
-"""``--format`` to the module that reads it."""
+IMPORTERS: dict[str, tuple[str, str]] = {
+    "ncrl": ("npz_release", "NpzRelease"),
+    "exorl": ("exorl", "ExorlBuffer"),
+    "minari": ("minari", "MinariDataset"),
+    "lerobot": ("lerobot", "LeRobotDataset"),
+}
+"""``--format`` to the module and class that read it."""
 
 REFUSED: dict[str, str] = {
     "tdmpc2": "TD-MPC2's released sets (mt30, mt80) hold states without the simulator's state, so no picture can be "
@@ -32,7 +37,7 @@ def importer_module(data_format: str) -> str:
         raise ParamsError(f"--format {data_format}: {REFUSED[data_format]}")
     if data_format not in IMPORTERS:
         raise ParamsError(f"unknown format {data_format!r}; one of gsa, {', '.join([*IMPORTERS, *REFUSED])}")
-    return f"{__name__}.{IMPORTERS[data_format]}"
+    return f"{__name__}.{IMPORTERS[data_format][0]}"
 
 
 def open_source(data_format: str, path: Path, options: ImportOptions) -> Source:
@@ -42,5 +47,5 @@ def open_source(data_format: str, path: Path, options: ImportOptions) -> Source:
         ParamsError: no such format, or a flag that it needs is missing or does not fit.
         DataError: not that format, or damaged; the message names file, row and column where it can.
     """
-    source: Source = import_module(importer_module(data_format)).open_source(path, options)
+    source: Source = getattr(import_module(importer_module(data_format)), IMPORTERS[data_format][1])(path, options)
     return source

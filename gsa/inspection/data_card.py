@@ -141,7 +141,6 @@ def write_sheet(folder: Path) -> None:
         numbers = np.flatnonzero(bodies == body)
         chosen = numbers[spread(len(numbers), SHEET_COLUMNS)]
         row[: len(chosen)] = store.first_images(chosen).transpose(0, 2, 3, 1)
-    store.close()
     matplotlib.image.imsave(folder / SHEET, contact_sheet(np.concatenate(sheet), SHEET_COLUMNS))
 
 

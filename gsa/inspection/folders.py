@@ -9,9 +9,9 @@ from jaxtyping import UInt8
 
 from gsa.episode import Episode
 from gsa.errors import ArtifactError, DataError
+from gsa.files import read_json, read_sealed
 from gsa.importers.raw_folder import RawFolder
 from gsa.inspection.data_card import CARD_JSON, CARD_MD, SHEET
-from gsa.json_files import read_json, read_sealed
 from gsa.pipeline import command
 from gsa.retrieval import META_FILE as INDEX_META
 from gsa.retrieval import RetrievalIndex
@@ -21,7 +21,7 @@ from gsa.runs.fingerprint import verify as verify_run
 from gsa.runs.scores import SCORES_FILE, read_scores
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import FORMAT, MANIFEST
-from gsa.storage.store_tables import read_outcomes
+from gsa.storage.store_files import read_outcomes
 from gsa.visual.pictures import spread
 
 

@@ -19,7 +19,8 @@ from gsa.envs.base import Env
 from gsa.errors import DataError, ParamsError
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.sources.curiosity import INTRINSIC_REWARDS
-from gsa.sources.exploration import Explorer, RandomExplorer, make_explorer
+from gsa.sources.exploration import Explorer, NoiseExplorer, make_explorer
+from gsa.sources.untrained import UniformPolicy
 from gsa.tasks import DMC_ACTION_DIM
 
 BODY_TASK = {
@@ -73,8 +74,8 @@ def run_episode(env: Body, explorer: Explorer, seed: int, first_env_step: int = 
     actions: list[np.ndarray] = []
     while not step.is_last:
         where = f"exploration of {env.name}, seed {seed}, decision {len(actions)}"
-        state = _finite_state(step.state, where)
-        actions.append(explorer.act(state, is_first=not actions))
+        _finite_state(step.state, where)
+        actions.append(explorer.act(step))
         step = env.step(actions[-1])
         explorer.learn(actions[-1], _finite_state(step.state, where))
         physics.append(env.physics_state())
@@ -164,7 +165,8 @@ def planned_episodes(params: ExploreDataParams, max_env_steps: int) -> int:
 def random_reference(env: Body, domain: str, params: ExploreDataParams) -> list[StatePath]:
     """As many episodes of uniform random actions as are kept: what the coverage is compared with."""
     actions, resets = _streams(domain, params.seed)[2].spawn(2)
-    explorer = RandomExplorer(env.action_dim, np.random.default_rng(actions))
+    rng = np.random.default_rng(actions)
+    explorer = NoiseExplorer(UniformPolicy(env.action_dim, rng), rng)
     return [run_episode(env, explorer, seed) for seed in resets.generate_state(params.episodes).tolist()]
 
 

@@ -65,7 +65,7 @@ class Finetuner:
         self.env_rng = setting.generator("env")
         self.learner: Learner = make_learner(setting)
         accelerate_for(self.learner.networks, params.machine, device)
-        self.online = EpisodeBuffer()
+        self.online = EpisodeBuffer(join_short=True)
         self.progress, self.record = Progress(), Record()
         self.recent: list[dict[str, float]] = []
         self.episodes: list[Episode] = []
@@ -167,7 +167,7 @@ class Finetuner:
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
         record = json.loads(state["record"])
-        self.record = Record([ScoreRow.of(row) for row in record["scores"]], record["losses"], record["facts"])
+        self.record = Record([ScoreRow(**row) for row in record["scores"]], record["losses"], record["facts"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -186,7 +186,8 @@ class Finetuner:
         save_weights(
             out / AGENT_DIR, self.learner.networks.state_dict(), {"task": self.spec.name, "method": self.method}
         )
-        write_video(out / "eval.mp4", (image.transpose(1, 2, 0) for image in self.episodes[0].image))
+        pictures = (image.transpose(1, 2, 0) for image in self.episodes[0].image)
+        write_video(out / "eval.mp4", pictures, self.budget.video_fps)
 
     def _env_seed(self) -> int:
         return int(self.env_rng.integers(2**32))

@@ -24,7 +24,7 @@ from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.fingerprint import fingerprint
 from gsa.runs.process import stop_on_signals
 from gsa.runs.training_log import AXIS, Row, Stopwatch, TrainingLog
-from gsa.storage.episode_store import EpisodeStore, EpisodeSubset
+from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.numbered import NumberedBatches, read_ahead
 from gsa.storage.replay import Replay
 from gsa.world_model.model import WorldModel
@@ -74,7 +74,7 @@ def follow(store: EpisodeStore, params: Params, ranks: Ranks) -> None:
         trainer.run(None, None)
 
 
-def training_episodes(store: EpisodeStore) -> EpisodeSubset:
+def training_episodes(store: EpisodeStore) -> EpisodeStore:
     """The episodes pre-training may see: all but the held-out split."""
     train = np.flatnonzero((store.episodes["split"] == "train").to_numpy())
     if not len(train):

@@ -22,11 +22,7 @@ START = timedelta(minutes=10)
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one; with several ranks each takes its own.
-
-    Raises:
-        ResourceError: ``cuda`` is asked for and there is none, or fewer than ranks.
-    """
+    """``auto`` is the GPU where there is one; of several ranks each takes its own. ResourceError if there are fewer."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
@@ -48,11 +44,7 @@ class Ranks:
     group: dist.ProcessGroup | None = None
 
     def rows(self, batch_size: int) -> slice:
-        """This rank's rows of a batch.
-
-        Raises:
-            ParamsError: the ranks cannot share the batch evenly.
-        """
+        """This rank's rows of a batch; ParamsError where the ranks cannot share it evenly."""
         if batch_size % self.size:
             raise ParamsError(f"a batch of {batch_size} rows cannot be split over {self.size} processes; change either")
         part = batch_size // self.size
@@ -83,15 +75,10 @@ class Ranks:
         return box[0]
 
     def check_same(self, what: str, value: str) -> None:
-        """Refuse to go on where ranks differ.
-
-        Raises:
-            DataError: they do; names what and where.
-        """
-        if self.size == 1:
-            return
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
+        """DataError, naming what and where, if ``value`` differs between ranks."""
+        found: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(found, value)
         for rank, other in enumerate(found):
             if other != found[0]:
                 raise DataError(f"{what} differs between processes: {found[0]} on rank 0, {other} on rank {rank}")
@@ -125,13 +112,11 @@ def join_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         why = str(error).strip().splitlines()[0].split("] ", 1)[-1].partition(". ")[0]
+        rerun = "then run the same command again, which resumes"
+        told = f"lost the others ({why}); look for the first error above, {rerun}"
         if "timed out" in why.lower():
-            raise ResourceError(
-                f"rank {rank} of {size} got no answer from another ({why}): the one that ends "
-                "without a message hangs, and torchrun kills it after 30 s; then run the same command again, which "
-                "resumes, or raise machine.timeout_s if it was only slow"
-            ) from error
-        raise ResourceError(
-            f"rank {rank} of {size} lost the others ({why}); look for the first error above, "
-            "then run the same command again, which resumes"
-        ) from error
+            told = (
+                f"got no answer from another ({why}): the one that ends without a message hangs, and torchrun kills it "
+                f"after 30 s; {rerun}, or raise machine.timeout_s if it was only slow"
+            )
+        raise ResourceError(f"rank {rank} of {size} {told}") from error

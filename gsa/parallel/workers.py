@@ -55,12 +55,8 @@ def run_workers(
     A process that ends, is silent for ``silence_s`` or raises ``BrokenWorkerError`` is replaced, and its item redone.
     Processes are spawned: a forked one hangs where its parent has used torch or OpenGL.
 
-    Args:
-        start: see ``Start``; it and the items are pickled.
-        items: what to work on.
-        name: says in messages which item it is.
-        workers: processes, at least 1; no more are started than there are items.
-        silence_s: see ``Beat``.
+    At most ``workers`` (at least 1) processes are started; ``start`` and the items are pickled. ``name`` says in
+    messages which item it is.
 
     Raises:
         ResourceError: an item has failed ``MAX_FAILURES`` processes.
@@ -112,9 +108,7 @@ class LostWorkerError(Exception):
 class Worker:
     """A process that runs ``work`` on the other end of ``pipe``; it can be given up, and ends when its parent does.
 
-    Args:
-        context: how it is started, e.g. ``multiprocessing.get_context("spawn")``.
-        work: what it does; must be picklable.
+    ``context`` says how it is started, e.g. ``multiprocessing.get_context("spawn")``; ``work`` must be picklable.
     """
 
     def __init__(self, context: Any, work: Callable[[Connection], None]) -> None:
@@ -130,11 +124,7 @@ class Worker:
             self.pipe.send(message)
 
     def hear(self) -> Any:
-        """Its next message, waited for.
-
-        Raises:
-            LostWorkerError: it died.
-        """
+        """Its next message, waited for; LostWorkerError where it died."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError) as error:
@@ -176,20 +166,14 @@ class _ItemWorker(Worker):
         self.tell((item,))
 
     def outcome(self, silence_s: float) -> tuple[Any] | None:
-        """A result; None while it is at work.
-
-        Raises:
-            LostWorkerError: it died or hangs.
-            Exception: what the work raised.
-        """
+        """A result; None while it is at work. LostWorkerError where it died or hangs, else what the work raised."""
         if self.pipe.poll():
             message: tuple[Any] | Exception = self.hear()
             if isinstance(message, Exception):
                 raise message
             return message
-        # CLOCK_MONOTONIC is one clock for all processes of a machine.
         last = self._last_beat.value
-        quiet = time.monotonic() - max(last, self._given)
+        quiet = time.monotonic() - max(last, self._given)  # one clock for all processes of a machine
         if quiet > (silence_s if last else START_SECONDS):
             raise hangs(quiet)
         return None

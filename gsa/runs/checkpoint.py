@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gsa.errors import ArtifactError, StoppedError
-from gsa.files import replacing, sha256_file, write_atomic
-from gsa.json_files import read_sealed, sealed_json
+from gsa.files import read_sealed, replacing, sealed_json, sha256_file, write_atomic
 from gsa.runs.fingerprint import plain
 
 log = logging.getLogger(__name__)
@@ -53,10 +52,10 @@ class CheckpointStore:
             StoppedError: a signal asked for an end; the state is saved.
         """
         self.in_use = True
-        _check_plain(state, "state")
+        checked = _plain(state, "state", background)
         self.wait()
         if background:
-            self._pending = self._writer.submit(self._write, step, _copy(state))
+            self._pending = self._writer.submit(self._write, step, checked)
         else:
             self._write(step, state)
         if self.stop_requested:
@@ -64,13 +63,9 @@ class CheckpointStore:
             raise StoppedError(f"stopped by a signal after step {step}; the same command resumes there")
 
     def wait(self) -> None:
-        """Return when nothing is being written any more.
-
-        Raises:
-            ResourceError: the disk is full.
-        """
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
+        """Return when nothing is being written any more; ResourceError if the disk is full."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
             pending.result()
 
     def _write(self, step: int, state: Mapping[str, Any]) -> None:
@@ -97,16 +92,15 @@ class CheckpointStore:
         for entry in self._entries():
             try:
                 step, state = self._read(entry)
+                log.info("resuming after step %d from %s", step, entry.with_suffix(".pt"))
+                return step, state
             except ArtifactError as error:
                 log.warning("%s; trying the one before", error)
                 reasons.append(str(error))
-                continue
-            log.info("resuming after step %d from %s", step, entry.with_suffix(".pt"))
-            return step, state
-        if reasons:
-            every = f"every checkpoint in {self.folder} is damaged; delete that folder to start over"
-            raise ArtifactError(f"{every} ({'; '.join(reasons)})")
-        return None
+        if not reasons:
+            return None
+        every = f"every checkpoint in {self.folder} is damaged; delete that folder to start over"
+        raise ArtifactError(f"{every} ({'; '.join(reasons)})")
 
     def note(self, name: str, text: str) -> None:
         """Write a file beside the checkpoints, for people who look at a run under way; it goes when the run is done."""
@@ -205,28 +199,16 @@ def _check_same_shape(path: Path, found: Mapping[str, Any], expected: Mapping[st
             raise ArtifactError(f"{path} belongs to another model: weight {name} expected {want}, found {have}")
 
 
-def _copy(value: Any) -> Any:
-    """A copy on the CPU that later updates leave alone."""
+def _plain(value: Any, where: str, copy: bool) -> Any:
+    """``value``, with ``copy`` on the CPU where later updates leave it alone; refused is what loading would refuse."""
     import torch
 
     if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
+        return value.detach().to("cpu", copy=True) if copy else value
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
+        return {key: _plain(item, f"{where}[{key!r}]", copy) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return type(value)(_copy(item) for item in value)
-    return value
-
-
-def _check_plain(value: Any, where: str) -> None:
-    """Refuse at save time what would only fail at resume time."""
-    import torch
-
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _check_plain(item, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple | set):
-        for index, item in enumerate(value):
-            _check_plain(item, f"{where}[{index}]")
-    elif type(value) not in (type(None), bool, int, float, str, bytes) and not isinstance(value, torch.Tensor):
+        return type(value)(_plain(item, f"{where}[{index}]", copy) for index, item in enumerate(value))
+    if type(value) not in (type(None), bool, int, float, str, bytes):
         raise TypeError(f"{where} is {type(value).__name__}; a checkpoint holds tensors and plain Python values only")
+    return value

@@ -7,10 +7,11 @@ nothing and an edited loss reruns what uses it.
 
 import ast
 import hashlib
+from itertools import accumulate
 from pathlib import Path
 
 from gsa.errors import ParamsError
-from gsa.pipeline import STAGES, tool_roots
+from gsa.pipeline import roots
 
 PACKAGES = ("gsa", "stages")
 
@@ -23,7 +24,6 @@ NOT_STAMPED = (
     "gsa.runs.fingerprint",
     "gsa.runs.process",
     "gsa.runs.run_dir",
-    "stages.each",
     "stages.estimate",
     "stages.options",
     "stages.progress",
@@ -38,11 +38,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def code_stamp(stage: str, root: Path = SOURCE_ROOT) -> str:
-    """sha256 over the modules behind a stage of ``gsa.pipeline`` or a tool, by its name.
-
-    Raises:
-        ParamsError: one of the modules that it begins with does not exist.
-    """
+    """sha256 over the modules behind a stage of ``gsa.pipeline`` or a tool, by name; errors of ``stage_modules``."""
     return _digest(stage_modules(stage, root), root)
 
 
@@ -63,11 +59,11 @@ def _digest(modules: list[str], root: Path) -> str:
 
 def stage_modules(stage: str, root: Path = SOURCE_ROOT) -> list[str]:
     """Sorted names of our modules that the stage's code can reach, less ``NOT_STAMPED``."""
-    roots = STAGES[stage].roots if stage in STAGES else tool_roots(stage)
-    for module in roots:
+    begins = roots(stage)
+    for module in begins:
         if _module_file(module, root) is None:
             raise ParamsError(f"no code of {stage!r}: {root / module.replace('.', '/')}.py does not exist")
-    return _reached([*roots], root)
+    return _reached(begins, root)
 
 
 def _reached(queue: list[str], root: Path) -> list[str]:
@@ -83,18 +79,19 @@ def _reached(queue: list[str], root: Path) -> list[str]:
 
 def _module_file(module: str, root: Path) -> Path | None:
     base = root.joinpath(*module.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def _tree(module: str, root: Path) -> ast.Module:
+    path = _module_file(module, root)
+    assert path is not None
+    return ast.parse(path.read_text())
 
 
 def _imports(module: str, root: Path) -> set[str]:
     """Our modules named by any import statement of ``module``, with the packages whose __init__ they run."""
-    path = _module_file(module, root)
-    assert path is not None
     named: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(module, root)):
         if isinstance(node, ast.Import):
             named.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -102,36 +99,23 @@ def _imports(module: str, root: Path) -> set[str]:
             named.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("gsa."):
             named.add(node.value.partition(":")[0])  # registries name modules as text, imported when asked for
-    found: set[str] = set()
-    for name in named:
-        parts = name.split(".")
-        if parts[0] in PACKAGES:
-            prefixes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
-            found.update(prefix for prefix in prefixes if _module_file(prefix, root))
-    return found
+    ours = (list(accumulate(name.split("."), "{}.{}".format)) for name in named if name.split(".")[0] in PACKAGES)
+    return {prefix for prefixes in ours for prefix in prefixes if _module_file(prefix, root)}
 
 
 def _canonical(module: str, root: Path) -> str:
     """The module's syntax tree as text: no docstrings, comments, line numbers, layout or lists of names."""
-    path = _module_file(module, root)
-    assert path is not None
-    tree = ast.parse(path.read_text())
+    tree, names = _tree(module, root), LISTS_OF_NAMES.get(module, frozenset())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            # Attribute docstrings are bare strings anywhere in a body; none of them does anything.
-            node.body = [s for s in node.body if not _is_bare_string(s)]
-    names = LISTS_OF_NAMES.get(module, frozenset())
-    tree.body = [s for s in tree.body if not (isinstance(s, ast.Assign) and _assigned(s) & names)]
+            node.body = [statement for statement in node.body if not _says_nothing(statement)]
+    tree.body = [
+        s for s in tree.body if not (isinstance(s, ast.Assign) and names & {ast.unparse(t) for t in s.targets})
+    ]
     return ast.dump(tree)
 
 
-def _assigned(statement: ast.Assign) -> set[str]:
-    return {target.id for target in statement.targets if isinstance(target, ast.Name)}
-
-
-def _is_bare_string(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
+def _says_nothing(statement: ast.stmt) -> bool:
+    """A bare string: attribute docstrings are such anywhere in a body, and none of them does anything."""
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)

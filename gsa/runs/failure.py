@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gsa.errors import StoppedError
+from gsa.errors import StoppedError, one_line
 from gsa.files import write_atomic
 
 FAILED_FILE = "failed.json"
@@ -24,7 +24,7 @@ def recorded_failure(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         if not folder.exists() or [path.name for path in folder.iterdir()] == [FAILED_FILE]:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"{type(error).__name__}: {one_line(error)}"
             write_atomic(folder / FAILED_FILE, json.dumps({"reason": reason}) + "\n")
         raise
 
@@ -43,4 +43,4 @@ def read_failure(folder: Path) -> str | None:
     except ValueError:
         record = None
     reason = record.get("reason") if isinstance(record, dict) else text
-    return " ".join(str(reason or "no reason given").split())
+    return one_line(reason or "no reason given")

@@ -6,16 +6,15 @@ the end of a run can tell at no cost that nothing moved beneath it.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from gsa.errors import ArtifactError
-from gsa.files import sha256_file
-from gsa.json_files import read_json
+from gsa.files import read_json, sha256_file
 
 RUN_FILE = "run.json"
 """Name of the file in which every output folder describes itself."""
@@ -24,15 +23,8 @@ LOG_DIR = "log"
 """Part of an output that says how its making went (rates, times): checked like the rest, left out of its identity."""
 
 
-def plain(value: Any) -> Any:
-    """``value`` as JSON types: pydantic models become dicts, paths text, tuples lists."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+plain = partial(to_jsonable_python, by_alias=True)
+"""A value as JSON types: pydantic models become dicts, paths text, tuples lists."""
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -105,11 +97,7 @@ def digest_path(path: Path) -> str:
 
 
 def verify(folder: Path) -> int:
-    """Compare every file of an output folder with its recorded sha256; returns how many were checked.
-
-    Raises:
-        ArtifactError: the first file that is missing, differs, or is not listed.
-    """
+    """How many files a folder has; ArtifactError for the first that is missing, not listed or of another sha256."""
     record = read_run(folder)
     if record is None:
         raise ArtifactError(f"{folder} has no {RUN_FILE}; nothing says what it should hold")
@@ -125,13 +113,9 @@ def stat_path(path: Path) -> str:
     """A token over names, sizes and modification times below ``path``; "missing" when it is gone."""
     if not path.exists():
         return "missing"
-    entries = []
-    for root, folders, files in os.walk(path) if path.is_dir() else [(str(path.parent), [], [path.name])]:
-        folders[:] = sorted(name for name in folders if not _transient(name))
-        for name in sorted(name for name in files if not _transient(name)):
-            info = (Path(root) / name).stat()
-            entries.append([root, name, info.st_size, info.st_mtime_ns])
-    return fingerprint(entries)
+    if path.is_dir():
+        return fingerprint([[p.name, stat_path(p)] for p in sorted(path.iterdir()) if not _transient(p.name)])
+    return fingerprint([path.stat().st_size, path.stat().st_mtime_ns])
 
 
 def _transient(name: str) -> bool:

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 STOP_GRACE_S = 30.0
 """Seconds between a polite signal and giving up on reaching the next checkpoint."""
 
-
 SAME_REQUEST_S = 2.0
 """Signals this close together are one request: a group is told to end, then each child that its parent is gone."""
 

@@ -48,15 +48,12 @@ ENVIRONMENT = ("MUJOCO_GL", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTHONHA
 class Run:
     """One execution of a stage. Write files below ``path``; save progress in ``checkpoints``.
 
-    ``fingerprint`` stands for parameters, inputs and code; ``inputs`` holds the digest of each input. Loops that can
-    save at any time poll ``checkpoints.stop_requested`` and save: that raises StoppedError, and the next run resumes.
+    ``fingerprint`` stands for parameters, inputs and code. Loops that can save at any time poll
+    ``checkpoints.stop_requested`` and save: that raises StoppedError, and the next run resumes.
     """
 
     path: Path
-    stage: str
-    item: str
     fingerprint: str
-    inputs: dict[str, str]
     checkpoints: CheckpointStore
     notes: dict[str, Any] = field(default_factory=dict)
     """Extra facts for run.json, e.g. the device or counts."""
@@ -100,13 +97,8 @@ def open_run(
     _check_writable(out_dir)
     digests = {name: _digest_input(name, path) for name, path in inputs.items()}
     states = {name: stat_path(path) for name, path in inputs.items()}
-    stamp: dict[str, Any] = {
-        "stage": stage,
-        "item": item,
-        "params": plain(params),
-        "inputs": digests,
-        "code": code_stamp(stage),
-    }
+    used = plain(params)
+    stamp = {"stage": stage, "item": item, "params": used, "inputs": digests, "code": code_stamp(stage)}
     mark = fingerprint(stamp)
     place = os.path.relpath(out_dir, state_dir)  # stays the same where a project is moved
     home = state_dir / "checkpoints" / f"{stage}-{item or out_dir.name}-{fingerprint(place)[:8]}"
@@ -115,7 +107,7 @@ def open_run(
     with ExitStack() as stack:
         stack.enter_context(hold_lock(out_dir.with_name(f".{out_dir.name}.lock"), out_dir))
         _sweep(out_dir)
-        before = {key: value for key, value in leaves(stamp["params"]).items() if key not in read_last}
+        before = {key: value for key, value in leaves(used).items() if key not in read_last}
         progress_mark = fingerprint({**stamp, "params": before})
         store = CheckpointStore(home / progress_mark[:12], progress_mark)
         if home.exists() and not store.folder.exists():
@@ -125,10 +117,17 @@ def open_run(
         tmp = out_dir.with_name(f"{out_dir.name}.tmp.{os.getpid()}")
         tmp.mkdir()
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
-        run = Run(tmp, stage, item, mark, digests, store)
+        run = Run(tmp, mark, store)
         stack.enter_context(naming_full_disk(out_dir))
         yield run
-        _check_unchanged(params, reread, inputs, digests, states)
+        # DVC records parameters and inputs as they are at the end: refuse to finish if they are not those used.
+        now, then = leaves(plain(reread()) if reread else used), leaves(used)
+        if now != then:
+            changed = sorted(key for key in {*now, *then} if now.get(key) != then.get(key))
+            raise ParamsError(f"parameters changed while the stage ran: {', '.join(changed)}; run it again")
+        for name, path in inputs.items():
+            if stat_path(path) != states[name] and (not path.exists() or digest_path(path) != digests[name]):
+                raise ArtifactError(f"input {name} at {path} changed while the stage ran; run it again")
         record = {
             **stamp,
             "fingerprint": mark,
@@ -174,22 +173,6 @@ def _sweep(out_dir: Path) -> None:
         shutil.rmtree(stale)
 
 
-def _check_unchanged(
-    params: Sections,
-    reread: Callable[[], Sections] | None,
-    inputs: Mapping[str, Path],
-    digests: Mapping[str, str],
-    states: Mapping[str, str],
-) -> None:
-    """DVC records parameters and inputs as they are at the end; refuse to finish if they are not those used."""
-    if reread is not None and (now := leaves(plain(reread()))) != (before := leaves(plain(params))):
-        changed = sorted(key for key in {*now, *before} if now.get(key) != before.get(key))
-        raise ParamsError(f"parameters changed while the stage ran: {', '.join(changed)}; run it again")
-    for name, path in inputs.items():
-        if stat_path(path) != states[name] and (not path.exists() or digest_path(path) != digests[name]):
-            raise ArtifactError(f"input {name} at {path} changed while the stage ran; run it again")
-
-
 def _circumstances() -> dict[str, Any]:
     """Library versions, code revision, environment and memory: what explains a difference between two runs."""
     return {
@@ -203,13 +186,9 @@ def _circumstances() -> dict[str, Any]:
 
 def _git_revision() -> str | None:
     """The commit, with ``+`` when tracked files differ from it; None outside a git repository."""
-
-    def git(*args: str) -> str:
-        command = ["git", *args]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
-
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -5,10 +5,16 @@ A run's ``scores.jsonl`` holds one row per evaluation, frames strictly increasin
 
 import json
 import math
+import operator
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from gsa.errors import ArtifactError, GSAError
 from gsa.tasks import get_task
@@ -16,7 +22,19 @@ from gsa.tasks import get_task
 SCORES_FILE = "scores.jsonl"
 
 
-@dataclass(frozen=True)
+def _plain(values: Any) -> Any:
+    """A tuple of plain numbers: ours may hold NumPy scalars and booleans; a list is JSON's, which may not."""
+    if isinstance(values, tuple):
+        return tuple(int(value) if isinstance(value, bool) else value for value in np.asarray(values).tolist())
+    return tuple(values) if isinstance(values, list) else values
+
+
+Count = Annotated[int, Field(ge=0)]
+Returns = Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], BeforeValidator(_plain)]
+Successes = Annotated[tuple[Annotated[int, Field(ge=0, le=1)], ...], BeforeValidator(_plain)]
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class ScoreRow:
     """The outcome of evaluating one agent for ``num_episodes`` episodes.
 
@@ -29,25 +47,36 @@ class ScoreRow:
     """
 
     task: str
-    method: str
-    seed: int
-    frames: int
-    episode_returns: tuple[float, ...]
-    successes_final: tuple[int, ...] = ()
-    successes_any: tuple[int, ...] = ()
+    method: Annotated[str, Field(min_length=1)]
+    seed: Count
+    frames: Count
+    episode_returns: Returns
+    successes_final: Successes = ()
+    successes_any: Successes = ()
 
-    def __post_init__(self) -> None:
-        for name in _LISTS:
-            object.__setattr__(self, name, tuple(_plain(value) for value in getattr(self, name)))
-        problem = _problem(self)
-        if problem:
-            raise ArtifactError(f"bad score of {self.method!r} on {self.task!r}, seed {self.seed!r}: {problem}")
+    @model_validator(mode="after")
+    def _agrees(self) -> "ScoreRow":
+        get_task(self.task)
+        final, ever = self.successes_final, self.successes_any
+        if not self.episode_returns:
+            raise ValueError("no episodes")
+        for name, values in (("successes_final", final), ("successes_any", ever)):
+            if len(values) not in (0, self.num_episodes):
+                raise ValueError(f"{len(values)} {name} for {self.num_episodes} episodes")
+        if len(final) != len(ever):
+            raise ValueError("successes_final and successes_any must both be given, or neither")
+        if any(map(operator.gt, final, ever)):
+            raise ValueError("an episode succeeds at its last step but at none")
+        return self
 
+    @model_validator(mode="wrap")
     @classmethod
-    def of(cls, record: dict[str, Any]) -> "ScoreRow":
-        """From its fields as JSON keeps them, which knows no tuples."""
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
-        return cls(**fields)
+    def _or_artifact_error(cls, values: ArgsKwargs, validate: ModelWrapValidatorHandler["ScoreRow"]) -> "ScoreRow":
+        try:
+            return validate(values)
+        except (ValidationError, GSAError) as error:
+            given = dict(zip(_KEYS, values.args, strict=False)) | (values.kwargs or {})
+            raise ArtifactError(f"bad score of {_who(given)}: {_one_line(error)}") from error
 
     @property
     def num_episodes(self) -> int:
@@ -75,25 +104,12 @@ class ScoreRow:
         if get_task(self.task).metric == "return":
             return self.episode_return
         if self.success_final is None:
-            raise ArtifactError(
-                f"score of {self.method!r} on {self.task!r}, seed {self.seed}: the task is scored by success,"
-                " found no successes_final"
-            )
+            who = _who(vars(self))
+            raise ArtifactError(f"score of {who}: the task is scored by success, found no successes_final")
         return self.success_final
 
 
-_LISTS = ("episode_returns", "successes_final", "successes_any")
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "task": (str,),
-    "method": (str,),
-    "seed": (int,),
-    "frames": (int,),
-    "episode_returns": (int, float),
-    "successes_final": (int,),
-    "successes_any": (int,),
-}
-"""What JSON must hold for each field; lists hold these. ``type`` is compared, for a bool would pass as an int."""
+_KEYS = tuple(ScoreRow.__dataclass_fields__)
 
 _MEANS = ("num_episodes", "episode_return", "success_final", "success_any")
 
@@ -118,8 +134,8 @@ def read_scores(path: Path) -> list[ScoreRow]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         where = f"{path}, line {number}"
         row = _parse(line, where)
-        if rows and (row.task, row.method, row.seed) != (rows[0].task, rows[0].method, rows[0].seed):
-            raise ArtifactError(f"{where}: expected {_who(rows[0])}, found {_who(row)}; one file holds one run")
+        if rows and (first := _who(vars(rows[0]))) != (found := _who(vars(row))):
+            raise ArtifactError(f"{where}: expected {first}, found {found}; one file holds one run")
         if rows and row.frames <= rows[-1].frames:
             raise ArtifactError(f"{where}: frames must increase, found {row.frames} after {rows[-1].frames}")
         rows.append(row)
@@ -135,25 +151,12 @@ def _parse(line: str, where: str) -> ScoreRow:
         raise ArtifactError(f"{where}: not a line of JSON: {error}") from error
     if not isinstance(record, dict):
         raise ArtifactError(f"{where}: expected an object, found {type(record).__name__}")
-    missing, unknown = set(_KINDS).difference(record), set(record).difference(_KINDS, _MEANS)
+    missing, unknown = set(_KEYS).difference(record), set(record).difference(_KEYS, _MEANS)
     if missing or unknown:
         raise ArtifactError(f"{where}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}")
-    for name, kinds in _KINDS.items():
-        values = record[name] if name in _LISTS else [record[name]]
-        if not isinstance(values, list) or any(type(value) not in kinds for value in values):
-            expected = ("a list of " if name in _LISTS else "") + " or ".join(kind.__name__ for kind in kinds)
-            raise ArtifactError(f"{where}: {name} = {record[name]!r}, expected {expected}")
     try:
-        row = ScoreRow(
-            task=record["task"],
-            method=record["method"],
-            seed=record["seed"],
-            frames=record["frames"],
-            episode_returns=tuple(float(value) for value in record["episode_returns"]),
-            successes_final=tuple(record["successes_final"]),
-            successes_any=tuple(record["successes_any"]),
-        )
-    except GSAError as error:
+        row = ScoreRow(**{name: record[name] for name in _KEYS})
+    except ArtifactError as error:
         raise ArtifactError(f"{where}: {error}") from error
     for name in _MEANS:
         if name in record and not _same(record[name], getattr(row, name)):
@@ -161,40 +164,12 @@ def _parse(line: str, where: str) -> ScoreRow:
     return row
 
 
-def _problem(row: ScoreRow) -> str | None:
-    """What is wrong with the row, None if nothing is."""
-    try:
-        get_task(row.task)
-    except GSAError as error:
+def _one_line(error: ValidationError | GSAError) -> str:
+    """Each wrong value of a row: which, as it is, what was expected."""
+    if isinstance(error, GSAError):
         return str(error)
-    if not isinstance(row.method, str) or not row.method:
-        return f"method must be a name, found {row.method!r}"
-    for name in ("seed", "frames"):
-        value = getattr(row, name)
-        if type(value) is not int or value < 0:
-            return f"{name} must be a whole number >= 0, found {value!r}"
-    if not row.episode_returns:
-        return "no episodes"
-    for value in row.episode_returns:
-        if type(value) not in (int, float) or not math.isfinite(value):
-            return f"returns must be finite numbers, found {value!r}"
-    for name in ("successes_final", "successes_any"):
-        values: Sequence[Any] = getattr(row, name)
-        if len(values) not in (0, row.num_episodes):
-            return f"{len(values)} {name} for {row.num_episodes} episodes"
-        if any(type(value) is not int or value not in (0, 1) for value in values):
-            return f"{name} must be 0 or 1, found {list(values)}"
-    if len(row.successes_final) != len(row.successes_any):
-        return "successes_final and successes_any must both be given, or neither"
-    if any(final > ever for final, ever in zip(row.successes_final, row.successes_any, strict=True)):
-        return "an episode succeeds at its last step but at none"
-    return None
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars and booleans as the plain numbers JSON keeps; anything else as it is, for ``_problem`` to judge."""
-    value = value.item() if hasattr(value, "item") else value
-    return int(value) if isinstance(value, bool) else value
+    problems = [(".".join(map(str, e["loc"])), e["input"], e["msg"]) for e in error.errors()]
+    return "; ".join(f"{name} = {found!r}: {what}" if name else what for name, found, what in problems)
 
 
 def _mean(values: Sequence[float] | Sequence[int]) -> float:
@@ -202,13 +177,13 @@ def _mean(values: Sequence[float] | Sequence[int]) -> float:
 
 
 def _same(found: Any, expected: float | int | None) -> bool:
-    if found is None or expected is None:
+    if not isinstance(found, int | float) or expected is None:
         return found is expected
-    return isinstance(found, int | float) and math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-9)
+    return math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-9)
 
 
-def _who(row: ScoreRow) -> str:
-    return f"{row.method} on {row.task}, seed {row.seed}"
+def _who(row: dict[str, Any]) -> str:
+    return "{method!r} on {task!r}, seed {seed!r}".format_map(row)
 
 
 def _refuse_constant(name: str) -> None:

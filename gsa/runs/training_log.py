@@ -5,15 +5,14 @@ and memory beside it, as ``train.csv`` (``dvc plots``) and as TensorBoard event 
 but not of its identity (``gsa.runs.fingerprint.identity``).
 """
 
-import csv
 import json
 import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
+import pandas as pd
 import torch
 from tensorboardX import SummaryWriter
 
@@ -66,21 +65,20 @@ class TrainingLog:
     def __enter__(self) -> "TrainingLog":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._events.close()
         if error is None and self.rows:
-            self._write_files()
+            (self.folder / "losses.jsonl").write_text("".join(json.dumps(losses) + "\n" for losses, _ in self.rows))
+            table = pd.DataFrame([{**losses, **speed} for losses, speed in self.rows])
+            table.to_csv(self.folder / LOG_DIR / "train.csv", index=False)
 
     def resume(self, rows: Sequence[tuple[Row, Row]]) -> None:
         """Go on after ``rows`` of a checkpoint."""
-        fresh, self.rows = not self.rows, []
-        for losses, speed in rows:
-            if fresh:
+        if self.rows:  # gone back to: the events already hold them
+            self.rows = list(rows)
+        else:
+            for losses, speed in rows:
                 self.add(losses, speed)
-            else:  # gone back to: the events already hold them
-                self.rows.append((losses, speed))
 
     def add(self, losses: Row, speed: Row) -> None:
         """One more row; ``losses`` holds the update it was made after."""
@@ -88,12 +86,3 @@ class TrainingLog:
         for name, value in {**losses, **speed}.items():
             if name != AXIS:
                 self._events.add_scalar(name, value, int(losses[AXIS]))
-
-    def _write_files(self) -> None:
-        lines = [json.dumps(losses) + "\n" for losses, _ in self.rows]
-        (self.folder / "losses.jsonl").write_text("".join(lines))
-        with (self.folder / LOG_DIR / "train.csv").open("w", newline="") as file:
-            names = [name for part in self.rows[-1] for name in part]
-            writer = csv.DictWriter(file, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({**losses, **speed} for losses, speed in self.rows)

@@ -7,6 +7,7 @@ import numpy as np
 
 from gsa.envs.base import Policy
 from gsa.errors import ParamsError
+from gsa.sources.untrained import Noisy, OUPolicy, ScriptedExpert, UniformPolicy
 from gsa.tasks import TaskSpec
 
 
@@ -24,31 +25,11 @@ MakePolicy = Callable[[TaskSpec, float, np.random.Generator, AgentFile | None], 
 that ``tdmpc2`` acts with (None for the others); one policy serves one episode."""
 
 
-def _expert(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
-    from gsa.sources.noise import Noisy
-    from gsa.sources.scripted import ScriptedExpert
-
-    return Noisy(ScriptedExpert(spec), sigma, rng)
-
-
 def _tdmpc2(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
-    from gsa.sources.noise import Noisy
     from gsa.sources.tdmpc2 import open_agent
 
     assert agent is not None, "gsa.loops.gate_agents chooses one"
     return Noisy(open_agent(agent, int(rng.integers(2**63))), sigma, rng)
-
-
-def _random(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
-    from gsa.sources.random import UniformPolicy
-
-    return UniformPolicy(_width(spec), sigma, rng)
-
-
-def _ou(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
-    from gsa.sources.random import OUPolicy
-
-    return OUPolicy(_width(spec), sigma, rng)
 
 
 def _width(spec: TaskSpec) -> int:
@@ -56,7 +37,12 @@ def _width(spec: TaskSpec) -> int:
     return spec.action_dim
 
 
-POLICIES: dict[str, MakePolicy] = {"expert": _expert, "tdmpc2": _tdmpc2, "random": _random, "ou": _ou}
+POLICIES: dict[str, MakePolicy] = {
+    "expert": lambda spec, sigma, rng, agent: Noisy(ScriptedExpert(spec), sigma, rng),
+    "tdmpc2": _tdmpc2,
+    "random": lambda spec, sigma, rng, agent: UniformPolicy(_width(spec), rng),
+    "ou": lambda spec, sigma, rng, agent: OUPolicy(_width(spec), sigma, rng),
+}
 """``collect_data.policy`` to a factory."""
 
 

@@ -1,4 +1,4 @@
-"""Intrinsic rewards on simulator states: ICM, RND, Disagreement (BASELINES.md section 11.1, after URLB).
+"""Intrinsic rewards on simulator states: ICM, RND, Disagreement, after URLB.
 
 Each is a module with a ``loss`` that trains it and a ``reward`` that pays for what it cannot predict yet. States are
 raw float32 observations ``(B, S)``, actions ``(B, A)`` in [-1, 1], ``next_state`` what followed; only RND normalises.
@@ -14,10 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-RND_CLIP = 5.0
-"""RND's normalised states are clipped to this many standard deviations."""
-RND_EMBED = 512
-"""Width of RND's random features."""
+RND_CLIP, RND_EMBED = 5.0, 512
+"""Standard deviations to which RND's normalised states are clipped, and the width of its random features."""
 NUM_MODELS = 5
 """Members of the Disagreement ensemble."""
 
@@ -29,9 +27,8 @@ def linear(inputs: int, outputs: int, generator: torch.Generator, orthogonal: bo
         nn.init.orthogonal_(layer.weight, generator=generator)
         nn.init.zeros_(layer.bias)
     else:
-        bound = inputs**-0.5
-        nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        for values in (layer.weight, layer.bias):
+            nn.init.uniform_(values, -(inputs**-0.5), inputs**-0.5, generator=generator)
     return layer
 
 
@@ -42,27 +39,43 @@ def _mlp(widths: list[int], generator: torch.Generator) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def stack_layers(layers: list[nn.Linear]) -> tuple[nn.Parameter, nn.Parameter]:
-    """Weights ``(members, in, out)`` and biases ``(members, 1, out)`` of equal layers, for ``baddbmm``."""
-    weight = torch.stack([layer.weight.detach().T for layer in layers])
-    bias = torch.stack([layer.bias.detach()[None] for layer in layers])
-    return nn.Parameter(weight), nn.Parameter(bias)
+class Ensemble(nn.Module):
+    """Networks of ``widths`` in -> hidden ReLU -> out on the same input; every weight's first axis is the member.
+
+    They run as one batched product: at this size the time goes to calls, not to arithmetic.
+    """
+
+    def __init__(
+        self, members: int, widths: tuple[int, int, int], generator: torch.Generator, orthogonal: bool = True
+    ) -> None:
+        super().__init__()
+        self.members = members
+        inner, outer = (
+            [linear(*pair, generator, orthogonal) for _ in range(members)] for pair in itertools.pairwise(widths)
+        )
+        self.inner_weight, self.outer_weight = (
+            nn.Parameter(torch.stack([layer.weight.detach().T for layer in layers])) for layers in (inner, outer)
+        )
+        self.inner_bias, self.outer_bias = (
+            nn.Parameter(torch.stack([layer.bias.detach()[None] for layer in layers])) for layers in (inner, outer)
+        )
+
+    def forward(self, x: Float[Tensor, "B I"]) -> Float[Tensor, "M B O"]:
+        """What every member makes of every row."""
+        hidden = torch.baddbmm(self.inner_bias, x.expand(self.members, -1, -1), self.inner_weight).relu_()
+        return torch.baddbmm(self.outer_bias, hidden, self.outer_weight)
 
 
 class IntrinsicReward(nn.Module, ABC):
     """What pays a curious agent. ``reward`` never carries gradients; ``loss`` is a scalar."""
 
     @abstractmethod
-    def loss(
-        self, state: Float[Tensor, "B S"], action: Float[Tensor, "B A"], next_state: Float[Tensor, "B S"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """The training loss of the predictors, a mean over the batch."""
 
     @abstractmethod
-    def reward(
-        self, state: Float[Tensor, "B S"], action: Float[Tensor, "B A"], next_state: Float[Tensor, "B S"]
-    ) -> Float[Tensor, " B"]:
-        """The reward of each transition, at least 0."""
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """The reward ``(B,)`` of each transition, at least 0."""
 
 
 class ICM(IntrinsicReward):
@@ -145,34 +158,21 @@ class RND(IntrinsicReward):
 
 
 class Disagreement(IntrinsicReward):
-    """Reward: the variance over an ensemble of forward models, averaged over the state's dimensions.
-
-    The members run as one batched product; every weight's first axis is the member.
-    """
+    """Reward: the variance over an ensemble of forward models, averaged over the state's dimensions."""
 
     def __init__(self, state_dim: int, action_dim: int, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
-        inner = [linear(state_dim + action_dim, hidden, generator, orthogonal=False) for _ in range(NUM_MODELS)]
-        outer = [linear(hidden, state_dim, generator, orthogonal=False) for _ in range(NUM_MODELS)]
-        self.inner_weight, self.inner_bias = stack_layers(inner)
-        self.outer_weight, self.outer_bias = stack_layers(outer)
-
-    def _predict(self, state: Tensor, action: Tensor) -> Tensor:
-        inputs = torch.cat([state, action], -1).expand(NUM_MODELS, -1, -1)
-        hidden = torch.baddbmm(self.inner_bias, inputs, self.inner_weight).relu_()
-        return torch.baddbmm(self.outer_bias, hidden, self.outer_weight)  # (models, B, S)
+        self.models = Ensemble(NUM_MODELS, (state_dim + action_dim, hidden, state_dim), generator, orthogonal=False)
 
     def loss(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Mean norm of the members' errors."""
-        return torch.linalg.vector_norm(next_state - self._predict(state, action), dim=-1).mean()
+        return torch.linalg.vector_norm(next_state - self.models(torch.cat([state, action], -1)), dim=-1).mean()
 
     @torch.no_grad()
     def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Unbiased variance over members, averaged over dimensions; 0 where all agree."""
-        prediction = self._predict(state, action)
-        spread = (
-            prediction - prediction[0]
-        )  # the variance's shift; torch.var over a short first axis is many times slower
+        prediction = self.models(torch.cat([state, action], -1))
+        spread = prediction - prediction[0]  # shifted; torch.var over a short first axis is many times slower
         variance = (spread.square().sum(0) - spread.sum(0).square() / NUM_MODELS) / (NUM_MODELS - 1)
         return variance.mean(-1).clamp(min=0.0)
 

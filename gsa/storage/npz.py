@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gsa.errors import DataError
+from gsa.errors import DataError, one_line
 
 MAX_EPISODE_BYTES = 2**31
 """Largest uncompressed file that is read: a guard against files that claim terabytes."""
@@ -39,7 +39,7 @@ def load_npz(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; run `gsa collect-data` first") from error
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, struct.error) as error:
-        raise DataError(f"{path}: damaged or not an npz ({_one_line(error)}); fetch or collect it again") from error
+        raise DataError(f"{path}: damaged or not an npz ({one_line(error)}); fetch or collect it again") from error
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -76,8 +76,4 @@ def _parse_npy(path: Path, key: str, data: bytes) -> np.ndarray:
         stream.seek(0)
         return np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, KeyError, SyntaxError, tokenize.TokenError, EOFError) as error:
-        raise DataError(f"{path}: array {key!r} is not readable ({_one_line(error)}); fetch it again") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        raise DataError(f"{path}: array {key!r} is not readable ({one_line(error)}); fetch it again") from error

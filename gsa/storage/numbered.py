@@ -6,7 +6,7 @@ or when one dies, and the place in the stream is one integer.
 
 import logging
 from collections.abc import Generator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -67,64 +67,56 @@ def read_ahead(
         return
     lost_at = -1
     while first < stop:
-        readers = _Readers(batches, first, stop, workers, patience_s)
         try:
-            for number in range(first, stop):
-                yield readers.receive(number)
-                first = number + 1
+            with closing(_read_elsewhere(batches, first, stop, workers, patience_s)) as found:
+                for batch in found:
+                    yield batch
+                    first += 1
         except LostWorkerError as error:
             if lost_at == first:
                 raise ResourceError(f"batch {first}: {error}, twice; run it with loader_workers 0") from error
             log.warning("batch %d: %s; starting %d new ones there", first, error, workers)
             lost_at = first
-        finally:
-            readers.close()
 
 
-class _Readers:
-    """Processes that read batches ``first`` to ``stop - 1``, dealt out in turn, into shared memory made here once.
+def _read_elsewhere(
+    batches: NumberedBatches, first: int, stop: int, count: int, patience_s: float
+) -> Generator[Batch, None, None]:
+    """Batches dealt out in turn to ``count`` processes, which read them into shared memory made here once.
 
     Only numbers travel through the pipes: a process that stops anywhere can be missed, never waited for.
     """
+    like = batches.read(first)  # what cannot be read at all is said before any process is started
+    places = [Batch(*(torch.empty_like(x).share_memory_() for x in like)) for _ in range(AHEAD * count)]
+    # A process forked from one that has used torch hangs; these are forked from one that has only imported it.
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "gsa.storage.episode_store"])
+    readers = [Worker(context, partial(_serve, batches, places[n::count])) for n in range(count)]
 
-    def __init__(self, batches: NumberedBatches, first: int, stop: int, count: int, patience_s: float) -> None:
-        self.first, self.stop, self.count, self.patience_s = first, stop, count, patience_s
-        like = batches.read(first)  # what cannot be read at all is said before any process is started
-        self.places = [Batch(*(torch.empty_like(x).share_memory_() for x in like)) for _ in range(AHEAD * count)]
-        # A process forked from one that has used torch hangs; these are forked from one that has only imported it.
-        context = torch.multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__, "gsa.storage.episode_store"])
-        self.workers = [Worker(context, partial(_work, batches, self.places[n::count])) for n in range(count)]
-        for number in range(first, first + len(self.places)):
-            self._ask(number)
+    def ask(turn: int) -> None:
+        if first + turn < stop:
+            readers[turn % count].tell((first + turn, turn // count % AHEAD))
 
-    def receive(self, number: int) -> Batch:
-        """Batch ``number``; call with every number in turn. The last but one is overwritten."""
-        if number > self.first + 1:
-            self._ask(number - 2 + len(self.places))
-        turn = number - self.first
-        worker = self.workers[turn % self.count]
-        patience_s = self.patience_s if turn >= self.count else START_S
-        if not worker.pipe.poll(patience_s):
-            raise hangs(patience_s)
-        problem = worker.hear()
-        if problem is not None:
-            raise problem
-        return self.places[turn % len(self.places)]
-
-    def close(self) -> None:
-        """End them; none of them holds anything to lose."""
-        for worker in self.workers:
-            worker.kill()
-
-    def _ask(self, number: int) -> None:
-        turn = number - self.first
-        if number < self.stop:
-            self.workers[turn % self.count].tell((number, turn // self.count % AHEAD))
+    try:
+        for turn in range(len(places)):
+            ask(turn)
+        for turn in range(stop - first):
+            if turn > 1:
+                ask(turn - 2 + len(places))  # the last but one is overwritten
+            reader, wait_s = readers[turn % count], patience_s if turn >= count else START_S
+            if not reader.pipe.poll(wait_s):
+                raise hangs(wait_s)
+            problem = reader.hear()
+            if problem is not None:
+                raise problem
+            yield places[turn % len(places)]
+    finally:
+        for reader in readers:  # none of them holds anything to lose
+            reader.kill()
 
 
-def _work(batches: NumberedBatches, places: list[Batch], pipe: Connection) -> None:
-    """A reader: reads what it is asked for until its parent is gone."""
+def _serve(batches: NumberedBatches, places: list[Batch], pipe: Connection) -> None:
+    """Read what is asked for until the parent is gone."""
     torch.set_num_threads(1)
     while True:
         try:

@@ -6,17 +6,15 @@ project stores the action chosen after seeing it (the last row is zeros). The sh
 
 import io
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Float32
 
 from gsa.episode import Episode, check_episode
 from gsa.errors import DataError
-from gsa.files import sha256_file, write_atomic
-from gsa.json_files import read_sealed, sealed_json
+from gsa.files import read_sealed, sealed_json, sha256_file, write_atomic
 from gsa.storage.npz import load_npz
 from gsa.storage.schema import check_embodiment
 
@@ -43,8 +41,7 @@ def write_raw_episode(folder: Path, index: int, episode: Episode) -> Path:
     """
     length = len(episode) - 1
     path = folder / f"19700101T000000-0-{index:06d}-{length}.npz"
-    check_episode(episode, str(path))
-    check_markers(episode, str(path))
+    check_stored(episode, str(path))
     action = np.zeros_like(episode.action, dtype=np.float32)
     action[1:] = episode.action[:-1]
     arrays: dict[str, Any] = {
@@ -62,49 +59,22 @@ def write_raw_episode(folder: Path, index: int, episode: Episode) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class RawArrays:
-    """An episode of the authors' layout with frames of any size, its actions moved to the row they were chosen in.
-
-    ``action`` has one row less than ``image``: nothing is chosen after the last image.
-    """
-
-    image: UInt8[np.ndarray, "N 3 Y X"]
-    action: Float32[np.ndarray, "M A"]
-    is_terminal: Bool[np.ndarray, " N"]
-    reward: Float32[np.ndarray, " N"] | None
-    success: Bool[np.ndarray, " N"] | None
-
-
 def read_raw_episode(path: Path) -> Episode:
     """Read one episode of the authors' layout; ``info`` holds the file's name.
 
     ``is_terminal`` is ``discount == 0``. ``reward`` and ``success`` are None where the file has none.
 
     Raises:
-        DataError: missing, truncated or damaged file, missing key, wrong type or shape, pickled objects, non-finite
-            values, an action outside [-1, 1], a discount of 0 before the last row.
+        DataError: as ``read_raw_arrays``, or images of another size, non-finite actions, an action outside [-1, 1], a
+            discount of 0 before the last row.
     """
-    arrays = read_raw_arrays(path)
-    rows = len(arrays.image)
-    row = np.arange(rows)
-    episode = Episode(
-        image=arrays.image,
-        action=np.concatenate([arrays.action, np.zeros_like(arrays.action, shape=(1, arrays.action.shape[1]))]),
-        is_first=row == 0,
-        is_last=row == rows - 1,
-        is_terminal=arrays.is_terminal,
-        reward=arrays.reward,
-        success=arrays.success,
-        info={"file": path.name},
-    )
-    check_episode(episode, str(path))
-    check_markers(episode, str(path))
+    episode = read_raw_arrays(path)
+    check_stored(episode, str(path))
     return episode
 
 
-def read_raw_arrays(path: Path) -> RawArrays:
-    """Read the arrays of one episode.
+def read_raw_arrays(path: Path) -> Episode:
+    """As ``read_raw_episode``, with images of any size and actions in any unit.
 
     Raises:
         DataError: missing, truncated or damaged file, missing key, wrong type or shape, pickled objects, non-finite
@@ -120,14 +90,18 @@ def read_raw_arrays(path: Path) -> RawArrays:
             f"{path}: observation is {image.dtype} {image.shape}, expected uint8 (rows, 3, 64, 64) channels first; "
             "transpose or convert it"
         )
-    rows = len(image)
+    rows, row = len(image), np.arange(len(image))
     discount = _column(path, arrays, "discount", rows)
-    return RawArrays(
+    action = chosen_actions(path, action, rows)
+    return Episode(
         image=image,
-        action=chosen_actions(path, action, rows),
+        action=np.concatenate([action, np.zeros_like(action[:1])]),
+        is_first=row == 0,
+        is_last=row == rows - 1,
         is_terminal=discount == 0.0,
         reward=_column(path, arrays, "reward", rows) if "reward" in arrays else None,
         success=_column(path, arrays, "success", rows).astype(bool) if "success" in arrays else None,
+        info={"file": path.name},
     )
 
 
@@ -150,12 +124,9 @@ def chosen_actions(path: Path, led_here: np.ndarray, rows: int) -> Float32[np.nd
     return led_here[1:].astype(np.float32)
 
 
-def check_markers(episode: Episode, where: str) -> None:
-    """Refuse what a stored episode cannot express: an action after the last image, an end before the last row.
-
-    Raises:
-        DataError: naming ``where`` and the row.
-    """
+def check_stored(episode: Episode, where: str) -> None:
+    """``check_episode``, and refuse an action after the last image and an end before the last row."""
+    check_episode(episode, where)
     if episode.action[-1].any():
         raise DataError(f"{where}: action after the last image is {episode.action[-1].tolist()}, expected zeros")
     if episode.is_terminal[:-1].any():

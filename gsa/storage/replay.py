@@ -3,40 +3,58 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 
 from gsa.episode import IMAGE_SIZE, Batch, Episode, check_episode
 from gsa.errors import ArtifactError, DataError
-from gsa.storage.source import EpisodeSource, Pixels
+
+Pixels = UInt8[np.ndarray, "T 64 64 3"]
+"""Images as they lie in memory and on disk: height, width, channel."""
+
+
+@runtime_checkable  # beartype, in the tests, asks isinstance
+class EpisodeSource(Protocol):
+    """Episodes by position; ``Replay`` cuts windows from it without knowing whether it is memory or Parquet."""
+
+    lengths: Int64[np.ndarray, " N"]
+    """Rows of each episode."""
+
+    def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
+        """Rows ``start .. start + length`` of episode ``index``; flags and reward as stored.
+
+        The images are written to ``into`` where that is given, which spares a copy.
+        """
+        ...
+
+
+_ROWS = ("image", "action", "is_first", "is_last", "is_terminal", "reward", "success")
+"""What an episode has a row of for each of its images."""
 
 
 class EpisodeBuffer:
     """Complete episodes in memory, in order of arrival, all of one action width; meets ``EpisodeSource``.
 
+    With ``join_short`` a window that begins in an episode shorter than itself goes on in the next ones, so that tasks
+    which may end early learn from such episodes too; ``is_first`` tells where each begins.
+
     Images are kept as height-width-channel bytes (12 kB per row) and handed out as channels-first views.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, join_short: bool = False) -> None:
+        self.join_short = join_short
         self._episodes: list[Episode] = []
-        self._lengths = np.zeros(0, np.int64)
+        self.lengths = np.zeros(0, np.int64)
+        """Rows of each episode."""
 
     def __len__(self) -> int:
         return len(self._episodes)
 
-    @property
-    def lengths(self) -> Int64[np.ndarray, " N"]:
-        """Rows of each episode."""
-        return self._lengths
-
     def add(self, episode: Episode) -> None:
-        """Append an episode.
-
-        Raises:
-            DataError: it breaks the layout, or its action width or its having a reward differs from the first one's.
-        """
+        """Append an episode; DataError if it breaks the layout, or has other actions or rewards than the first one."""
         where = f"online episode {len(self)}"
         check_episode(episode, where)
         if self._episodes:
@@ -47,27 +65,33 @@ class EpisodeBuffer:
                 raise DataError(f"{where}: reward or success present in some episodes only; a buffer holds one kind")
         image = np.ascontiguousarray(episode.image.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
         self._episodes.append(replace(episode, image=image))
-        self._lengths = np.append(self._lengths, len(episode))
+        self.lengths = np.append(self.lengths, len(episode))
 
     def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
         """Rows ``start .. start + length`` of an episode, as views; images in ``into`` where that is given."""
         episode, rows = self._episodes[index], slice(start, start + length)
+        if self.join_short and start == 0 and length > len(episode):
+            return self._joined(index, length, into)
         if start < 0 or length < 1 or start + length > len(episode):
             raise DataError(f"rows {start}..{start + length} of online episode {index}, which has {len(episode)} rows")
-        image = episode.image[rows]
+        arrays = {name: values[rows] for name, values in _arrays(episode).items()}
         if into is not None:
-            into[:] = image.transpose(0, 2, 3, 1)
-            image = into.transpose(0, 3, 1, 2)
-        return Episode(
-            image,
-            episode.action[rows],
-            episode.is_first[rows],
-            episode.is_last[rows],
-            episode.is_terminal[rows],
-            None if episode.reward is None else episode.reward[rows],
-            None if episode.success is None else episode.success[rows],
-            episode.info,
-        )
+            into[:] = arrays["image"].transpose(0, 2, 3, 1)
+            arrays["image"] = into.transpose(0, 3, 1, 2)
+        return Episode(**arrays, info=episode.info)
+
+    def _joined(self, index: int, length: int, into: Pixels | None) -> Episode:
+        parts: list[Episode] = []
+        rows = 0
+        while rows < length:
+            number = (index + len(parts)) % len(self)
+            some = slice(rows, min(length, rows + len(self._episodes[number])))
+            parts.append(self.window(number, 0, some.stop - rows, None if into is None else into[some]))
+            rows = some.stop
+        names = ("action", "is_first", "is_last", "is_terminal", "reward", "success")
+        arrays = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names if getattr(parts[0], n) is not None}
+        image = np.concatenate([p.image for p in parts]) if into is None else into.transpose(0, 3, 1, 2)
+        return Episode(image, info=parts[0].info, **arrays)
 
     def read(self, index: int) -> Episode:
         """A whole episode."""
@@ -75,29 +99,23 @@ class EpisodeBuffer:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Everything as arrays concatenated over rows (what ``np.savez`` stores), for ``load_state_dict``."""
-        state = {"lengths": self._lengths}
+        state = {"lengths": self.lengths}
         if not self._episodes:
             return state
-        state["image"] = np.concatenate([e.image.transpose(0, 2, 3, 1) for e in self._episodes])
-        for name in ("action", "is_first", "is_last", "is_terminal", "reward", "success"):
-            if getattr(self._episodes[0], name) is not None:
-                state[name] = np.concatenate([getattr(e, name) for e in self._episodes])
+        for name in _arrays(self._episodes[0]):
+            parts = [getattr(episode, name) for episode in self._episodes]
+            state[name] = np.concatenate([x.transpose(0, 2, 3, 1) for x in parts] if name == "image" else parts)
         info = json.dumps([e.info for e in self._episodes])
         state["info"] = np.frombuffer(info.encode(), np.uint8)
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Replace the contents by those of a saved buffer.
-
-        Raises:
-            ArtifactError: arrays are missing or their rows do not add up.
-        """
-        self._episodes, self._lengths = [], np.zeros(0, np.int64)
+        """Replace the contents by a saved buffer's; ArtifactError if arrays are missing or their rows do not add up."""
+        self._episodes, self.lengths = [], np.zeros(0, np.int64)
         lengths = state["lengths"]
         if not len(lengths):
             return
-        names = ("image", "action", "is_first", "is_last", "is_terminal", "reward", "success")
-        arrays = {name: state[name] for name in names if name in state}
+        arrays = {name: state[name] for name in _ROWS if name in state}
         if len(arrays) < 5 or any(len(array) != lengths.sum() for array in arrays.values()):
             found = {name: len(array) for name, array in arrays.items()}
             raise ArtifactError(f"saved replay: arrays of {found} rows, expected {lengths.sum()}; start the run anew")
@@ -108,12 +126,16 @@ class EpisodeBuffer:
             self.add(Episode(**rows, info=info))
 
 
+def _arrays(episode: Episode) -> dict[str, np.ndarray]:
+    return {name: values for name in _ROWS if (values := getattr(episode, name)) is not None}
+
+
 class Replay:
     """Random windows of a source as batches: batch n is a function of the seed, n and the source alone.
 
     Every window of every episode is equally likely, so a longer episode is drawn more often. With ``groups`` each group
-    is equally likely instead, and within it each window. Episodes shorter than a window take no part; when none is long
-    enough, drawing raises.
+    is equally likely instead, and within it each window. Episodes shorter than a window take no part, unless the source
+    joins them, when each counts as one window; when none is long enough, drawing raises.
 
     Args:
         source: episodes; without groups it may grow between calls.
@@ -135,11 +157,7 @@ class Replay:
     def draw(
         self, number: int, batch_size: int, batch_length: int
     ) -> tuple[Int64[np.ndarray, " B"], Int64[np.ndarray, " B"]]:
-        """Episode and first row of each window of batch ``number``, without reading any.
-
-        Raises:
-            DataError: no episodes, or none as long as a window.
-        """
+        """Episode and first row of each window of batch ``number``, without reading any; errors as in ``batch``."""
         self._count_windows(batch_length)
         rng = np.random.default_rng([self.seed, number])
         group = rng.integers(0, len(self._bounds) - 1, batch_size)
@@ -174,14 +192,8 @@ class Replay:
             flags[0, row], flags[1, row] = window.is_first, window.is_terminal
             if window.reward is not None:
                 reward[row], has_reward[row] = window.reward, True
-        return Batch(
-            image=torch.from_numpy(image).permute(0, 1, 4, 2, 3),
-            action=torch.from_numpy(action),
-            reward=torch.from_numpy(reward),
-            has_reward=torch.from_numpy(has_reward),
-            is_first=torch.from_numpy(flags[0]),
-            is_terminal=torch.from_numpy(flags[1]),
-        )
+        rest = (torch.from_numpy(x) for x in (action, reward, has_reward, *flags))
+        return Batch(torch.from_numpy(image).permute(0, 1, 4, 2, 3), *rest)
 
     def _count_windows(self, batch_length: int) -> None:
         """Number the windows, group by group: ``_begins`` and ``_ends`` of each episode, ``_bounds`` of each group."""
@@ -191,7 +203,8 @@ class Replay:
             return
         if not len(lengths):
             raise DataError("no episodes to sample from; collect or select some first")
-        windows = np.maximum(lengths - batch_length + 1, 0)
+        joins = isinstance(self.source, EpisodeBuffer) and self.source.join_short and lengths.sum() >= batch_length
+        windows = np.maximum(lengths - batch_length + 1, int(joins))
         if not windows.any():
             longest = int(np.argmax(lengths))
             raise DataError(

@@ -36,6 +36,8 @@ def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) 
     return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
 
 
+_VERSION = {"gsa.schema_version": str(SCHEMA_VERSION)}
+
 STEPS_SCHEMA = pa.schema(
     [
         _column("episode_id", pa.int64(), "as in episodes.parquet"),
@@ -50,10 +52,7 @@ STEPS_SCHEMA = pa.schema(
         _column("is_last", pa.bool_(), "no row of this episode follows"),
         _column("is_terminal", pa.bool_(), "discount 0: the task ended, not merely its time"),
     ],
-    metadata={
-        "gsa.schema_version": str(SCHEMA_VERSION),
-        "gsa.time_index": "row t: image_t flags_t action_t; action_t was chosen after seeing image_t",
-    },
+    metadata=_VERSION | {"gsa.time_index": "row t: image_t flags_t action_t; action_t was chosen after seeing image_t"},
 )
 
 EPISODES_SCHEMA = pa.schema(
@@ -78,7 +77,7 @@ EPISODES_SCHEMA = pa.schema(
         _column("sha256", pa.string(), "digest of images, actions and flags"),
         _column("split", pa.string(), "train or holdout"),
     ],
-    metadata={"gsa.schema_version": str(SCHEMA_VERSION)},
+    metadata=_VERSION,
 )
 
 OUTCOMES_SCHEMA = pa.schema(
@@ -88,16 +87,12 @@ OUTCOMES_SCHEMA = pa.schema(
         _column("success", pa.bool_(), "success at the last row; null where unknown", nullable=True),
         _column("success_any", pa.bool_(), "success at any row; null where unknown", nullable=True),
     ],
-    metadata={"gsa.schema_version": str(SCHEMA_VERSION)},
+    metadata=_VERSION,
 )
 
 
 def check_embodiment(name: object, where: str) -> str:
-    """``name`` itself.
-
-    Raises:
-        DataError: it cannot be part of a file's name.
-    """
+    """``name`` itself; DataError where it cannot be part of a file's name."""
     if not isinstance(name, str) or _EMBODIMENT.fullmatch(name) is None:
         raise DataError(f"{where}: embodiment {name!r} cannot name a file; use letters, digits, '_', '-' and '.'")
     return name

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gsa.config import ConvertParams
-from gsa.episode import Episode, check_episode
+from gsa.episode import Episode
 from gsa.errors import DataError
-from gsa.files import replacing, sha256_file, write_atomic
-from gsa.json_files import sealed_json
-from gsa.storage.raw import check_markers
+from gsa.files import replacing, sealed_json, sha256_file, write_atomic
+from gsa.storage.raw import check_stored
 from gsa.storage.schema import (
     EPISODES,
     EPISODES_SCHEMA,
@@ -61,43 +59,39 @@ def write_store(
         DataError: no episodes, a broken episode, an id seen twice, action widths that differ within an embodiment.
         ResourceError: the disk is full or not writable.
     """
-    writers: dict[str, _EmbodimentWriter] = {}
+    shards: dict[str, _Shards] = {}
     facts: dict[int, dict[str, Any]] = {}
     outcomes: dict[int, dict[str, Any]] = {}
     with ExitStack() as open_shards:
         for episode in episodes:
             where = _where(episode)
-            check_episode(episode, where)
-            check_markers(episode, where)
+            check_stored(episode, where)
             row = _facts(episode)
             number, embodiment = row["episode_id"], row["embodiment"]
             if number in facts:
                 raise DataError(f"{where}: the same source and file as an earlier episode; name each source once")
-            if embodiment not in writers:
-                writers[embodiment] = _EmbodimentWriter(out_dir, embodiment, episode, params)
-                open_shards.push(writers[embodiment].end)
-            facts[number] = row | writers[embodiment].write(number, episode, where)
+            if embodiment not in shards:
+                shards[embodiment] = open_shards.enter_context(_Shards(out_dir, embodiment, row["action_dim"], params))
+            facts[number] = row | shards[embodiment].write(number, episode, where)
             outcomes[number] = _outcome(number, episode)
         if not facts:
             raise DataError(f"no episodes to write to {out_dir}; run `gsa collect-data` first")
-    manifest = _write_tables(out_dir, writers, list(facts.values()), outcomes, params)
+    manifest = _write_tables(out_dir, shards, list(facts.values()), outcomes, params)
     manifest["rejected"] = list(rejected)
     write_atomic(out_dir / MANIFEST, sealed_json(manifest))
     return manifest
 
 
-class _EmbodimentWriter:
-    """The shards of one embodiment, one open at a time; an episode never spans two."""
+class _Shards(ExitStack):
+    """The shards of one embodiment, one open at a time; an episode never spans two. An error drops the open one."""
 
-    def __init__(self, out_dir: Path, embodiment: str, first: Episode, params: ConvertParams) -> None:
-        self.out_dir, self.embodiment, self.params = out_dir, embodiment, params
-        self.action_dim = first.action.shape[1]
+    def __init__(self, out_dir: Path, embodiment: str, action_dim: int, params: ConvertParams) -> None:
+        super().__init__()
+        self.out_dir, self.embodiment, self.action_dim, self.params = out_dir, embodiment, action_dim, params
         self.rows: dict[str, int] = {}
-        self._open: ExitStack | None = None
         self._file: Any = None
         self._writer: Any = None
-        self._groups = 0
-        self._name = ""
+        self._groups, self._name = 0, ""
 
     def write(self, number: int, episode: Episode, where: str) -> dict[str, Any]:
         """Append an episode; where it went, as columns of the episodes table."""
@@ -106,8 +100,8 @@ class _EmbodimentWriter:
                 f"{where}: action width {episode.action.shape[1]}, but other {self.embodiment} episodes have "
                 f"{self.action_dim}; give it an embodiment of its own"
             )
-        if self._open is None:
-            self._open = self._start()
+        if self._file is None:
+            self._start()
         rows = group_rows(len(episode), -(-len(episode) // self.params.row_group_rows))
         name, first_group = self._name, self._groups
         for start in range(0, len(episode), rows):
@@ -116,35 +110,27 @@ class _EmbodimentWriter:
         self.rows[name] += len(episode)
         count = self._groups - first_group
         if self._file.tell() >= self.params.shard_mb * 1_000_000:
-            self.end(None, None, None)
+            self.close()
+            self._file = None
         digest = content_digest(episode)
         return {"shard": name, "row_group_start": first_group, "row_group_count": count, "sha256": digest}
 
-    def end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Finish the open shard, if any, or drop it where an error ended the writing."""
-        opened, self._open = self._open, None
-        if opened is not None:
-            opened.__exit__(kind, error, trace)
-
-    def _start(self) -> ExitStack:
-        self._name = f"{SHARDS}/{self.embodiment}-{len(self.rows):05d}.parquet"
+    def _start(self) -> None:
+        self._name, self._groups = f"{SHARDS}/{self.embodiment}-{len(self.rows):05d}.parquet", 0
         self.rows[self._name] = 0
-        self._groups = 0
-        with ExitStack() as opened:
-            tmp = opened.enter_context(replacing(self.out_dir / self._name))
-            self._file = opened.enter_context(tmp.open("wb"))
-            self._writer = pq.ParquetWriter(
-                self._file,
-                STEPS_SCHEMA,
-                compression=self.params.codec,
-                compression_level=self.params.level,
-                use_dictionary=False,
-                # Statistics of images are noise, and 24 kB of it per row group.
-                write_statistics=["episode_id", "step"],
-                write_page_checksum=True,
-            )
-            opened.enter_context(self._writer)
-            return opened.pop_all()
+        tmp = self.enter_context(replacing(self.out_dir / self._name))
+        self._file = self.enter_context(tmp.open("wb"))
+        self._writer = pq.ParquetWriter(
+            self._file,
+            STEPS_SCHEMA,
+            compression=self.params.codec,
+            compression_level=self.params.level,
+            use_dictionary=False,
+            # Statistics of images are noise, and 24 kB of it per row group.
+            write_statistics=["episode_id", "step"],
+            write_page_checksum=True,
+        )
+        self.enter_context(self._writer)
 
 
 def group_rows(length: int, count: int) -> int:
@@ -169,9 +155,7 @@ def _facts(episode: Episode) -> dict[str, Any]:
         "is_terminal": bool(episode.is_terminal[-1]),
         **{key: info[key] for key in _REQUIRED_INFO},
         **{key: _typed(episode, key, kinds) for key, kinds in _OPTIONAL_INFO.items()},
-        "render": json.dumps(info.get("render", {}), sort_keys=True),
-        "origin": json.dumps(info.get("origin", {}), sort_keys=True),
-        "versions": json.dumps(info.get("versions", {}), sort_keys=True),
+        **{key: json.dumps(info.get(key, {}), sort_keys=True) for key in ("render", "origin", "versions")},
     }
 
 
@@ -197,7 +181,7 @@ def _outcome(number: int, episode: Episode) -> dict[str, Any]:
 
 def _write_tables(
     out_dir: Path,
-    writers: dict[str, _EmbodimentWriter],
+    shards: dict[str, _Shards],
     facts: list[dict[str, Any]],
     outcomes: dict[int, dict[str, Any]],
     params: ConvertParams,
@@ -205,14 +189,11 @@ def _write_tables(
     """Write the episodes table and the outcomes; the manifest of all files."""
     # Stable sort: within an embodiment the order of arrival, which is the order on disk.
     rows = sorted(facts, key=lambda row: row["embodiment"])
-    table = pd.DataFrame({key: [row[key] for row in rows] for key in ("episode_id", "embodiment")})
-    for row, split in zip(
-        rows, assign_split(table["episode_id"], table["embodiment"], params.holdout_fraction), strict=True
-    ):
-        row["split"] = split
-    files: dict[str, dict[str, Any]] = {}
-    for name, count in sorted((n, c) for writer in writers.values() for n, c in writer.rows.items()):
-        files[name] = _describe(out_dir / name, count)
+    table = pd.DataFrame(rows, columns=["episode_id", "embodiment"])
+    split = assign_split(table["episode_id"], table["embodiment"], params.holdout_fraction)
+    rows = [row | {"split": part} for row, part in zip(rows, split, strict=True)]
+    counts = sorted((name, count) for body in shards.values() for name, count in body.rows.items())
+    files = {name: _describe(out_dir / name, count) for name, count in counts}
     for name, schema, content in (
         (EPISODES, EPISODES_SCHEMA, rows),
         (OUTCOMES, OUTCOMES_SCHEMA, [outcomes[row["episode_id"]] for row in rows]),
@@ -232,9 +213,5 @@ def _write_tables(
 
 
 def _describe(path: Path, rows: int) -> dict[str, Any]:
-    return {
-        "sha256": sha256_file(path),
-        "bytes": path.stat().st_size,
-        "rows": rows,
-        "footer_sha256": footer_digest(path),
-    }
+    size, footer = path.stat().st_size, footer_digest(path)
+    return {"sha256": sha256_file(path), "bytes": size, "rows": rows, "footer_sha256": footer}

@@ -3,8 +3,8 @@ import pytest
 
 from gsa.agents.guidance import GuidanceWindow, GuidedPolicy, draw_window, guidance_prob
 from gsa.config import GuidanceParams
-from gsa.envs.counting import CountingEnv
 from gsa.envs.rollout import rollout
+from tests.envs.counting import CountingEnv
 
 
 def test_probability_falls_linearly_in_decisions_and_then_stays():

@@ -10,16 +10,17 @@ import pytest
 from ruamel.yaml import YAML
 from typer.main import get_command
 
+from gsa import pipeline
 from gsa.config import RenderParams, load_params, select
 from gsa.loops.collect import CollectJob
-from gsa.pipeline import COMMANDS, FOLDERS, GROUPS, LEARNERS, MADE_BY, STAGES, dvc_yaml, item_name, place, reads
+from gsa.pipeline import COMMANDS, FOLDERS, GROUPS, LEARNERS, MADE_BY, STAGES, dvc_yaml, place, reads, roots
 from gsa.tasks import get_task
 from stages.cli import HIDDEN, TOOLS, app
 
 ROOT = Path(__file__).resolve().parents[2]
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 PARAMS = load_params(ROOT / "params.yaml")
-SUPPORT = {"cli", "each", "estimate", "options", "pins", "progress", "words"}
+SUPPORT = {"cli", "estimate", "options", "progress"}
 """Modules of stages/ that are no command."""
 
 
@@ -43,7 +44,7 @@ def test_commands_are_modules_of_stages() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_code_of_a_stage_begins_in_modules_that_exist(stage: str) -> None:
-    for module in STAGES[stage].roots:
+    for module in roots(stage):
         base = ROOT.joinpath(*module.split("."))
         assert base.with_suffix(".py").is_file() or (base / "__init__.py").is_file(), module
 
@@ -57,7 +58,7 @@ def test_a_stage_reads_sections_that_exist_and_none_about_the_machine(stage: str
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_spans_lists_that_exist_by_flags_of_its_command(stage: str) -> None:
-    flags = {flag for option in commands()["gsa", STAGES[stage].command].params for flag in option.opts}
+    flags = {flag for option in commands()["gsa", pipeline.command(stage)].params for flag in option.opts}
     for variable, key in STAGES[stage].matrix.items():
         assert f"--{variable}" in flags
         (values,) = select(PARAMS, [key]).values()
@@ -80,14 +81,18 @@ def test_names_of_items() -> None:
     collect = STAGES["collect-data"]
     assert collect.place(task="mw-reach", sigma=1.0) == Path("data/raw") / job.name
     assert collect.place("a=1", task="mw-reach", sigma=1.0).name == "mw-reach_sigma-1.0_a=1"
-    assert item_name("gsa", "mw-reach", 0) == "gsa_mw-reach_s0"
-    assert item_name("p", "mw-reach", 0, "dreamer.actor_lr=0.001") == "p_mw-reach_s0_dreamer.actor_lr=0.001"
+    run = {"method": "gsa", "task": "mw-reach", "seed": 0}
+    assert STAGES["finetune-gsa"].place(**run) == Path("runs/gsa_mw-reach_s0")
+    assert (
+        STAGES["finetune-gsa"].place("dreamer.actor_lr=0.001", **run).name == "gsa_mw-reach_s0_dreamer.actor_lr=0.001"
+    )
 
 
 def test_learners_without_inputs_wait_for_nothing() -> None:
     """``make repro`` runs them beside pre-training."""
     for name, learner in LEARNERS.items():
         assert (f"finetune-{name}" in GROUPS["free"]) == (not learner.inputs)
+    assert GROUPS["index"] == ["convert", "pretrain", "build-index"]
     printed = subprocess.run(
         [sys.executable, "-m", "gsa.pipeline", "data"], cwd=ROOT, capture_output=True, text=True, check=True
     )

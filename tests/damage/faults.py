@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gsa.files import sha256_file
-from gsa.json_files import SEAL, sealed_json
+from gsa.files import SEAL, sealed_json, sha256_file
 from gsa.storage.schema import footer_digest
 
 Fault = Callable[[Path], None]

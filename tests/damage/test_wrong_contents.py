@@ -317,7 +317,10 @@ LEROBOT: Cases = {
     "a row missing": (steps(take(0, *range(2, 16))), ("3 rows", "meta/episodes says 4")),
     "time that jumps": (steps(column("timestamp", put(2, 0.9))), ("timestamp at row 2",)),
     "a picture of another size": (steps(column(PICTURE, put(1, {"bytes": png(7), "path": "x"}))), ("row 1", "7x7")),
-    "a path for a picture": (steps(column(PICTURE, put(1, {"bytes": None, "path": "../x"}))), ("row 1 has no bytes",)),
+    "a path for a picture": (
+        steps(column(PICTURE, put(1, {"bytes": None, "path": "../x"}))),
+        ("bytes is null at row 1",),
+    ),
     "an episode twice": (listed(column("episode_index", put(1, 0))), ("episode_index 0 in place of 1",)),
     "another length": (listed(column("length", put(0, 9))), ("total_frames is 16", "holds 21")),
     "a file that is not there": (listed(column("data/file_index", put(0, 7))), ("file-007.parquet",)),

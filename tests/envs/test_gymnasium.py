@@ -13,7 +13,7 @@ from gsa.envs.rollout import rollout
 from gsa.episode import check_episode, resize_area
 from gsa.errors import DataError, GSAError, ParamsError
 from gsa.loops.collect import CollectJob, collect
-from gsa.sources.random import UniformPolicy
+from gsa.sources.untrained import UniformPolicy
 from gsa.storage.raw import read_manifest, read_raw_episode
 from gsa.tasks import TASKS, register_task, task_stamp
 
@@ -106,7 +106,7 @@ def task(env="lab:Dot", **facts):
 
 
 def play(env, seed=0):
-    return rollout(env, UniformPolicy(env.action_dim, 0.0, np.random.default_rng(5)), seed)
+    return rollout(env, UniformPolicy(env.action_dim, np.random.default_rng(5)), seed)
 
 
 def test_pendulum_is_a_task_drawn_by_gymnasium_itself():

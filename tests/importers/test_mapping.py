@@ -1,5 +1,6 @@
 """What foreign frames, rates and actions become, and what is refused by row and value."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,17 @@ import pytest
 from gsa.episode import Episode, resize_area
 from gsa.errors import DataError, ParamsError
 from gsa.importers.base import ImportOptions, parse_action_range
-from gsa.importers.mapping import kept_rows, to_episode
+from gsa.importers.mapping import to_episode
 
 
 def imported(action: np.ndarray, terminal: bool = False, shape: tuple[int, int] = (64, 64), **flags: Any) -> Episode:
     """An episode whose frame t has the colour t, with these flags."""
     options = ImportOptions(**flags)
-    rows = kept_rows("there", len(action) + 1, options)
-    frames = (np.full((*shape, 3), row, np.uint8) for row in rows)
     reward = np.arange(len(action) + 1, dtype=np.float32)
+
+    def frames(rows: range) -> Iterator[np.ndarray]:
+        return (np.full((*shape, 3), row, np.uint8) for row in rows)
+
     return to_episode("there", frames, action, terminal, options, {"source": "s"}, reward=reward)
 
 
@@ -108,7 +111,7 @@ def test_an_action_that_does_not_fit_is_named(action: np.ndarray, flags: dict, n
 )
 def test_frames_that_do_not_fit_are_named(frames: list, names: str) -> None:
     with pytest.raises(DataError, match=names):
-        to_episode("there", frames, ramp(2), False, ImportOptions(), {})
+        to_episode("there", lambda rows: frames, ramp(2), False, ImportOptions(), {})
 
 
 def test_a_new_pixel_is_the_mean_of_its_area() -> None:

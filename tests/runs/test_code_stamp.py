@@ -85,7 +85,7 @@ def test_what_changes_the_stamp(source: Path, file: str, old: str, new: str, cha
 def test_each_learner_has_the_stamp_of_its_own_code() -> None:
     found = {name: set(stage_modules(f"finetune-{name}")) for name in LEARNERS}
     for name, learner in LEARNERS.items():
-        assert {learner.module, "stages.finetune", "gsa.loops.finetune", "gsa.tasks"} <= found[name]
+        assert {learner.make.partition(":")[0], "stages.finetune", "gsa.loops.finetune", "gsa.tasks"} <= found[name]
         assert not any(module.startswith(("gsa.config", "gsa.pipeline")) for module in found[name])
     assert "gsa.agents.guidance" in found["gsa"] - found["dreamer"]
     assert not {"gsa.agents.gsa", "gsa.agents.drqv2"} & found["dreamer"]

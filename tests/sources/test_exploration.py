@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 
 from gsa.config import ExploreDataParams
+from gsa.episode import Step
 from gsa.errors import ParamsError, TrainingError
 from gsa.sources.curiosity import ICM, INTRINSIC_REWARDS, RND, Disagreement, RunningVariance
 from gsa.sources.exploration import (
     CuriousExplorer,
-    OUExplorer,
     TransitionReplay,
     Transitions,
     make_explorer,
-    update_target,
 )
 
 
@@ -49,6 +48,10 @@ def fixed_batch(rows: int = 16, state_dim: int = 3, action_dim: int = 2) -> Tran
     state = torch.randn(rows, state_dim, generator=generator)
     action = torch.rand(rows, action_dim, generator=generator) * 2 - 1
     return Transitions(state, action, state + 0.5 * torch.randn(rows, state_dim, generator=generator))
+
+
+def seen(state: np.ndarray, is_first: bool) -> Step:
+    return Step(np.zeros((3, 64, 64), np.uint8), 0.0, is_first, False, state=state)
 
 
 def constant_output(net: torch.nn.Module, value: Tensor) -> None:
@@ -106,9 +109,9 @@ def test_rnd_clips_normalised_states() -> None:
 def test_disagreement_is_the_unbiased_variance_over_members() -> None:
     model = intrinsic("disagreement")
     with torch.no_grad():
-        model.outer_weight.zero_()
-        model.outer_bias.zero_()
-        model.outer_bias[:, 0, 0] = torch.arange(5.0)  # member k answers (k, 0, 0)
+        model.models.outer_weight.zero_()
+        model.models.outer_bias.zero_()
+        model.models.outer_bias[:, 0, 0] = torch.arange(5.0)  # member k answers (k, 0, 0)
     batch = fixed_batch(4)
     assert model.reward(*batch).tolist() == pytest.approx([2.5 / 3] * 4)  # variance of 0..4, mean of 3 dimensions
 
@@ -186,10 +189,10 @@ def test_critic_learns_the_intrinsic_reward_plus_discounted_target_value(monkeyp
     explorer = curious(discount=0.9, intrinsic_nstep=3)
     monkeypatch.setattr(explorer.intrinsic, "reward", lambda *batch: torch.full((16,), 2.0))
     with torch.no_grad():  # both online heads answer 1, the target's 5 and 7: the lower one counts
-        explorer.critic.value_weight.zero_()
-        explorer.critic.value_bias.fill_(1.0)
-        explorer.target.value_weight.zero_()
-        explorer.target.value_bias.copy_(torch.tensor([5.0, 7.0]).reshape(2, 1, 1))
+        explorer.critic.heads.outer_weight.zero_()
+        explorer.critic.heads.outer_bias.fill_(1.0)
+        explorer.target.heads.outer_weight.zero_()
+        explorer.target.heads.outer_bias.copy_(torch.tensor([5.0, 7.0]).reshape(2, 1, 1))
     error = 2.0 + 0.9**3 * 5.0 - 1.0
     assert explorer.update(fixed_batch())["critic"] == pytest.approx(2 * error**2, rel=1e-4)
 
@@ -214,16 +217,13 @@ def test_the_actor_step_moves_the_actor_alone() -> None:
 
 
 def test_target_moves_a_hundredth_of_the_way() -> None:
-    source, target = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    old, new = target.weight.clone(), source.weight.clone()
-    update_target(target, source)
-    assert torch.allclose(target.weight, 0.99 * old + 0.01 * new, atol=1e-7)
     explorer = curious()
-    before = copy.deepcopy(explorer.target.hidden_weight)
+    before = copy.deepcopy(explorer.target.state_dict())
     explorer.update(fixed_batch())
-    assert torch.allclose(
-        explorer.target.hidden_weight, 0.99 * before + 0.01 * explorer.critic.hidden_weight, atol=1e-6
-    )
+    for name, new in explorer.critic.state_dict().items():
+        torch.testing.assert_close(
+            explorer.target.state_dict()[name], 0.99 * before[name] + 0.01 * new, atol=1e-7, rtol=0
+        )
 
 
 def test_noise_in_updates_is_clipped_and_lets_gradients_through() -> None:
@@ -240,7 +240,7 @@ def test_acting_is_uniform_first_then_the_actors_mean_plus_noise() -> None:
     constant_output(explorer.actor, torch.tensor([math.atanh(0.5), math.atanh(-0.5)]))
     state, actions = np.zeros(3), []
     for count in range(100):
-        actions.append(explorer.act(state, is_first=count == 0))
+        actions.append(explorer.act(seen(state, is_first=count == 0)))
         explorer.learn(actions[-1], state)
     early, late = np.array(actions[:50]), np.array(actions[50:])
     assert np.abs(early.mean(0)).max() < 0.25 and early.std(0).min() > 0.45  # uniform: 0.58
@@ -257,10 +257,10 @@ def test_a_non_finite_loss_stops_before_any_weight_moves() -> None:
 
 
 def test_ou_noise_has_memory_and_restarts() -> None:
-    explorer = OUExplorer(1, np.random.default_rng(0))
-    walk = np.array([explorer.act(np.zeros(1), is_first=t == 0)[0] for t in range(4000)])
+    explorer = make_explorer(1, 1, explore_params(method="ou"), 10, np.random.SeedSequence(0))
+    walk = np.array([explorer.act(seen(np.zeros(1), is_first=t == 0))[0] for t in range(4000)])
     assert np.corrcoef(walk[:-1], walk[1:])[0, 1] > 0.7
-    firsts = [explorer.act(np.zeros(1), is_first=True)[0] for _ in range(500)]
+    firsts = [explorer.act(seen(np.zeros(1), is_first=True))[0] for _ in range(500)]
     assert np.std(firsts) == pytest.approx(0.3, rel=0.15)  # one draw from 0, not the walk's 0.57
 
 

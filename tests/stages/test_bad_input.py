@@ -86,6 +86,23 @@ def test_unknown_task(project: Path, invoke: Invoke, args: tuple[str, ...]) -> N
     assert code == 2 and "unknown task 'mw-draw-close'" in line and "nearest: mw-drawer-close" in line
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("collect-data", "--policy", "exprt"), "with --policy exprt: collect_data.policy = 'exprt': Input should be"),
+        (("collect-data", "--sigma", "-3"), "with --sigma -3.0: matrix.collect_data.sigmas.0 = -3.0: Input should be"),
+        (("explore-data", "--domain", "walkr"), "with --domain walkr: matrix.explore_data.domains = ['walkr']: unkn"),
+        (("pretrain", "--set", "dremer.lr=3"), "with --set dremer.lr=3: no section 'dremer' (from dremer.lr); nearest"),
+        (("pretrain", "--set", "pretrain.updats=3"), "unknown key pretrain.updats = 3, nearest valid key updates"),
+        (("pretrain", "--set", "updates"), "--set 'updates', expected key=value"),
+        (("convert", "--plugin", "no_such"), "--plugin no_such: No module named 'no_such'; looked in"),
+    ],
+)
+def test_a_wrong_flag_is_named(project: Path, invoke: Invoke, args: tuple[str, ...], message: str) -> None:
+    code, line = complaint(invoke, *args)
+    assert code == 2 and message in line, line
+
+
 def test_unknown_method(project: Path, invoke: Invoke) -> None:
     code, line = complaint(invoke, "finetune", "--method", "gas")
     assert code == 2 and "unknown method 'gas'" in line and "p_er" in line

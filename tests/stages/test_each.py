@@ -3,7 +3,7 @@
 import pytest
 
 from gsa.errors import ArtifactError, DataError, GSAError, StoppedError, TrainingError
-from stages.each import each
+from stages.progress import each
 
 
 def run_with(errors: dict[str, GSAError]) -> tuple[list[str], GSAError | None]:

@@ -2,6 +2,7 @@
 
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +21,35 @@ def test_tasks_lists_all_with_published_scores(invoke: Invoke) -> None:
     assert all(rows[name][-3:] == ["-", "-", "-"] for name in EXTRA_TASKS)
 
 
+def test_tasks_takes_a_part_of_the_name_and_says_the_nearest_where_none_has_it(invoke: Invoke) -> None:
+    found = invoke("tasks", "quadruped-roll").output
+    assert [line.split()[0] for line in found.splitlines()[1:-1]] == ["dmc-quadruped-roll", "dmc-quadruped-roll-fast"]
+    assert found.splitlines()[-1] == "2 of the paper's 72 tasks"
+    wrong = invoke("tasks", "walkr")
+    assert wrong.exit_code == 2 and "no task has 'walkr' in its name; nearest: dmc-walker-" in wrong.stderr
+
+
+def test_tasks_lists_the_users_own_and_answers_beside_wrong_parameters(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("reach_plugin.py").write_text(
+        'import gsa\ngsa.register_task("a-task-of-mine", "reach:Reach", metric="success", max_frames=200)\n'
+    )
+    Path("params.yaml").write_text("matrix: {}\n")
+    try:
+        found = invoke("tasks", "--plugin", "reach_plugin")
+        assert found.exit_code == 0 and found.output.splitlines()[-1].endswith(" and 1 of your own")
+        (row,) = [line.split() for line in found.output.splitlines() if line.startswith("a-task-of-mine")]
+        assert row == ["a-task-of-mine", "a-task-of-mine", "-", "success", "-", "-", "-"]
+    finally:
+        TASKS.pop("a-task-of-mine", None)
+    missing = invoke("tasks", "--plugin", "no_such_plugin")
+    assert missing.exit_code == 2 and "--plugin no_such_plugin: No module named 'no_such_plugin'" in missing.stderr
+
+
 def test_version(invoke: Invoke) -> None:
-    assert invoke("--version").output.strip() == metadata.version("gsa")
+    assert invoke("--version").output.strip() == invoke("-V").output.strip() == metadata.version("gsa")
 
 
 def test_doctor_passes_when_one_backend_draws(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +71,12 @@ def test_doctor_fails_with_the_fixes_when_nothing_draws_or_a_pin_is_wrong(
     assert f"FAIL  package numpy: 9.9, requirements.lock says {found('numpy')} -> run `make setup`" in result.output
     assert "FAIL  render with egl" in result.output and "FAIL  render with osmesa" in result.output
     assert "3 of" in result.stderr and "checks failed" in result.stderr
+
+
+def test_doctor_names_a_folder_that_is_not_there(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_render_failure", lambda backend: "")
+    result = invoke("doctor", "--folder", "nowhere")
+    assert result.exit_code == 5 and "FAIL  disk: no folder at nowhere -> name a folder that exists" in result.output
 
 
 @pytest.mark.sim

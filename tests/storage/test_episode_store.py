@@ -10,7 +10,7 @@ import pytest
 
 from gsa.config import ConvertParams
 from gsa.errors import ArtifactError, DataError, ResourceError
-from gsa.json_files import sealed_json
+from gsa.files import sealed_json
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import MANIFEST, STEPS_SCHEMA
 from gsa.storage.store_writer import write_store

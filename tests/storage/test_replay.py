@@ -12,8 +12,7 @@ from gsa.episode import Batch, concat_batches, prev_action
 from gsa.errors import DataError
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import read_raw_episode, write_raw_episode
-from gsa.storage.replay import EpisodeBuffer, Replay
-from gsa.storage.source import EpisodeSource
+from gsa.storage.replay import EpisodeBuffer, EpisodeSource, Replay
 from gsa.storage.store_writer import write_store
 from tests.storage.conftest import count_episode, noise_episode
 
@@ -62,6 +61,32 @@ def test_every_window_is_equally_likely() -> None:
     assert len(seen) == 11
     # 500 expected each; chi-squared with 10 degrees of freedom exceeds 35 once in 8000 seeds.
     assert ((seen - 500.0) ** 2 / 500).sum() < 35
+
+
+def test_windows_of_episodes_that_end_early_go_on_in_the_next_ones() -> None:
+    buffer = EpisodeBuffer(join_short=True)
+    for seed, steps in enumerate((2, 1, 8, 3)):  # rows 3, 2, 9, 4
+        buffer.add(count_episode(seed, steps))
+    replay, seen = Replay(buffer, 2, 0), set()
+    for number in range(20):
+        batch = replay.batch(number, 8, 6)
+        assert batch.has_reward.all() and torch.equal(batch.is_first, batch.image[:, :, 0, 1, 0] == 0)
+        torch.testing.assert_close(batch.reward, batch.image[:, :, 0, 1, 0].float() / 10)
+        seen |= {tuple(zip(*row, strict=True)) for row in batch.image[:, :, 0, :2, 0].permute(0, 2, 1).tolist()}
+    first = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]
+    last = [(3, 0), (3, 1), (3, 2), (3, 3), (0, 0), (0, 1)]
+    inside = [tuple((2, start + row) for row in range(6)) for start in range(4)]
+    assert seen == {tuple(first), (*first[3:], (2, 1), (2, 2), (2, 3)), tuple(last), *inside}
+    copy = buffer.window(3, 0, 6)
+    assert copy.image[:, 0, 0, 0].tolist() == [3, 3, 3, 3, 0, 0] and copy.is_last.tolist() == [
+        *[False] * 3,
+        True,
+        *[False] * 2,
+    ]
+    with pytest.raises(DataError, match="all 4 episodes are shorter than a window of 19 rows"):
+        Replay(buffer, 2, 0).batch(0, 2, 19)
+    with pytest.raises(DataError, match=r"rows 1\.\.7 of online episode 0"):
+        buffer.window(0, 1, 6)
 
 
 def test_memory_of_sampling_does_not_grow_with_the_store(tmp_path: Path, params: ConvertParams) -> None:
