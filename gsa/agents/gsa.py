@@ -13,6 +13,7 @@ from gsa.agents.base import Progress, Setting
 from gsa.agents.bc import BCNet, BCPolicy, train_bc
 from gsa.agents.dreamer import DreamerLearner, DreamerPolicy
 from gsa.agents.guidance import GuidedPolicy, draw_window, guidance_prob
+from gsa.config import GSAMethod
 from gsa.envs.base import Policy
 from gsa.episode import Batch, Episode, Step, concat_batches
 from gsa.errors import ParamsError
@@ -24,8 +25,9 @@ class GSALearner(DreamerLearner):
     """``prepare`` retrieves and clones; behaviour and batches are Dreamer's, guided and mixed with what it found."""
 
     def __init__(self, setting: Setting):
-        self.switches, self.section = setting.method, setting.params.gsa
-        self.fine_tune = self.switches.fine_tune
+        switches = setting.params.methods[setting.method]
+        assert isinstance(switches, GSAMethod)
+        self.switches, self.section, self.fine_tune = switches, setting.params.gsa, switches.fine_tune
         self.bc_rng = setting.generator("bc")
         self.retrieved: list[int] = []
         self.retrieved_replay: Replay | None = None
@@ -110,5 +112,5 @@ class GSALearner(DreamerLearner):
             for episode in episodes:
                 buffer.add(episode)
             width = self.setting.params.world_model.action_dim
-            self.retrieved_replay = Replay(buffer, width, self.setting.seed("retrieved"))
+            self.retrieved_replay = Replay(buffer, width, self.setting.batch_seed("retrieved"))
         return episodes

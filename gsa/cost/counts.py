@@ -78,7 +78,7 @@ def count(params: Params) -> Counts:
         episodes, rows = collected.get(spec.embodiment, (0, 0))
         collected[spec.embodiment] = (episodes + each, rows + each * (spec.max_env_steps + 1))
     walks = (explore.episodes, explore.episodes * (EXPLORED_ENV_STEPS + 1))
-    explored = dict.fromkeys(matrix.explore_data.domains, walks)
+    explored: dict[str, tuple[int, int]] = dict.fromkeys(matrix.explore_data.domains, walks)
     runs_per_task = len(matrix.finetune.all_methods) * len(matrix.finetune.seeds)
     evaluations = tune.total_frames // tune.eval_every_frames + 1
     with_model = [m for m in matrix.finetune.all_methods if "dreamer" in LEARNERS[params.method(m).learner].sections]

@@ -7,6 +7,7 @@ fewer operations and with its gradients written out. ``benchmarks/world_model.py
 import logging
 from collections.abc import Callable, Collection
 from importlib import import_module
+from itertools import chain
 from types import MethodType
 from typing import Any
 
@@ -22,9 +23,6 @@ from gsa.world_model.rssm import RSSM
 
 log = logging.getLogger(__name__)
 
-ACCELERATORS = ("observe", "imagine", "images")
-"""The RSSM over a window; imagination; encoder and decoder, which need numba."""
-
 Replacement = tuple[type[nn.Module], str, Callable[..., Any]]
 
 
@@ -39,9 +37,9 @@ def accelerate(model: nn.Module, without: Collection[str] = ()) -> list[str]:
         The replaced methods, for instance ``world_model.rssm.observe``.
     """
     unknown = set(without) - set(ACCELERATORS)
-    assert not unknown, f"expected some of {ACCELERATORS}, found {unknown}"
+    assert not unknown, f"expected some of {list(ACCELERATORS)}, found {unknown}"
     replaced = []
-    for kind, method, function in _replacements(without):
+    for kind, method, function in chain.from_iterable(f() for name, f in ACCELERATORS.items() if name not in without):
         for name, module in model.named_modules():
             if isinstance(module, kind):
                 setattr(module, method, MethodType(function, module))  # on the instance; a deep copy gets its own
@@ -56,25 +54,21 @@ def accelerate_for(model: nn.Module, machine: MachineParams, device: torch.devic
     return accelerate(model)
 
 
-def _replacements(without: Collection[str]) -> list[Replacement]:
-    found: list[Replacement] = []
-    if "observe" not in without:
-        found.append((RSSM, "observe", observe))
-    if "imagine" not in without:
-        found.append((ActorCritic, "imagine", imagine))
-    if "images" not in without:
-        try:
-            images = import_module("gsa.cpu.images")
-        except ModuleNotFoundError as error:
-            if error.name not in ("numba", "llvmlite"):
-                raise
-            log.info(
-                "the image networks run on torch's kernels: %s is not installed (pip install gsa[cpu])", error.name
-            )
-            return found
-        found += [
-            (ImageEncoder, "forward", images.encode),
-            (ImageDecoder, "forward", images.decode),
-            (ImageDecoder, "squared_error", images.squared_error),
-        ]
-    return found
+def _image_networks() -> list[Replacement]:
+    try:
+        images = import_module("gsa.cpu.images")
+    except ModuleNotFoundError as error:
+        if error.name not in ("numba", "llvmlite"):
+            raise
+        log.info("the image networks run on torch's kernels: %s is not installed (pip install gsa[cpu])", error.name)
+        return []
+    decoder = (ImageDecoder, "forward", images.decode), (ImageDecoder, "squared_error", images.squared_error)
+    return [(ImageEncoder, "forward", images.encode), *decoder]
+
+
+ACCELERATORS: dict[str, Callable[[], list[Replacement]]] = {
+    "observe": lambda: [(RSSM, "observe", observe)],
+    "imagine": lambda: [(ActorCritic, "imagine", imagine)],
+    "images": _image_networks,
+}
+"""The RSSM over a window; imagination; encoder and decoder, which need numba. Each names the methods it replaces."""

@@ -16,7 +16,7 @@ import numpy as np
 from gsa.config import Params
 from gsa.errors import ArtifactError, DataError
 from gsa.files import sha256_file
-from gsa.pipeline import STAGES
+from gsa.pipeline import run_name
 from gsa.runs.failure import read_failure
 from gsa.runs.fingerprint import read_run
 from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores
@@ -106,12 +106,6 @@ class Scores:
         return [self.finals(method, task) for task in self.compared_tasks]
 
 
-def run_folder(runs_dir: Path, method: str, task: str, seed: int) -> Path:
-    """Where a run lives: one flat folder per item."""
-    any_learner = next(stage for stage in STAGES.values() if stage.makes == "runs")
-    return runs_dir / any_learner.place(method=method, task=task, seed=seed).name
-
-
 def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) -> Scores:
     """Find every run the parameters name and decide whether the comparison may be made.
 
@@ -139,7 +133,7 @@ def final_row(rows: Sequence[ScoreRow], total_frames: int) -> ScoreRow:
 
 
 def _load_run(runs_dir: Path, method: str, task: str, seed: int, total_frames: int) -> Run:
-    folder = run_folder(runs_dir, method, task, seed)
+    folder = runs_dir / run_name(method, task, seed)
     run = partial(Run, method, task, seed, folder)
     if not folder.is_dir():
         return run("missing", "no such folder")

@@ -109,10 +109,6 @@ class RSSM(nn.Module):
         """Standard exponentials for samples of z, ``(*shape, stoch, classes)``."""
         return exponential(self.post_in.weight, (*shape, self.params.stoch, self.params.classes))
 
-    def prior_logits(self, deter: Float[Tensor, "*N D"]) -> Float[Tensor, "*N Z"]:
-        """Logits of p(z | h)."""
-        return self.prior_head(deter)
-
     def embed_in(self, embed: Float[Tensor, "*N E"]) -> Float[Tensor, "*N U"]:
         """The embedding's half of the posterior's first layer, bias included."""
         return F.linear(embed, self.post_in.weight[:, self.params.deter :], self.post_in.bias)
@@ -146,7 +142,7 @@ class RSSM(nn.Module):
     ) -> State:
         """One imagined step: h by the sequence model, z sampled from the prior."""
         deter = self.gru(state, self.gru.in_action(action))
-        return State(deter, self.sample(self.prior_logits(deter), noise))
+        return State(deter, self.sample(self.prior_head(deter), noise))
 
     def observe(
         self,

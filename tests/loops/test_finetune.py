@@ -171,7 +171,7 @@ def test_the_cloned_policy_warms_up_and_guides(offline):
     assert type(learner.behaviour(Progress())).__name__ == "BCPolicy"
     guided = learner.behaviour(Progress(frames=40, env_steps=20))
     assert type(guided).__name__ == "GuidedPolicy"
-    assert guided.window.guide_length > 0
+    assert len(guided.window) > 0
 
 
 def test_a_suite_without_a_guidance_schedule_is_an_error(offline):
