@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float32, Int64, UInt8
 
-from gsa.errors import ArtifactError, DataError
+from gsa.errors import ArtifactError, DataError, one_line
 from gsa.files import read_sealed, sealed_json, sha256_file
 from gsa.world_model.model import WorldModel
 
@@ -162,7 +162,7 @@ def _read_keys(path: Path) -> pd.DataFrame:
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read ({' '.join(str(error).split())}); {FIX}") from error
+        raise ArtifactError(f"{path} cannot be read ({one_line(error)}); {FIX}") from error
     if not table.schema.equals(KEYS_SCHEMA):
         found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
         raise ArtifactError(f"{path} has columns {found}, expected {', '.join(KEYS_SCHEMA.names)} as int64; {FIX}")

@@ -109,8 +109,7 @@ EXTRA_TASKS = ("dmc-cheetah-run-hard",)
 """Tasks the paper's figures use that are not among its 72."""
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""Names become parts of paths."""
+_PART_OF_A_PATH = "letters, digits and '_.-', for it becomes part of a path"
 
 
 def register_task(
@@ -147,10 +146,9 @@ def register_task(
     score_range = (0.0, 1.0) if score_range is None and metric == "success" else score_range
     if name in TASKS and TASKS[name].suite != "own":
         raise ParamsError(f"task {name!r} is one of ours, whose facts are fixed; choose another name")
-    for what, text in (("name", name), ("embodiment", embodiment)):
-        if not isinstance(text, str) or not _NAME.fullmatch(text):
-            raise ParamsError(f"task {name!r}: {what} {text!r} cannot be part of a path; use letters, digits, '_.-'")
     for what, is_right, found, expected in (
+        ("name", _is_name(name), name, _PART_OF_A_PATH),
+        ("embodiment", _is_name(embodiment), embodiment, _PART_OF_A_PATH),
         ("env", isinstance(env, str) and env.strip(":") == env != "", env, "module:function or a Gymnasium id"),
         ("metric", metric in ("return", "success"), metric, "return or success"),
         ("score_range", _is_range(score_range), score_range, "two numbers, the score of 0 and the higher one of 1"),
@@ -167,12 +165,14 @@ def register_task(
     if ":" in env and (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # a console script does not look there; spawned workers inherit the list
     assert score_range is not None
-    low, high = (float(score) for score in score_range)
-    spec = TaskSpec(
-        name, "own", embodiment, "", None, camera, metric, (low, high), max_frames, action_repeat, env, plain
-    )
+    scores = float(score_range[0]), float(score_range[1])
+    spec = TaskSpec(name, "own", embodiment, "", None, camera, metric, scores, max_frames, action_repeat, env, plain)
     TASKS[name] = spec
     return spec
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value) is not None
 
 
 def _is_count(value: Any) -> bool:
@@ -187,36 +187,27 @@ def _is_range(value: Any) -> bool:
 def task_stamp(spec: TaskSpec) -> dict[str, Any]:
     """Every fact of a task as plain JSON values: what tells whether a result belongs to it.
 
-    For the user's tasks ``code`` is the sha256 of the module named in ``env``; None for a Gymnasium id.
-
-    Raises:
-        ParamsError: that module is not found.
+    For the user's tasks ``code`` is the sha256 of the module named in ``env``, or None for a Gymnasium id. A
+    ParamsError names a module that is not found.
     """
     stamp: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    module, colon, _ = spec.env.partition(":")
     if spec.suite == "own":
-        module, colon, _ = spec.env.partition(":")
-        stamp["code"] = hashlib.sha256(_source(module, spec).read_bytes()).hexdigest() if colon else None
+        stamp["code"] = None
+    if colon:
+        try:
+            found = importlib.util.find_spec(module)
+        except (ImportError, ValueError):  # of a package above it
+            found = None
+        if found is None or found.origin is None or not Path(found.origin).is_file():
+            where = f"{Path.cwd()} and where Python does"
+            raise ParamsError(f"task {spec.name!r}: no module {module!r} (of {spec.env}); looked in {where}")
+        stamp["code"] = hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
     return stamp
 
 
-def _source(module: str, spec: TaskSpec) -> Path:
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # of a package above it
-        found = None
-    if found is None or found.origin is None or not Path(found.origin).is_file():
-        raise ParamsError(
-            f"task {spec.name!r}: no module {module!r} (of {spec.env}); looked in {Path.cwd()} and where Python does"
-        )
-    return Path(found.origin)
-
-
 def get_task(name: str) -> TaskSpec:
-    """The task of that name.
-
-    Raises:
-        ParamsError: no such task; the message names the nearest ones.
-    """
+    """The task of that name; ParamsError where there is none names the nearest ones."""
     if name in TASKS:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.4)

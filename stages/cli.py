@@ -69,16 +69,12 @@ def main(
         check_pins()
 
 
-def _register() -> None:
-    for command in (*COMMANDS, *TOOLS):
-        name = command.replace("-", "_")
-        function = getattr(import_module(f"stages.{name}"), name)
-        first_line = (function.__doc__ or "").partition("\n")[0]  # as a whole, where typer would cut it
-        app.command(command, hidden=command in HIDDEN, short_help=first_line)(function)
-    app.add_typer(import_module("stages.profile").app, name="profile")
-
-
-_register()
+for _command in (*COMMANDS, *TOOLS):
+    _name = _command.replace("-", "_")
+    _function = getattr(import_module(f"stages.{_name}"), _name)
+    _first_line = (_function.__doc__ or "").partition("\n")[0]  # as a whole, where typer would cut it
+    app.command(_command, hidden=_command in HIDDEN, short_help=_first_line)(_function)
+app.add_typer(import_module("stages.profile").app, name="profile")
 
 if __name__ == "__main__":  # `torchrun -m stages.cli pretrain`
     app()

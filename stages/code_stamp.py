@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,8 @@ import typer
 from gsa.pipeline import STAGES
 from gsa.runs.code_stamp import code_stamp as stamp_of
 from gsa.runs.code_stamp import stage_modules
-from gsa.tasks import TASKS
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, task_facts
+from gsa.tasks import TASKS, task_stamp
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 
 
 def code_stamp(
@@ -26,16 +25,13 @@ def code_stamp(
     Comments, docstrings and layout do not enter the hash.
     """
     open_params(params, sets, plugin)  # own tasks are among TASKS then
+    records: dict[str, object] = {f"tasks/{name}.json": task_stamp(spec) for name, spec in TASKS.items()}
     for stage in STAGES:
-        record = {"stage": stage, "code": stamp_of(stage), "modules": stage_modules(stage)}
-        _write(out / "code" / f"{stage}.json", record)
+        records[f"code/{stage}.json"] = {"stage": stage, "code": stamp_of(stage), "modules": stage_modules(stage)}
     shutil.rmtree(out / "tasks", ignore_errors=True)
-    for task in TASKS:
-        _write(out / "tasks" / f"{task}.json", task_facts(task))
+    for name, record in records.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # it may be a link into DVC's cache
+        path.write_text(json.dumps(record, indent=1) + "\n")
     typer.echo(f"wrote the code stamps of {len(STAGES)} stages and the facts of {len(TASKS)} tasks to {out}")
-
-
-def _write(path: Path, record: Mapping[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # it may be a link into DVC's cache
-    path.write_text(json.dumps(record, indent=1) + "\n")

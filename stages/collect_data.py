@@ -2,16 +2,14 @@
 
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gsa.pipeline import STAGES
-from stages.options import PARAMS, Loaded, ParamsFile, Plugin, Settings, open_params
-
-if TYPE_CHECKING:
-    from gsa.loops.collect import CollectJob
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 
 STAGE = "collect-data"
 
@@ -33,11 +31,17 @@ def collect_data(
 
     Other settings than the file's have a folder of their own, e.g. TASK_sigma-SIGMA_collect_data.policy=ou.
     """
+    from gsa.envs import make_env
     from gsa.errors import ParamsError
-    from gsa.loops.collect import CollectJob
+    from gsa.loops.collect import CollectJob, collect
+    from gsa.loops.gate_agents import choose_agent
+    from gsa.parallel.workers import default_workers
+    from gsa.runs.run_dir import open_run
     from gsa.sources import check_policy
+    from gsa.sources.tdmpc2 import agent_paths
     from gsa.tasks import get_task
     from stages.estimate import say_cost
+    from stages.progress import progress
 
     flags = {
         "--task": ("matrix.collect_data.tasks", task and [task]),
@@ -53,48 +57,33 @@ def collect_data(
     for name in matrix.tasks:
         check_policy(section.policy, get_task(name))
     say_cost(STAGE, loaded.params)
-    for name in matrix.tasks:
-        for noise in matrix.sigmas:
-            folder = out or STAGES[STAGE].place(loaded.variant(STAGE, task=name), task=name, sigma=noise)
-            job = CollectJob(get_task(name), section.policy, noise, section.seed, loaded.params.render)
-            _collect_into(folder, job, loaded)
-
-
-def _collect_into(folder: Path, job: "CollectJob", loaded: Loaded) -> None:
-    from gsa.envs import make_env
-    from gsa.loops.collect import collect
-    from gsa.loops.gate_agents import choose_agent
-    from gsa.parallel.workers import default_workers
-    from gsa.runs.run_dir import open_run
-    from gsa.sources.tdmpc2 import agent_paths
-    from stages.progress import progress
-
-    section, spec = loaded.params.collect_data, job.spec
-    episodes, workers = section.episodes, loaded.params.machine.workers or default_workers()
-    agents = (
-        {} if job.policy != "tdmpc2" else {path.name: path for path in agent_paths(Path(section.tdmpc2.folder), spec)}
-    )
-    with (
-        open_run(folder, **loaded.identity(STAGE, task=spec.name), inputs=agents, item=job.name) as run,
-        progress(episodes * spec.max_env_steps, f"collect {job.name}") as advance,
-    ):
-        if agents:
-            make = partial(make_env, spec, job.render, pixels=False)
-            gate = choose_agent(spec, section.tdmpc2, make, workers)
-            job = replace(job, agent=gate.agent)
-            run.notes.update(agent=asdict(gate))
-        facts = collect(
-            job,
-            episodes,
-            run.path,
-            work=run.checkpoints.folder / "episodes",
-            stamp=run.fingerprint,
-            workers=workers,
-            advance=advance,
-            saved=lambda done: run.checkpoints.save(done, {"episodes": done}),
+    workers = loaded.params.machine.workers or default_workers()
+    for spec, noise in product(map(get_task, matrix.tasks), matrix.sigmas):
+        folder = out or STAGES[STAGE].place(loaded.variant(STAGE, task=spec.name), task=spec.name, sigma=noise)
+        job = CollectJob(spec, section.policy, noise, section.seed, loaded.params.render)
+        files = agent_paths(Path(section.tdmpc2.folder), spec) if job.policy == "tdmpc2" else ()
+        agents = {path.name: path for path in files}
+        with (
+            open_run(folder, **loaded.identity(STAGE, task=spec.name), inputs=agents, item=job.name) as run,
+            progress(section.episodes * spec.max_env_steps, f"collect {job.name}") as advance,
+        ):
+            if agents:
+                make = partial(make_env, spec, job.render, pixels=False)
+                gate = choose_agent(spec, section.tdmpc2, make, workers)
+                job = replace(job, agent=gate.agent)
+                run.notes.update(agent=asdict(gate))
+            facts = collect(
+                job,
+                section.episodes,
+                run.path,
+                work=run.checkpoints.folder / "episodes",
+                stamp=run.fingerprint,
+                workers=workers,
+                advance=advance,
+                saved=lambda done: run.checkpoints.save(done, {"episodes": done}),
+            )
+            run.notes["dropped"] = facts.dropped
+        typer.echo(
+            f"{folder}: {facts.episodes} episodes by {job.policy}, mean return {facts.mean_return:.1f}, "
+            f"success {facts.success_share:.0%}, {facts.dropped} diverged and redone"
         )
-        run.notes["dropped"] = facts.dropped
-    typer.echo(
-        f"{folder}: {facts.episodes} episodes by {job.policy}, mean return {facts.mean_return:.1f}, "
-        f"success {facts.success_share:.0%}, {facts.dropped} diverged and redone"
-    )

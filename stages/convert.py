@@ -1,24 +1,20 @@
 """``gsa convert``: raw episodes, or other people's data, to one reward-free Parquet store with a data card."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import typer
 
+from gsa.config import Params
 from gsa.pipeline import STAGES
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 from stages.progress import progress
-
-if TYPE_CHECKING:
-    from gsa.config import Params
-    from gsa.importers.base import Source
 
 DRAWN_HERE = ("exorl",)
 """Formats without pictures: they depend on ``render`` too."""
 
 
-def raw_folders(params: "Params") -> list[tuple[Path, str]]:
+def raw_folders(params: Params) -> list[tuple[Path, str]]:
     """Every source folder the parameters name, with the command that makes it."""
     collect, explore = STAGES["collect-data"], STAGES["explore-data"]
     tasks = [
@@ -67,33 +63,45 @@ def convert(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Turn raw episodes, or other people's data, into one Parquet store without rewards, with checksums and a card."""
-    from gsa.errors import DataError
-    from gsa.importers.base import Source
+    from gsa.errors import DataError, ParamsError
+    from gsa.importers import importer_module, open_source
+    from gsa.importers.base import ImportOptions, Source, parse_action_range
     from gsa.importers.raw_folder import RawFolder
     from gsa.loops.convert import convert as convert_sources
+    from gsa.runs.code_stamp import module_stamp
     from gsa.runs.run_dir import open_run
 
     loaded = open_params(params, sets, plugin)
-    flags = {
+    flags: dict[str, Any] = {
         **{"embodiment": embodiment, "task": task, "policy": policy, "sigma": sigma, "image_key": image_key},
         **{"action_range": action_range, "every": every, "merge_actions": merge_actions},
     }
-    foreign = _foreign(format, flags, input, loaded.params)
-    elsewhere = list(input or ()) if foreign else []
-    named = [(folder, "gsa collect-data") for folder in input or ()] if not foreign else []
-    if not input or also_collected:
-        named += raw_folders(loaded.params)
-    for folder, remedy in [(f, "check the path") for f in elsewhere] + [(f, f"run `{c}` first") for f, c in named]:
+    given = {name: value for name, value in flags.items() if value is not None}
+    importer = None if format == "gsa" else importer_module(format)
+    if importer is None and given:
+        flag = next(iter(given)).replace("_", "-")
+        raise ParamsError(f"--{flag} belongs to --format ncrl, exorl, minari or lerobot; a manifest says it here")
+    if importer and not input:
+        raise ParamsError(f"--format {format} needs --input, the folder of the data")
+    if action_range is not None:
+        given["action_range"] = parse_action_range(action_range)
+    options = ImportOptions(**given, render=loaded.params.render)
+    named = raw_folders(loaded.params) if also_collected or not input else []
+    remedy = "check the path" if importer else "run `gsa collect-data` first"
+    for folder, fix in [(f, remedy) for f in input or ()] + [(f, f"run `{made_by}` first") for f, made_by in named]:
         if not folder.is_dir():
-            raise DataError(f"no data at {folder}; {remedy}")
+            raise DataError(f"no data at {folder}; {fix}")
 
     facts: dict[str, Any] = {"format": format, "flags": flags, "also": also_collected, "reject_bad": reject_bad}
-    facts |= {"importer": foreign.code} if foreign else {}
+    facts |= {"importer": module_stamp(importer)} if importer else {}
     identity = loaded.identity("convert", more=("render",) if format in DRAWN_HERE else (), facts=facts)
-    inputs = {f"raw {folder}": folder for folder in [*elsewhere, *(folder for folder, _ in named)]}
+    inputs = {f"raw {folder}": folder for folder in [*(input or ()), *(folder for folder, _ in named)]}
     with open_run(out, **identity, inputs=inputs) as run:
         sources: list[Source] = [RawFolder(folder) for folder, _ in named]
-        sources += [foreign.open(folder) for folder in elsewhere] if foreign else []
+        if importer:
+            sources += [open_source(format, folder, options) for folder in input or ()]
+        else:
+            sources = [*(RawFolder(folder) for folder in input or ()), *sources]
         with progress(sum(len(source.files) for source in sources), "converting episodes") as advance:
             card = convert_sources(sources, run.path, loaded.params.convert, reject_bad, advance)
         run.notes.update(episodes=card["episodes"], rows=card["rows"], rejected=len(card["rejected"]))
@@ -101,32 +109,3 @@ def convert(
         f"wrote {card['episodes']} episodes ({card['rows']} rows, {card['bytes_per_step']} bytes per row, "
         f"{len(card['rejected'])} rejected) to {out}"
     )
-
-
-class _Foreign(NamedTuple):
-    """How to open a folder of a foreign format, and the digest of the code that does it."""
-
-    open: Callable[[Path], "Source"]
-    code: str
-
-
-def _foreign(format: str, flags: dict[str, Any], folders: list[Path] | None, tree: "Params") -> _Foreign | None:
-    """None for our own format, which takes none of the flags: a manifest says it all."""
-    from gsa.errors import ParamsError
-    from gsa.importers import importer_module, open_source
-    from gsa.importers.base import ImportOptions, parse_action_range
-    from gsa.runs.code_stamp import module_stamp
-
-    given = {name: value for name, value in flags.items() if value is not None}
-    if format == "gsa":
-        for name in given:
-            flag = name.replace("_", "-")
-            raise ParamsError(f"--{flag} belongs to --format ncrl, exorl, minari or lerobot; a manifest says it here")
-        return None
-    module = importer_module(format)
-    if not folders:
-        raise ParamsError(f"--format {format} needs --input, the folder of the data")
-    if "action_range" in given:
-        given["action_range"] = parse_action_range(given["action_range"])
-    options = ImportOptions(**given, render=tree.render)
-    return _Foreign(lambda folder: open_source(format, folder, options), module_stamp(module))

@@ -142,11 +142,7 @@ def _device() -> str:
 
 
 def read_lock(path: Path = LOCK_FILE) -> dict[str, str]:
-    """``{name as package indexes compare it: exact version}`` of the lock file.
-
-    Raises:
-        ResourceError: the file is missing or a line is not an exact pin.
-    """
+    """``{name as package indexes compare it: exact version}`` of the lock file; ResourceError for any other file."""
     if not path.is_file():
         raise ResourceError(f"no {path.name} at {path.parent}; install the package in place: {FIX}")
     pins: dict[str, str] = {}
@@ -169,11 +165,7 @@ def differences(pins: dict[str, str]) -> dict[str, str | None]:
 
 
 def check_pins(names: tuple[str, ...] = REQUIRED, lock: Path = LOCK_FILE) -> None:
-    """Compare the installed versions of ``names`` with the lock file.
-
-    Raises:
-        ResourceError: names each package that differs, with expected and found, and how to fix it.
-    """
+    """Raise a ResourceError with each package of ``names`` that differs from the lock file, and how to fix it."""
     pins = read_lock(lock)
     wrong = differences({name: pins[name] for name in names})
     if wrong:

@@ -17,27 +17,23 @@ WORTH_MEASURING = 100
 def say_cost(stage: str, params: Params) -> None:
     """Print one line, hours and gigabytes of ``collect-data`` or ``explore-data`` as ``params`` ask for, to stderr.
 
-    Says nothing where the work is so little that the measurement would be a part of it.
-
-    Raises:
-        ResourceError: no OpenGL back-end.
+    Says nothing where the work is so little that the measurement would be a part of it. Without an OpenGL back-end the
+    measurement raises a ResourceError.
     """
-    other, lists = ("explore_data", "domains") if stage == "collect-data" else ("collect_data", "tasks")
-    none = {"finetune": ("tasks", params.matrix.finetune), other: (lists, getattr(params.matrix, other))}
-    left_out = {name: section.model_copy(update={key: []}) for name, (key, section) in none.items()}
-    only = params.model_copy(update={"matrix": params.matrix.model_copy(update=left_out)})
-    lines = collect_lines if stage == "collect-data" else explore_lines
+    explores = stage == "explore-data"
+    part = count(params).explored if explores else count(params).collected
+    episodes, rows = (sum(counts[n] for counts in part.values()) for n in (0, 1))
     workers = params.machine.workers or default_workers()
-    if count(only).rows < WORTH_MEASURING * DECISIONS * workers:
+    if rows < WORTH_MEASURING * DECISIONS * workers:
         return
     begin = time.monotonic()
-    found = lines(only, measure(only, trials(only, workers), workers), workers)
-    hours, gigabytes = (sum(values) for values in zip(*((line.hours, line.gb) for line in found), strict=True))
-    typer.echo(
-        f"{stage}: {count(only).episodes} episodes, {count(only).rows} rows, about {duration(hours)} with {workers} "
-        f"processes and {size(gigabytes)}, measured in {time.monotonic() - begin:.0f} s",
-        err=True,
+    todo = [trial for trial in trials(params, workers) if trial.explores == explores and trial.key[0] in part]
+    lines = (explore_lines if explores else collect_lines)(params, measure(params, todo, workers), workers)
+    cost = (
+        f"{duration(sum(line.hours for line in lines))} with {workers} processes and {size(sum(n.gb for n in lines))}"
     )
+    work, measured_s = f"{episodes} episodes, {rows} rows", time.monotonic() - begin
+    typer.echo(f"{stage}: {work}, about {cost}, measured in {measured_s:.0f} s", err=True)
 
 
 def table(lines: list[Line]) -> str:

@@ -48,6 +48,7 @@ def explore_data(
     if out is not None and domain is None:
         raise ParamsError("--out is the folder of one body; give --domain too, or leave it out")
     say_cost(STAGE, tree)
+    identity, num_workers = loaded.identity(STAGE), tree.machine.workers or default_workers()
 
     def explore(body: str) -> None:
         folder = out or STAGES[STAGE].place(loaded.variant(STAGE), domain=body)
@@ -56,19 +57,13 @@ def explore_data(
         work = planned_episodes(section, spec.max_env_steps) * spec.max_env_steps
         work += section.episodes * (spec.max_env_steps + 1)  # frames to render
         with (
-            open_run(
-                folder,
-                **loaded.identity(STAGE),
-                inputs={},
-                item=body,
-                read_last=["explore_data.failed_gate"],
-            ) as run,
+            open_run(folder, **identity, inputs={}, item=body, read_last=["explore_data.failed_gate"]) as run,
             progress(work, f"explore {body}") as advance,
         ):
-            num_workers = tree.machine.workers or default_workers()
             make_body = cast(Callable[[], Body], make)
-            gates = explore_domain(make_body, body, section, render, run.path, run.checkpoints, advance, num_workers)
-            run.notes = gates
+            gates = run.notes = explore_domain(
+                make_body, body, section, render, run.path, run.checkpoints, advance, num_workers
+            )
         typer.echo(
             f"{folder}: {section.episodes} episodes by {section.method}, coverage "
             f"{gates['coverage']:.3f} (random {gates['coverage_random']:.3f}), saturation {gates['saturation']:.2f}"

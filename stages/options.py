@@ -37,26 +37,18 @@ class Loaded:
     overrides: Mapping[str, Any]
 
     def identity(
-        self,
-        stage: str,
-        method: str = "",
-        task: str = "",
-        more: tuple[str, ...] = (),
-        facts: Mapping[str, Any] | None = None,
+        self, stage: str, method: str = "", task: str = "", more: tuple[str, ...] = (), facts: Mapping[str, Any] = {}
     ) -> dict[str, Any]:
-        """What ``open_run`` takes of a stage: ``stage``, ``params`` (all that decides the output) and ``reread``.
+        """What ``open_run`` takes of a stage or tool: ``stage``, ``params`` (all that decides the output), ``reread``.
 
-        Args:
-            stage: A name of ``gsa.pipeline.STAGES`` or a tool's.
-            method: The item's method, whose section is read.
-            task: The item's task, whose facts are part of the identity.
-            more: Dotted keys that are read beside those of the table.
-            facts: Whatever else decides the output, e.g. flags that are no parameters.
+        ``method`` and ``task`` are the item's, whose section is read and whose facts are part of the identity. ``more``
+        are dotted keys beside those of the table, ``facts`` what else decides the output, e.g. flags that are no
+        parameters.
         """
 
         def chosen(params: Params) -> dict[str, Any]:
-            about = {f"tasks.{task}": task_facts(task)} if task else {}
-            return {**select(params, (*reads(stage, method), *more)), **about, **(facts or {})}
+            about = {f"tasks.{task}": task_stamp(get_task(task))} if task else {}
+            return {**select(params, (*reads(stage, method), *more)), **about, **facts}
 
         return {
             "stage": stage,
@@ -64,10 +56,13 @@ class Loaded:
             "reread": lambda: chosen(load_params(self.path, self.overrides)),
         }
 
-    def variant(self, stage: str, method: str = "", task: str = "") -> str:
-        """The end of an item's name where overrides change what decides it; empty where it is the file's item."""
+    def variant(self, stage: str, method: str = "", task: str = "", folders: Mapping[str, Path] = {}) -> str:
+        """The end of an item's name where overrides change what decides it; empty where it is the file's item.
+
+        ``folders`` are inputs, by name, in the place of the usual ones.
+        """
         keys = (*reads(stage, method), *([f"own_tasks.{task}"] if task else ()))
-        return variant(self.path, self.overrides, self.params, keys)
+        return variant(self.path, self.overrides, self.params, keys, folders)
 
 
 def open_params(
@@ -75,38 +70,25 @@ def open_params(
 ) -> Loaded:
     """Import the plugin, then read the parameters with flags and ``--set`` in the place of the file's values.
 
-    Raises:
-        ParamsError: no such plugin, or a value is wrong; the message names the flag.
+    A ParamsError about a plugin or a value names the flag.
     """
     if plugin:
         import_plugin(plugin)
     given = {flag: (key, value) for flag, (key, value) in (flags or {}).items() if value is not None}
     overrides = dict(given.values()) | parse_settings(settings or [])
-    said = [f"{flag} {_said(value)}" for flag, (_, value) in given.items()]
+    said: list[Any] = []
+    for flag, (_, value) in given.items():
+        said += [flag, *(value if isinstance(value, list) else [value])]
     said += [f"--set {text}" for text in settings or []]
-    return Loaded(load_params(path, overrides, " ".join(said)), path, overrides)
-
-
-def _said(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return Loaded(load_params(path, overrides, " ".join(map(str, said))), path, overrides)
 
 
 def import_plugin(module: str) -> None:
-    """Import a module of the user's; the working directory is searched first.
-
-    Raises:
-        ParamsError: there is none of that name, or it imports what is not there.
-    """
+    """Import a module of the user's, from the working directory first; ParamsError where an import fails."""
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         import_module(module)
     except ImportError as error:
-        raise ParamsError(
-            f"--plugin {module}: {error}; looked in {Path.cwd()} and in the installed packages"
-        ) from error
-
-
-def task_facts(task: str) -> dict[str, Any]:
-    """What is known of a task, as plain data: a run depends on its own task's facts, not on the list of tasks."""
-    return task_stamp(get_task(task))
+        where = f"{Path.cwd()} and in the installed packages"
+        raise ParamsError(f"--plugin {module}: {error}; looked in {where}") from error

@@ -12,7 +12,7 @@ import typer
 from ruamel.yaml import YAML
 
 from gsa.config import Params, load_params, parse_settings
-from gsa.config.load import read_tree
+from gsa.config.load import overridden, read_tree
 from gsa.errors import ParamsError
 from gsa.files import write_atomic
 from gsa.runs.fingerprint import leaves
@@ -66,21 +66,14 @@ def use(name: Name, plugin: Plugin = None, params: ParamsFile = PARAMS) -> None:
 @app.command("diff")
 def diff(name: Name, params: ParamsFile = PARAMS) -> None:
     """Show what `gsa profile use` would change."""
-    found, missing = leaves(read_tree(params)), "nothing"
-    changes = [
-        f"{key}: {found.get(key, missing)} -> {value}"
-        for key, value in profile_values(name).items()
-        if found.get(key, missing) != value
-    ]
+    values = profile_values(name)
+    found = dict.fromkeys(values, "nothing") | leaves(read_tree(params))
+    changes = [f"{key}: {found[key]} -> {value}" for key, value in values.items() if found[key] != value]
     typer.echo("\n".join(changes) if changes else f"{params} has the values of {name}")
 
 
 def profile_names(folder: Path = PROFILES) -> list[str]:
-    """Every profile of the project.
-
-    Raises:
-        ParamsError: there is none; the message says where they were looked for.
-    """
+    """Every profile of the project; ParamsError where there is none says where they were looked for."""
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     if not names:
         raise ParamsError(f"no profiles in {folder.resolve()}; run inside the project")
@@ -88,11 +81,7 @@ def profile_names(folder: Path = PROFILES) -> list[str]:
 
 
 def profile_values(name: str, folder: Path = PROFILES) -> dict[str, Any]:
-    """The values of a profile by dotted key.
-
-    Raises:
-        ParamsError: there is none of that name; the message lists those there are.
-    """
+    """The values of a profile by dotted key; ParamsError where there is none of that name lists those there are."""
     if name not in (names := profile_names(folder)):
         raise ParamsError(f"unknown profile {name!r}; profiles: {', '.join(names)}")
     return leaves(read_tree(folder / f"{name}.yaml"))
@@ -113,15 +102,13 @@ def with_values(text: str, name: str) -> str:
     yaml, out = YAML(), io.StringIO()
     yaml.width = 120
     tree = yaml.load(text)
-    for key, value in leaves(yaml.load(PROFILES / f"{name}.yaml")).items():
-        section, (*parents, last) = tree, key.split(".")
-        for parent in parents:
-            section = section[parent]
-        if section[last] != value:
-            section[last] = value
-    yaml.dump(tree, out)
-    before = set(text.splitlines())
-    return "".join(f"{line if line in before else _aligned(line)}\n" for line in out.getvalue().splitlines())
+    before = leaves(tree)
+    changed = {
+        key: value for key, value in leaves(yaml.load(PROFILES / f"{name}.yaml")).items() if before.get(key) != value
+    }
+    yaml.dump(overridden(tree, changed, name), out)
+    kept = set(text.splitlines())
+    return "".join(f"{line if line in kept else _aligned(line)}\n" for line in out.getvalue().splitlines())
 
 
 def _aligned(line: str) -> str:
@@ -132,11 +119,7 @@ def _aligned(line: str) -> str:
 
 
 def costs(name: str, params: Params) -> str:
-    """The table of what every stage costs here, after measuring it.
-
-    Raises:
-        ResourceError: no OpenGL back-end.
-    """
+    """The table of what every stage costs here, after measuring it; ResourceError without an OpenGL back-end."""
     import torch
 
     from gsa.cost.counts import collect_lines, convert_line, count, explore_lines, training_lines

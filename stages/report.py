@@ -1,15 +1,13 @@
 """``gsa report``: runs to one page, tables and figures."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
+from tabulate import tabulate
 
 from gsa.pipeline import place
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
-
-if TYPE_CHECKING:
-    from gsa.report.summary import Summary
 
 
 def report(
@@ -29,6 +27,8 @@ def report(
     """Compare all methods on all tasks and seeds of the parameters, with intervals, beside the published numbers."""
     from gsa.report.build import build_report
     from gsa.report.load import load_scores
+    from gsa.report.table import text
+    from gsa.report.tables import LABELS
     from gsa.runs.run_dir import open_run
 
     loaded = open_params(params, sets, plugin, {"--missing": ("report.missing", missing)})
@@ -40,21 +40,11 @@ def report(
     inputs |= {name: path for name, path in {"card": card, "sheet": sheet, "model": model}.items() if path.exists()}
     with open_run(out, **loaded.identity("report"), inputs=inputs) as run:
         summary = build_report(scores, tree, run.path, out.absolute(), offline, model, reference)
-    _print_aggregates(summary)
-    unusable = f", {len(scores.unusable)} not usable" if scores.unusable else ""
-    typer.echo(f"wrote the report of {len(scores.runs)} runs{unusable} to {out / 'index.html'}")
-
-
-def _print_aggregates(summary: "Summary") -> None:
-    """Two numbers per method, which fit any terminal; the page has all of them."""
-    from tabulate import tabulate
-
-    from gsa.report.table import text
-    from gsa.report.tables import LABELS
-
-    rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]
+    rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]  # two numbers fit any terminal; the page has all
     for method in summary.methods:
         values = (text(method.aggregates.get("iqm"), 2), text(method.improvement, 2))
         rows.append((method.name, str(method.num_runs), *values))
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
     typer.echo(summary.verdict)
+    unusable = f", {len(scores.unusable)} not usable" if scores.unusable else ""
+    typer.echo(f"wrote the report of {len(scores.runs)} runs{unusable} to {out / 'index.html'}")

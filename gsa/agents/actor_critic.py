@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -74,6 +74,8 @@ class ActorCritic(nn.Module):
 
     ``compile`` (torch's) makes one graph of imagination and the actor's loss, which ``losses`` uses.
     """
+
+    on_cpu: ClassVar = {"imagine": "gsa.cpu.imagination:imagine"}
 
     def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: DreamerParams):
         super().__init__()

@@ -1,7 +1,7 @@
 """What a learner is to the rest of the project: it acts, it is updated, it is kept. ``LEARNERS`` lists them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,13 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from gsa.config import Params, WorldModelParams
+from gsa.config import Params
 from gsa.envs.base import Policy
 from gsa.episode import Step
 from gsa.pipeline import LEARNERS
-from gsa.pretrained import load_world_model
-from gsa.retrieval import RetrievalIndex
-from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 
@@ -64,31 +61,11 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Offline:
-    """What the earlier stages made: weights of the world model, the retrieval index, the offline episodes."""
-
-    weights: Mapping[str, torch.Tensor]
-    index: RetrievalIndex
-    store: EpisodeStore
-
-    @classmethod
-    def open(cls, folders: Mapping[str, Path], params: WorldModelParams) -> "Offline":
-        """From the folders ``offline``, ``model`` and ``index``.
-
-        Raises:
-            ArtifactError: one is missing, damaged or made with another model.
-        """
-        model, sha256 = load_world_model(folders["model"], params)
-        index = RetrievalIndex.load(folders["index"], sha256)
-        return cls(model.state_dict(), index, EpisodeStore(folders["offline"]))
-
-
-@dataclass(frozen=True)
 class Setting:
     """What a learner is made from. ``action_dim`` and ``max_env_steps`` are the environment's, native and per episode.
 
-    ``method`` names a row of ``params.methods``. ``seed`` is the run's; ``STREAMS`` of it are independent. ``offline``
-    is None for learners without inputs, and where a finished agent is only evaluated.
+    ``method`` names a row of ``params.methods``. ``seed`` is the run's; ``STREAMS`` of it are independent. ``inputs``
+    are folders of earlier stages by name (``gsa.pipeline.FOLDERS``): none where a finished agent is only evaluated.
     """
 
     spec: TaskSpec
@@ -98,7 +75,7 @@ class Setting:
     method: str
     seed: int
     device: torch.device = CPU
-    offline: Offline | None = None
+    inputs: Mapping[str, Path] = field(default_factory=dict)
 
     def generator(self, stream: str) -> np.random.Generator:
         """A fresh generator of that stream."""

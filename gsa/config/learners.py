@@ -118,10 +118,10 @@ class DrQv2Params(Section):
         return DrQv2Params.model_validate(values)
 
 
-class DreamerMethod(Section):
-    """Dreamer from scratch; nothing to switch."""
+class PlainMethod(Section):
+    """A learner from scratch; nothing to switch."""
 
-    learner: Literal["dreamer"]
+    learner: Literal["dreamer", "drqv2"]
 
 
 class GSAMethod(Section):
@@ -134,11 +134,5 @@ class GSAMethod(Section):
     fine_tune: Literal["full", "autoencoder", "dynamics"]
 
 
-class DrQv2Method(Section):
-    """DrQ-v2 from scratch; nothing to switch."""
-
-    learner: Literal["drqv2"]
-
-
-MethodParams = Annotated[DreamerMethod | DrQv2Method | GSAMethod, Field(discriminator="learner")]
+MethodParams = Annotated[PlainMethod | GSAMethod, Field(discriminator="learner")]
 """One column of the comparison: a learner and its switches."""

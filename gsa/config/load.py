@@ -1,24 +1,22 @@
 """``load_params``: params.yaml, read and checked; one message names everything that is wrong with it."""
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from gsa.config.params import Params
-from gsa.config.sections import OwnTasks
-from gsa.errors import ParamsError
+from gsa.config.params import Params, value_at
+from gsa.config.sections import OwnTasks, nearest
+from gsa.errors import ParamsError, one_line
 from gsa.tasks import register_task
 
 Overrides = Mapping[str, Any]
 """Dotted keys to values; None is a flag that was not given."""
-
 
 MAX_NAME = 120
 """Longest variant in the name of a folder; a digest stands for the rest of a longer one."""
@@ -32,42 +30,30 @@ def load_params(path: Path = Path("params.yaml"), overrides: Overrides | None = 
             one message names each of them with its value and the nearest valid key.
     """
     where = f"{path} with {said}" if said else str(path)
-    return check_params(overridden(read_tree(path), overrides or {}, where), where)
-
-
-def read_tree(path: Path) -> dict[str, Any]:
-    """The file's sections as plain values, unchecked.
-
-    Raises:
-        ParamsError: the file is missing or is not YAML.
-    """
-    if not path.is_file():
-        raise ParamsError(f"no parameters at {path}; run inside the project or pass --params")
-    try:
-        tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise ParamsError(f"{path} holds {type(tree).__name__}, expected sections")
-    return tree
-
-
-def check_params(tree: dict[str, Any], where: str) -> Params:
-    """``tree`` as ``Params``; errors are raised as ``load_params`` raises them and begin with ``where``."""
+    tree = overridden(read_tree(path), overrides or {}, where)
     try:
         for name, task in OwnTasks.model_validate(tree).own_tasks.items():
             register_task(name, **task.model_dump())
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise ParamsError(f"{where}: " + "; ".join(_describe(e) for e in error.errors())) from error
+        raise ParamsError(f"{where}: " + "; ".join(map(_describe, error.errors()))) from error
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The file's sections as plain values, unchecked; ParamsError where it is missing or is not YAML."""
+    if not path.is_file():
+        raise ParamsError(f"no parameters at {path}; run inside the project or pass --params")
+    try:
+        tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {one_line(error)}") from error
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{path} holds {type(tree).__name__}, expected sections")
+    return tree
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """Overrides from ``key=value`` as ``--set`` takes them; values are YAML.
-
-    Raises:
-        ParamsError: not of that form.
-    """
+    """Overrides from ``key=value`` as ``--set`` takes them, with values in YAML; ParamsError for another form."""
     overrides: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -81,7 +67,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
-def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str]) -> str:
+def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str], folders: Mapping[str, Path]) -> str:
     """What tells an output made with these overrides from the file's, as part of its name; empty for the same.
 
     Only overrides that meet one of the dotted ``keys``, which decide the output, count. Values are spelled as in
@@ -90,10 +76,11 @@ def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str])
     file, tree = read_tree(path), used.model_dump(by_alias=True)
     deciding = [f"{key}." for key in keys]
     deciding += ["sizes."] if "world_model." in deciding else []
-    parts = []
+    parts = [f"{name}={folder}" for name, folder in folders.items()]
     for key, value in sorted(overrides.items()):
-        spelled, meets = _at(tree, key, value), (f"{key}.".startswith(k) or k.startswith(f"{key}.") for k in deciding)
-        if value is not None and spelled != _at(file, key) and any(meets):
+        spelled = value_at(tree, key, value)
+        decides = any(f"{key}.".startswith(k) or k.startswith(f"{key}.") for k in deciding)
+        if decides and value is not None and spelled != value_at(file, key, None):
             parts.append(f"{key}={spelled}")
     name = re.sub(r"[^A-Za-z0-9._=+,-]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(parts)))
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
@@ -101,31 +88,16 @@ def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str])
 
 
 def overridden(tree: dict[str, Any], overrides: Overrides, where: str) -> dict[str, Any]:
-    """``tree``, changed in place: each value that is given stands at its key.
-
-    Raises:
-        ParamsError: a key lies in no section of the tree.
-    """
+    """``tree``, changed in place: each value that is given stands at its key; ParamsError where there is no section."""
     for key, value in overrides.items():
         if value is None:
             continue
         section, (*parents, last) = tree, key.split(".")
         for parent in parents:
             if not isinstance(section.get(parent), dict):
-                near = difflib.get_close_matches(parent, section, n=1, cutoff=0.0)
-                raise ParamsError(
-                    f"{where}: no section {parent!r} (from {key}); nearest: {near[0] if near else 'none'}"
-                )
+                raise ParamsError(f"{where}: no section {parent!r} (from {key}); nearest: {nearest(parent, section)}")
             section = section[parent]
         section[last] = value
-    return tree
-
-
-def _at(tree: Any, key: str, default: Any = None) -> Any:
-    for part in key.split("."):
-        if not isinstance(tree, dict) or part not in tree:
-            return default
-        tree = tree[part]
     return tree
 
 
@@ -135,9 +107,8 @@ def _describe(error: Any) -> str:
         del names[2:3]  # the learner, by which pydantic chose the class
     key = ".".join(names) or "params"
     if error["type"] == "extra_forbidden":
-        names = _fields(error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1, cutoff=0.0)
-        return f"unknown key {key} = {error['input']!r}, nearest valid key {near[0] if near else names}"
+        near = nearest(str(error["loc"][-1]), _fields(error["loc"][:-1]))
+        return f"unknown key {key} = {error['input']!r}, nearest valid key {near}"
     if error["type"] == "missing":
         return f"missing key {key}"
     message = error["msg"].removeprefix("Value error, ")
@@ -149,13 +120,10 @@ def _fields(path: Iterable[Any]) -> list[str]:
     model: Any = Params
     for part in path:
         if isinstance(model, type) and issubclass(model, BaseModel):
-            fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-            model = fields[part]
-        elif getattr(model, "__origin__", None) is dict:
+            model = {field.alias or name: field.annotation for name, field in model.model_fields.items()}[part]
+        elif get_origin(model) is dict:
             model = get_args(model)[1]
         else:
-            choices = [
-                m for m in get_args(get_args(model)[0]) if part in get_args(m.model_fields["learner"].annotation)
-            ]
-            model = choices[0]
+            choices = get_args(get_args(model)[0])
+            model = next(m for m in choices if part in get_args(m.model_fields["learner"].annotation))
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,27 +1,13 @@
 """``Params``: all sections together, and what must hold between them."""
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic import model_validator
 
-from gsa.config.learners import DreamerParams, DrQv2Params, GSAMethod, GSAParams, MethodParams
-from gsa.config.sections import (
-    CollectDataParams,
-    ConvertParams,
-    ExploreDataParams,
-    FinetuneParams,
-    MachineParams,
-    MatrixParams,
-    OwnTaskParams,
-    PretrainParams,
-    RenderParams,
-    ReportParams,
-    Section,
-    SizeParams,
-    WorldModelParams,
-)
+from gsa.config import learners, sections
+from gsa.config.learners import GSAMethod, MethodParams
+from gsa.config.sections import Section, nearest
 from gsa.errors import ParamsError
 from gsa.pipeline import LEARNERS
 from gsa.tasks import get_task
@@ -30,22 +16,22 @@ from gsa.tasks import get_task
 class Params(Section):
     """The whole of params.yaml."""
 
-    matrix: MatrixParams
-    machine: MachineParams
-    own_tasks: dict[str, OwnTaskParams]
-    render: RenderParams
-    collect_data: CollectDataParams
-    explore_data: ExploreDataParams
-    convert: ConvertParams
-    world_model: WorldModelParams
-    sizes: dict[str, SizeParams]
-    pretrain: PretrainParams
-    finetune: FinetuneParams
-    dreamer: DreamerParams
-    gsa: GSAParams
-    drqv2: DrQv2Params
+    matrix: sections.MatrixParams
+    machine: sections.MachineParams
+    own_tasks: dict[str, sections.OwnTaskParams]
+    render: sections.RenderParams
+    collect_data: sections.CollectDataParams
+    explore_data: sections.ExploreDataParams
+    convert: sections.ConvertParams
+    world_model: sections.WorldModelParams
+    sizes: dict[str, sections.SizeParams]
+    pretrain: sections.PretrainParams
+    finetune: sections.FinetuneParams
+    dreamer: learners.DreamerParams
+    gsa: learners.GSAParams
+    drqv2: learners.DrQv2Params
     methods: dict[str, MethodParams]
-    report: ReportParams
+    report: sections.ReportParams
 
     @model_validator(mode="before")
     @classmethod
@@ -56,8 +42,8 @@ class Params(Section):
             return tree  # reported as missing or malformed
         size = section.get("size")
         if not isinstance(size, str) or not isinstance(sizes.get(size), dict):
-            near = difflib.get_close_matches(str(size), sizes, n=1, cutoff=0.0)
-            raise ValueError(f"world_model.size = {size!r}, expected one of {', '.join(sizes)} (nearest: {near[0]})")
+            known = f"{', '.join(sizes)} (nearest: {nearest(str(size), sizes)})"
+            raise ValueError(f"world_model.size = {size!r}, expected one of {known}")
         values = {key: value for key, value in section.items() if key != "size"}
         return tree | {"world_model": sizes[size] | values}
 
@@ -78,11 +64,7 @@ class Params(Section):
         return self
 
     def method(self, name: str) -> MethodParams:
-        """The method of that name.
-
-        Raises:
-            ParamsError: ``methods`` has none.
-        """
+        """The method of that name; ParamsError where ``methods`` has none."""
         if name not in self.methods:
             raise ParamsError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
         return self.methods[name]
@@ -96,10 +78,8 @@ class Params(Section):
         spec, switches = get_task(task), self.method(method)
         width = spec.action_dim
         if "world_model" in LEARNERS[switches.learner].sections and width and width > self.world_model.action_dim:
-            raise ParamsError(
-                f"{task} has {width} actions, "
-                f"more than world_model.action_dim = {self.world_model.action_dim}; raise it"
-            )
+            most = f"world_model.action_dim = {self.world_model.action_dim}"
+            raise ParamsError(f"{task} has {width} actions, more than {most}; raise it")
         if isinstance(switches, GSAMethod) and switches.guidance and spec.suite not in self.gsa.guidance:
             raise ParamsError(
                 f"method {method!r} guides, but gsa.guidance has no schedule for the suite {spec.suite!r} of {task} "
@@ -110,12 +90,16 @@ class Params(Section):
 def select(params: Params, keys: Iterable[str]) -> dict[str, Any]:
     """The values of dotted keys, e.g. ``render`` or ``matrix.finetune``, as plain data for ``open_run``."""
     tree = params.model_dump(by_alias=True)
-    chosen: dict[str, Any] = {}
-    for key in keys:
-        value: Any = tree
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise ParamsError(f"unknown parameter {key!r}: {part!r} is not among {', '.join(value)}")
-            value = value[part]
-        chosen[key] = value
-    return chosen
+    return {key: value_at(tree, key) for key in keys}
+
+
+def value_at(tree: Any, key: str, *default: Any) -> Any:
+    """The value at a dotted key of nested sections, or ``default``; ParamsError where there is neither."""
+    for part in key.split("."):
+        if isinstance(tree, dict) and part in tree:
+            tree = tree[part]
+        elif default:
+            return default[0]
+        else:
+            raise ParamsError(f"unknown parameter {key!r}: {part!r} is not among {', '.join(tree)}")
+    return tree

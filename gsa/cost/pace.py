@@ -143,6 +143,12 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - begin, result
 
 
+def seconds_per_update(update: Callable[[], Any]) -> float:
+    """A mean over ``UPDATES`` calls, after one that is not counted."""
+    update()
+    return timed(lambda: [update() for _ in range(UPDATES)])[0] / UPDATES
+
+
 def _collect(trial: Trial, params: Params, beat: Beat) -> tuple[dict[str, float], Episode]:
     rng = np.random.default_rng(0)
     with closing(_Stretch(make_env(trial.task, params.render), beat)) as env:
@@ -173,12 +179,11 @@ def _explore(trial: Trial, params: Params, beat: Beat) -> tuple[dict[str, float]
 
 
 def _update_s(explorer: CuriousExplorer, batch_size: int, beat: Beat) -> float:
-    def update() -> object:
+    def update() -> None:
         beat()
-        return explorer.update(explorer.replay.sample(batch_size, explorer.batch_rng))
+        explorer.update(explorer.replay.sample(batch_size, explorer.batch_rng))
 
-    update()
-    return timed(lambda: [update() for _ in range(UPDATES)])[0] / UPDATES
+    return seconds_per_update(update)
 
 
 def _weigh(episode: Episode, params: Params) -> dict[str, float]:

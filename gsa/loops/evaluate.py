@@ -72,7 +72,9 @@ class Record:
         (out / "metrics.json").write_text(json.dumps(metrics | {"updates": updates}) + "\n")
 
 
-def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tuple[ScoreRow, ScoreRow, list[Episode]]:
+def play_again(
+    folder: Path, params_path: Path, num_episodes: int | None, overrides: Mapping[str, Any]
+) -> tuple[ScoreRow, ScoreRow, list[Episode]]:
     """The agent of a finished run on the seeds of its evaluations: its score now, the recorded last one, the episodes.
 
     Raises:
@@ -83,7 +85,7 @@ def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tup
         raise ArtifactError(f"{folder} holds no finished run with an agent; `gsa finetune` makes one")
     _register_recorded(record["params"])
     last = read_scores(folder / SCORES_FILE)[-1]
-    params = recorded_params(record["params"], last, params_path)
+    params = recorded_params(record["params"], last, params_path, overrides)
     _register_recorded(record["params"])  # again: the file may say otherwise by now
     weights, _ = load_weights(folder / AGENT_DIR)
     spec, device = get_task(last.task), choose_device(params.machine.device)
@@ -106,11 +108,15 @@ def _register_recorded(params: Mapping[str, Any]) -> None:
             register_task(facts["name"], **{name: facts[name] for name in OwnTaskParams.model_fields})
 
 
-def recorded_params(recorded: Mapping[str, Any], row: ScoreRow, path: Path) -> Params:
-    """The parameter file with the values that a run recorded in the place of its own, for that run alone."""
-    overrides = {key: value for key, value in recorded.items() if not key.startswith("tasks.")}
-    methods = {overrides[f"methods.{row.method}"]["learner"]: [row.method]}
-    for name, value in {"tasks": [row.task], "methods": methods, "seeds": [row.seed]}.items():
-        overrides[f"matrix.finetune.{name}"] = value
-    model = overrides.pop("world_model", {})  # its size is resolved there: the values stand beside the file's name
-    return load_params(path, overrides | {f"world_model.{key}": value for key, value in model.items()})
+def recorded_params(recorded: Mapping[str, Any], row: ScoreRow, path: Path, more: Mapping[str, Any]) -> Params:
+    """The parameter file with the values that a run recorded in the place of its own, for that run alone.
+
+    Keys that are newer than the record keep the file's values; ``more`` wins over both.
+    """
+    leaves = {}
+    for section, values in recorded.items():
+        if not section.startswith("tasks."):
+            leaves |= {f"{section}.{key}": value for key, value in values.items()}
+    methods = {leaves[f"methods.{row.method}.learner"]: [row.method]}
+    one = {"tasks": [row.task], "methods": methods, "seeds": [row.seed]}
+    return load_params(path, leaves | {f"matrix.finetune.{name}": value for name, value in one.items()} | dict(more))

@@ -8,7 +8,7 @@ repeat until the budget of frames is spent:
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsa.agents.base import CPU, Learner, Offline, Progress, Setting, make_learner
+from gsa.agents.base import CPU, Learner, Progress, Setting, make_learner
 from gsa.config import Params
 from gsa.cpu import accelerate_for
 from gsa.envs.base import MakeEnv
@@ -34,7 +34,8 @@ from gsa.visual.pictures import write_video
 class Finetuner:
     """One run: a task, a method, a seed. ``run`` is the algorithm, the other methods are its steps.
 
-    ``make_env`` is called twice: training and evaluation share no state. Owns the process's torch generator.
+    ``make_env`` is called twice: training and evaluation share no state. ``inputs`` are the folders that the learner
+    reads, by name. Owns the process's torch generator.
     """
 
     def __init__(
@@ -44,13 +45,13 @@ class Finetuner:
         method: str,
         seed: int,
         params: Params,
-        offline: Offline | None = None,
+        inputs: Mapping[str, Path] | None = None,
         device: torch.device = CPU,
     ):
         torch.manual_seed(seed)
         self.budget, self.env, self.eval_env = params.finetune, make_env(), make_env()
         width, length = self.env.action_dim, self.env.max_env_steps
-        self.setting = Setting(spec, width, length, params, method, seed, device, offline)
+        self.setting = Setting(spec, width, length, params, method, seed, device, inputs or {})
         self.env_rng = self.setting.generator("env")
         self.learner: Learner = make_learner(self.setting)
         accelerate_for(self.learner.networks, params.machine, device)

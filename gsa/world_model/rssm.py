@@ -5,7 +5,7 @@ recurrence (action and embedding projections, prior logits of an observed sequen
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +76,8 @@ class BlockGRU(nn.Module):
 
 class RSSM(nn.Module):
     """Sequence model, posterior q(z | h, o) and prior p(z | h) over ``stoch`` categoricals of ``classes`` classes."""
+
+    on_cpu: ClassVar = {"observe": "gsa.cpu.recurrence:observe"}
 
     def __init__(self, params: WorldModelParams, embed_dim: int):
         super().__init__()

@@ -116,7 +116,10 @@ def test_select_names_an_unknown_key() -> None:
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        ({"gsa": ["scratch"]}, r"method 'scratch' has the learner dreamer[;:] list it"),
+        (
+            {"gsa": ["scratch"]},
+            r"method 'scratch' has the learner dreamer; list it in matrix\.finetune\.methods\.dreamer",
+        ),
         ({"dreamer": ["scrtch"]}, "unknown method 'scrtch'; methods has gsa, "),
         ({"dremer": ["scratch"]}, "matrix.finetune.methods has 'dremer', expected learners: gsa, dreamer"),
     ],

@@ -8,6 +8,7 @@ import pytest
 from dm_control import suite
 
 from gsa.config import CollectDataParams, ExploreDataParams, RenderParams, load_params
+from gsa.config.sections import ExploreMatrix
 from gsa.envs import SUITES
 from gsa.envs.dmc_tasks import CUSTOM_TASKS
 from gsa.envs.rendering import QUALITY
@@ -15,8 +16,8 @@ from gsa.errors import ParamsError
 from gsa.sources import POLICIES
 from gsa.sources.curiosity import INTRINSIC_REWARDS
 from gsa.sources.exploration import NOISES
-from gsa.sources.scripted import expert_class_name
-from gsa.tasks import EXTRA_TASKS, TASKS, get_task
+from gsa.sources.untrained import expert_class_name
+from gsa.tasks import DMC_ACTION_DIM, EXTRA_TASKS, TASKS, get_task
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +46,8 @@ def test_choices_of_parameters_are_rows_of_registries() -> None:
 
     assert choices(CollectDataParams, "policy") == set(POLICIES)
     assert choices(ExploreDataParams, "method") == {*INTRINSIC_REWARDS, *NOISES}
+    (domain,) = get_args(ExploreMatrix.model_fields["domains"].annotation)
+    assert set(get_args(domain)) == set(DMC_ACTION_DIM)
     assert choices(RenderParams, "quality") == set(QUALITY)
 
 

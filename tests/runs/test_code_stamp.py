@@ -8,8 +8,7 @@ import pytest
 from gsa.errors import ParamsError
 from gsa.pipeline import LEARNERS, STAGES
 from gsa.runs.code_stamp import code_stamp, stage_modules
-from gsa.tasks import TASKS
-from stages.options import task_facts
+from gsa.tasks import TASKS, get_task, task_stamp
 from tests.conftest import ROOT, Invoke
 
 FILES = {
@@ -99,7 +98,7 @@ def test_the_command_writes_a_stamp_per_stage_and_the_facts_of_every_task(tmp_pa
     assert result.exit_code == 0, result.output
     assert {path.stem for path in (tmp_path / "code").iterdir()} == set(STAGES)
     assert {path.stem for path in (tmp_path / "tasks").iterdir()} == set(TASKS)
-    assert json.loads((tmp_path / "tasks/mw-reach.json").read_text()) == task_facts("mw-reach")
+    assert json.loads((tmp_path / "tasks/mw-reach.json").read_text()) == task_stamp(get_task("mw-reach"))
 
 
 def test_unknown_stage_is_named(source: Path) -> None:

@@ -91,7 +91,10 @@ def test_unknown_task(project: Path, invoke: Invoke, args: tuple[str, ...]) -> N
     [
         (("collect-data", "--policy", "exprt"), "with --policy exprt: collect_data.policy = 'exprt': Input should be"),
         (("collect-data", "--sigma", "-3"), "with --sigma -3.0: matrix.collect_data.sigmas.0 = -3.0: Input should be"),
-        (("explore-data", "--domain", "walkr"), "with --domain walkr: matrix.explore_data.domains = ['walkr']: unkn"),
+        (
+            ("explore-data", "--domain", "walkr"),
+            "with --domain walkr: matrix.explore_data.domains.0 = 'walkr': Input should be 'cartpole', ",
+        ),
         (("pretrain", "--set", "dremer.lr=3"), "with --set dremer.lr=3: no section 'dremer' (from dremer.lr); nearest"),
         (("pretrain", "--set", "pretrain.updats=3"), "unknown key pretrain.updats = 3, nearest valid key updates"),
         (("pretrain", "--set", "updates"), "--set 'updates', expected key=value"),
