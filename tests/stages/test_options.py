@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gsa.errors import StoppedError
 from gsa.pipeline import STAGES
-from stages import collect_data
+from gsa.runs import run_dir
 from stages.convert import raw_folders
 from stages.options import open_params
 from tests.conftest import ROOT, Invoke
@@ -26,10 +27,15 @@ def test_the_folder_of_collected_data(
     args: tuple[str, ...], expected: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders: list[Path] = []
-    monkeypatch.setattr(collect_data, "_collect_into", lambda folder, job, loaded: folders.append(folder))
+
+    def opened(folder: Path, **identity: object) -> None:
+        folders.append(folder)
+        raise StoppedError("before anything is collected")
+
+    monkeypatch.setattr(run_dir, "open_run", opened)
     item = ("--task", "mw-reach", "--sigma", "1", "--params", ROOT / "params.yaml", "--set", "collect_data.episodes=12")
     result = invoke("collect-data", *item, *args)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == StoppedError.exit_code, result.output
     assert len(folders) == 1 and folders[0].match(expected)
 
 
