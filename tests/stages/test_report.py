@@ -1,4 +1,4 @@
-"""``gsa report`` on its own: no flags, one line for what a user can mend."""
+"""``gsa report`` on its own: no flags, one line for what a user can fix."""
 
 import json
 import shutil
