@@ -25,11 +25,10 @@ def report(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Compare all methods on all tasks and seeds of the parameters, with intervals, beside the published numbers."""
-    from gsa.report.table import text
-    from gsa.report.tables import LABELS
-
     from gsa.report.build import build_report
     from gsa.report.load import load_scores
+    from gsa.report.table import text
+    from gsa.report.tables import LABELS
     from gsa.runs.run_dir import open_run
 
     loaded = open_params(params, sets, plugin, {"--missing": ("report.missing", missing)})
