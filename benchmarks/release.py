@@ -31,7 +31,7 @@ def release_agent(checkout: Path, params: Params, mode: str) -> Any:
     from omegaconf import OmegaConf
 
     shipped = OmegaConf.load(checkout / "config" / "finetune.yaml")
-    model, agent = params.world_model, params.agent
+    model, agent = params.world_model, params.dreamer
     sizes = {key: getattr(model, key) for key in ("deter", "hidden", "blocks", "stoch", "classes")}
     changes = {
         "mode": mode,
@@ -74,6 +74,11 @@ def check_same_model(theirs: Any, ours: Any, batch: Batch) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def update_theirs(agent: Any, takes: tuple[Any, ...]) -> object:
+    """One update of theirs, which changes the dicts that it takes."""
+    return agent.update(*map(copy, takes))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("checkout", type=Path)
@@ -84,7 +89,7 @@ def main() -> None:
     params = load_params(PARAMS, SIZES["release"])
     batch = random_batch(params)
     data = release_batch(batch)
-    rows = f"{params.finetune.batch_size} x {params.finetune.batch_length} rows, {arguments.threads} threads"
+    rows = f"{params.dreamer.batch_size} x {params.dreamer.batch_length} rows, {arguments.threads} threads"
     print(f"{rows}\n{'':20s} {'release s':>10s} {'ours s':>8s} {'ratio':>6s}")
     for what, mode in (("pre-training update", "pretrain"), ("fine-tuning update", "finetune")):
         theirs, ours = release_agent(arguments.checkout, params, mode), make(params)
@@ -93,7 +98,7 @@ def main() -> None:
         theirs_takes = (None, data, 0) if mode == "pretrain" else (data, None, 0)
         updates: dict[str, Update] = {
             "ours": partial(update, ours, batch),
-            "release": lambda theirs=theirs, takes=theirs_takes: theirs.update(*map(copy, takes)),
+            "release": partial(update_theirs, theirs, theirs_takes),
         }
         seconds = median_seconds(updates, arguments.repeats)
         ratio = seconds["release"] / seconds["ours"]

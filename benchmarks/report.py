@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gsa.config import load_params
+from gsa.pipeline import item_name
 from gsa.runs.scores import ScoreRow, score_line
 from gsa.tasks import EXTRA_TASKS, TASKS, get_task
 
@@ -28,7 +29,7 @@ def write_runs(folder: Path, tasks: list[str], seeds: int) -> int:
     for method in METHODS:
         for task in tasks:
             for seed in range(seeds):
-                run = folder / f"{method}_{task}_s{seed}"
+                run = folder / item_name(method, task, seed)
                 run.mkdir(parents=True)
                 final = rng.random()
                 for point in range(1, EVALUATIONS + 1):

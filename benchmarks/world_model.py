@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from gsa.loops.update_pace import matmul_flops
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.memory import LiveBytes
-from gsa.agents.gsa import GSAAgent
+from gsa.agents.dreamer import Dreamer
 from gsa.config import Params, load_params
+from gsa.cost.update_pace import matmul_flops
 from gsa.cpu import ACCELERATORS, accelerate
 from gsa.episode import Batch
 from gsa.world_model.model import WorldModel
@@ -38,10 +38,10 @@ SIZES: dict[str, dict[str, Any]] = {
         "world_model.stoch": 32,
         "world_model.classes": 16,
         "world_model.channels": [16, 32, 64, 128],
-        "finetune.batch_size": 16,
-        "finetune.batch_length": 32,
-        "agent.imag_horizon": 16,
-        "agent.imag_starts": 0,
+        "dreamer.batch_size": 16,
+        "dreamer.batch_length": 32,
+        "dreamer.imag_horizon": 16,
+        "dreamer.imag_starts": 0,
     },
     "quickstart": {},
 }
@@ -54,13 +54,12 @@ Update = Callable[[], object]
 
 def random_batch(params: Params) -> Batch:
     """Noise of the fine-tuning batch's shape, images in height-width-channel memory like the replay's."""
-    rows = (params.finetune.batch_size, params.finetune.batch_length)
+    rows = (params.dreamer.batch_size, params.dreamer.batch_length)
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (*rows, 64, 64, 3), dtype=np.uint8))
     width = params.world_model.action_dim
     return Batch(
         image.permute(0, 1, 4, 2, 3),
         torch.rand(*rows, width) * 2 - 1,
-        torch.ones(rows[0], width),
         torch.rand(rows),
         torch.ones(rows[0], dtype=torch.bool),
         torch.zeros(rows, dtype=torch.bool),
@@ -68,25 +67,24 @@ def random_batch(params: Params) -> Batch:
     )
 
 
-def make(params: Params, without: tuple[str, ...] = ()) -> GSAAgent:
+def make(params: Params, without: tuple[str, ...] = ()) -> Dreamer:
     """An agent with random weights, accelerated but for ``without``; equal for equal parameters."""
     torch.manual_seed(0)
-    model, optimizer = WorldModel(params.world_model), params.finetune.model_optimizer
-    agent = GSAAgent(model, params.world_model.action_dim, params.agent, optimizer)
+    agent = Dreamer(WorldModel(params.world_model), params.world_model.action_dim, params.dreamer)
     for head in (agent.reward_head, agent.behavior.critic, agent.behavior.slow_critic):
-        torch.nn.init.normal_(head[-1].weight, std=0.01)  # zero outputs would hide a difference
+        torch.nn.init.normal_(head[-1].get_parameter("weight"), std=0.01)  # zero outputs would hide a difference
     accelerate(agent, without)
     return agent
 
 
-def update_model(agent: GSAAgent, batch: Batch) -> None:
+def update_model(agent: Dreamer, batch: Batch) -> None:
     """What pre-training does with a batch."""
     agent.optimizers["world_model"].step(agent.world_model.total_loss(agent.world_model.loss(batch).losses))
 
 
-def update_agent(agent: GSAAgent, batch: Batch) -> dict[str, float]:
+def update_agent(agent: Dreamer, batch: Batch) -> dict[str, float]:
     """What fine-tuning does with a batch of online windows; returns the losses."""
-    return agent.update(batch, None)
+    return agent.update(batch)
 
 
 def largest_difference(overrides: dict[str, Any]) -> float:
@@ -94,7 +92,7 @@ def largest_difference(overrides: dict[str, Any]) -> float:
 
     In double precision: in float32 two nearly equal probabilities may be ordered differently, and latents differ then.
     """
-    params = load_params(PARAMS, overrides | {"finetune.batch_size": 3, "finetune.batch_length": 6})
+    params = load_params(PARAMS, overrides | {"dreamer.batch_size": 3, "dreamer.batch_length": 6})
     torch.set_default_dtype(torch.float64)
     try:
         batch, found = random_batch(params), {}
@@ -143,7 +141,7 @@ def print_gains(name: str, overrides: dict[str, Any], repeats: int) -> None:
     agents = {variant: make(params, without) for variant, without in VARIANTS.items()}
     batch, rate = random_batch(params), matmul_flops("cpu", 1024, repeats=20)
     millions = sum(p.numel() for p in agents["all"].world_model.parameters()) / 1e6
-    print(f"{name}: {millions:.2f} M parameters, {params.finetune.batch_size} x {params.finetune.batch_length} rows,")
+    print(f"{name}: {millions:.2f} M parameters, {params.dreamer.batch_size} x {params.dreamer.batch_length} rows,")
     print(f"  {torch.get_num_threads()} threads, largest relative difference of a loss or gradient {worst:.0e},")
     print(f"  matrix product {rate / 1e9:.0f} GFLOP/s")
     print(f"  {'':20s} {'':16s} {'seconds':>8s} {'gain':>6s} {'MB':>6s}")

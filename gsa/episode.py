@@ -125,10 +125,9 @@ def _overlap(length: int, size: int) -> Float32[np.ndarray, "S L"]:
 
 
 def check_action(action: np.ndarray, action_dim: int, where: str) -> np.ndarray:
-    """The action as float32 clipped to [-1, 1], or an error: the simulators accept NaN, Inf and wrong widths silently.
+    """The action as float32 clipped to [-1, 1]; the simulators accept NaN, Inf and wrong widths silently.
 
-    Raises:
-        DataError: wrong shape, wrong type or a non-finite entry; ``where`` names policy, task and step.
+    DataError for a wrong shape or type or a non-finite entry; ``where`` names policy, task and step.
     """
     action = np.asarray(action)
     if action.shape != (action_dim,) or not np.issubdtype(action.dtype, np.floating):

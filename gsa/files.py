@@ -53,11 +53,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Say in one line that nothing more can be written at ``path``; other errors pass as they are.
-
-    Raises:
-        ResourceError: the disk or quota is full, or a file grew beyond a limit.
-    """
+    """ResourceError where disk or quota is full or a file beyond its limit; other errors pass as they are."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -104,11 +100,7 @@ def read_sealed(path: Path, error: type[GSAError], fix: str) -> dict[str, Any]:
 
 
 def read_json(path: Path, error: type[GSAError], fix: str) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    Raises:
-        error: missing, not readable, not JSON or another type; the message names the file and ends with ``fix``.
-    """
+    """The object in a JSON file; ``error``, whose message ends with ``fix``, where it is missing or damaged."""
     try:
         body = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as problem:

@@ -77,11 +77,16 @@ class Stage:
         return Path(f"{path}_{variant}" if variant else path)
 
 
+def run_name(method: str, task: str, seed: int | str, variant: str = "") -> str:
+    """The folder of a run in ``runs``; ``variant``: see ``Stage.place``."""
+    return f"{method}_{task}_s{seed}" + (f"_{variant}" if variant else "")
+
+
 def _finetune(learner: str, row: LearnerRow) -> Stage:
     lists = {"method": f"matrix.finetune.methods.{learner}"}
     lists |= {name: f"matrix.finetune.{name}s" for name in ("task", "seed")}
     sections = ("render", "finetune", *row.sections, "methods.${item.method}")
-    item = "${item.method}_${item.task}_s${item.seed}"
+    item = run_name("${item.method}", "${item.task}", "${item.seed}")
     module = row.make.partition(":")[0]
     return Stage(f"finetune-{learner}", sections, row.inputs, "runs", item, lists, "finetune", module)
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float32, Int64, UInt8
 
-from gsa.errors import ArtifactError, DataError
+from gsa.errors import ArtifactError, DataError, one_line
 from gsa.files import read_sealed, sealed_json, sha256_file
 from gsa.world_model.model import WorldModel
 
@@ -25,7 +25,7 @@ EMBED_BATCH = 256
 
 KEYS_SCHEMA = pa.schema([("position", pa.int64()), ("episode_id", pa.int64()), ("action_dim", pa.int64())])
 
-MEND = "run `gsa build-index` again"
+FIX = "run `gsa build-index` again"
 
 
 @torch.no_grad()
@@ -102,29 +102,29 @@ class RetrievalIndex:
         """
         if not (folder / META_FILE).is_file():
             raise ArtifactError(f"no index at {folder}, {META_FILE} is missing: run `gsa build-index` first")
-        meta = read_sealed(folder / META_FILE, ArtifactError, MEND)
+        meta = read_sealed(folder / META_FILE, ArtifactError, FIX)
         expected = ("model_sha256", "num_keys", "embed_dim", "index_sha256", "keys_sha256")
         if missing := [name for name in expected if name not in meta]:
-            raise ArtifactError(f"{folder / META_FILE} lacks {', '.join(missing)}; {MEND}")
+            raise ArtifactError(f"{folder / META_FILE} lacks {', '.join(missing)}; {FIX}")
         if meta["model_sha256"] != model_sha256:
             raise ArtifactError(
                 f"the index at {folder} was built by another model (weights {str(meta['model_sha256'])[:12]}, "
-                f"this model is {model_sha256[:12]}); {MEND}"
+                f"this model is {model_sha256[:12]}); {FIX}"
             )
         for name, digest in ((INDEX_FILE, meta["index_sha256"]), (KEYS_FILE, meta["keys_sha256"])):
             if not (folder / name).is_file() or sha256_file(folder / name) != digest:
-                raise ArtifactError(f"{folder / name} is missing or damaged (its sha256 differs); {MEND}")
+                raise ArtifactError(f"{folder / name} is missing or damaged (its sha256 differs); {FIX}")
         keys = _read_keys(folder / KEYS_FILE)
         try:
             index = faiss.read_index(str(folder / INDEX_FILE))
         except (RuntimeError, MemoryError) as error:
             reason = str(error).splitlines()[0]
-            raise ArtifactError(f"{folder / INDEX_FILE} cannot be read ({reason}); {MEND}") from error
+            raise ArtifactError(f"{folder / INDEX_FILE} cannot be read ({reason}); {FIX}") from error
         found = (len(keys), index.ntotal, index.d)
         if found != (meta["num_keys"], meta["num_keys"], meta["embed_dim"]):
             raise ArtifactError(
                 f"the index at {folder} holds {found[1]} vectors of width {found[2]} for {found[0]} episodes, expected "
-                f"{meta['num_keys']} of width {meta['embed_dim']}; {MEND}"
+                f"{meta['num_keys']} of width {meta['embed_dim']}; {FIX}"
             )
         return cls(index, keys, model_sha256)
 
@@ -138,7 +138,7 @@ class RetrievalIndex:
             ArtifactError: the query's width is not the index's.
         """
         if query.shape != (self.index.d,):
-            raise ArtifactError(f"query has width {query.shape}, the index {self.index.d}; {MEND}")
+            raise ArtifactError(f"query has width {query.shape}, the index {self.index.d}; {FIX}")
         if not np.isfinite(query).all():
             raise DataError("the first image's embedding is not finite; check the model")
         eligible = self.keys[self.keys["action_dim"] == action_dim]
@@ -148,10 +148,8 @@ class RetrievalIndex:
                 f"no offline episode has {action_dim} actions (the index has widths {widths}); collect data of this "
                 "body, or use a method without rehearsal and guidance"
             )
-        selector = faiss.IDSelectorBatch(eligible["position"].to_numpy().astype(np.int64))
-        wanted = min(num_episodes, len(eligible))
-        search = faiss.SearchParameters()
-        search.sel = selector
+        wanted, search = min(num_episodes, len(eligible)), faiss.SearchParameters()
+        search.sel = faiss.IDSelectorBatch(eligible["position"].to_numpy().astype(np.int64))
         square, position = self.index.search(query[None].astype(np.float32), wanted, params=search)
         ids = self.keys["episode_id"].to_numpy()[position[0]]
         order = np.lexsort((ids, np.round(square[0], 4)))
@@ -164,16 +162,14 @@ def _read_keys(path: Path) -> pd.DataFrame:
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read ({' '.join(str(error).split())}); {MEND}") from error
+        raise ArtifactError(f"{path} cannot be read ({one_line(error)}); {FIX}") from error
     if not table.schema.equals(KEYS_SCHEMA):
         found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
-        raise ArtifactError(f"{path} has columns {found}, expected {', '.join(KEYS_SCHEMA.names)} as int64; {MEND}")
+        raise ArtifactError(f"{path} has columns {found}, expected {', '.join(KEYS_SCHEMA.names)} as int64; {FIX}")
     keys = table.to_pandas()
     problems = {"position": keys["position"] != np.arange(len(keys)), "episode_id": keys["episode_id"].duplicated()}
     for column, bad in problems.items():
         if bad.any():
             row = int(np.argmax(bad))
-            raise ArtifactError(
-                f"{path}: {column} of row {row} is {keys[column].iloc[row]}, twice or misplaced; {MEND}"
-            )
+            raise ArtifactError(f"{path}: {column} of row {row} is {keys[column].iloc[row]}, twice or misplaced; {FIX}")
     return keys

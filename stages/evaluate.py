@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from stages.options import PARAMS, ParamsFile, Plugin, import_plugin
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run, e.g. runs/gsa_mw-reach_s0.")],
     episodes: Annotated[int | None, typer.Option(min=1, help="Episodes [default: as many as recorded].")] = None,
     video: Annotated[Path | None, typer.Option(help="Write an MP4 of the first episode here.")] = None,
+    sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -19,12 +20,13 @@ def evaluate(
 
     Nothing is written but the video.
     """
+    from gsa.config import parse_settings
     from gsa.loops.evaluate import play_again
     from gsa.visual.pictures import write_video
 
     if plugin:
         import_plugin(plugin)
-    row, recorded, played = play_again(run, params, episodes)
+    row, recorded, played = play_again(run, params, episodes, parse_settings(sets or []))
     spread = f"{min(row.episode_returns):.4g} to {max(row.episode_returns):.4g}"
     typer.echo(f"{run}: score {row.score:.4g} over {row.num_episodes} episodes, returns {spread}")
     shared = min(row.num_episodes, recorded.num_episodes)

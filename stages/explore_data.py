@@ -52,19 +52,18 @@ def explore_data(
 
     def explore(body: str) -> None:
         folder = out or STAGES[STAGE].place(loaded.variant(STAGE), domain=body)
-        make_body = cast(Callable[[], Body], partial(make_env, BODY_TASK[body], tree.render, pixels=False))
-        env = make_body()
-        render = {**tree.render.model_dump(), "camera": get_task(BODY_TASK[body]).camera}
-        work = planned_episodes(section, env.max_env_steps) * env.max_env_steps
-        work += section.episodes * (env.max_env_steps + 1)  # frames to render
+        make, spec = partial(make_env, BODY_TASK[body], tree.render, pixels=False), get_task(BODY_TASK[body])
+        render = {**tree.render.model_dump(), "camera": spec.camera}
+        work = planned_episodes(section, spec.max_env_steps) * spec.max_env_steps
+        work += section.episodes * (spec.max_env_steps + 1)  # frames to render
         with (
             open_run(folder, **identity, inputs={}, item=body, read_last=["explore_data.failed_gate"]) as run,
             progress(work, f"explore {body}") as advance,
         ):
+            make_body = cast(Callable[[], Body], make)
             gates = run.notes = explore_domain(
-                env, body, section, render, run.path, run.checkpoints, advance, num_workers, make_body
+                make_body, body, section, render, run.path, run.checkpoints, advance, num_workers
             )
-        env.close()
         typer.echo(
             f"{folder}: {section.episodes} episodes by {section.method}, coverage "
             f"{gates['coverage']:.3f} (random {gates['coverage_random']:.3f}), saturation {gates['saturation']:.2f}"

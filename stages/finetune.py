@@ -6,9 +6,21 @@ from typing import Annotated
 
 import typer
 
-from gsa.pipeline import LEARNERS, STAGES, place
+from gsa.config.load import read_tree
+from gsa.errors import ParamsError
+from gsa.pipeline import LEARNERS, place, run_name
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 from stages.progress import each, progress
+
+
+def by_learner(path: Path, names: list[str]) -> dict[str, list[str]]:
+    """The methods as ``matrix.finetune.methods`` lists them, so that no other method is checked."""
+    methods, listed = read_tree(path).get("methods", {}), {}  # type: ignore[var-annotated]
+    for name in names:
+        if not isinstance(methods.get(name), dict):
+            raise ParamsError(f"--method {name}: unknown method, {path} has {', '.join(methods)}")
+        listed.setdefault(methods[name].get("learner"), []).append(name)
+    return listed
 
 
 def finetune(
@@ -30,7 +42,6 @@ def finetune(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Learn tasks online with any method; those of the GSA learner start from the world model and the offline data."""
-    from gsa.agents.base import Offline
     from gsa.envs import make_env
     from gsa.loops.finetune import Finetuner
     from gsa.parallel.ranks import choose_device
@@ -38,29 +49,28 @@ def finetune(
     from gsa.runs.run_dir import open_run
     from gsa.tasks import get_task
 
-    flags = {"--task": ("matrix.finetune.tasks", task), "--seed": ("matrix.finetune.seeds", seed)}
+    lists = {"task": task, "seed": seed, "method": method and by_learner(params, method)}
+    flags = {f"--{name}": (f"matrix.finetune.{name}s", values) for name, values in lists.items()}
     loaded = open_params(params, sets, plugin, flags)
     tree, matrix = loaded.params, loaded.params.matrix.finetune
-    items = list(product(matrix.tasks, method or matrix.all_methods, matrix.seeds))
-    for name, chosen, _ in items:
-        tree.check_fit(chosen, name)
     given = {"offline": offline, "model": model, "index": index}
     folders = {name: path or place(name, tree.matrix.pretrain.name) for name, path in given.items()}
+    usual = {name: place(name, read_tree(params)["matrix"]["pretrain"]["name"]) for name in given}
     device = choose_device(tree.machine.device)
 
     def learn(task: str, method: str, seed: int) -> None:
         spec, learner = get_task(task), tree.method(method).learner
         stage = f"finetune-{learner}"
-        item = STAGES[stage].place(loaded.variant(stage, method, task), method=method, task=task, seed=seed).name
         inputs = {name: folders[name] for name in LEARNERS[learner].inputs}
+        others = {name: path for name, path in inputs.items() if path != usual[name]}
+        item = run_name(method, task, seed, loaded.variant(stage, method, task, others))
         with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
-            offline = Offline.open(inputs, tree.world_model) if inputs else None  # an artefact's fault, not the run's
             with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
-                tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, offline, device)
+                tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, inputs, device)
                 record = tuner.run(run.checkpoints, advance)
             tuner.write(run.path)
             run.notes.update(record.facts | {"device": str(device)})
         final = record.scores[-1]
         typer.echo(f"wrote {item}: score {final.score:.3g} after {final.frames} frames to {runs / item}")
 
-    each(items, lambda item: learn(*item))
+    each(list(product(matrix.tasks, matrix.all_methods, matrix.seeds)), lambda item: learn(*item))

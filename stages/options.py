@@ -56,10 +56,13 @@ class Loaded:
             "reread": lambda: chosen(load_params(self.path, self.overrides)),
         }
 
-    def variant(self, stage: str, method: str = "", task: str = "") -> str:
-        """The end of an item's name where overrides change what decides it; empty where it is the file's item."""
+    def variant(self, stage: str, method: str = "", task: str = "", folders: Mapping[str, Path] = {}) -> str:
+        """The end of an item's name where overrides change what decides it; empty where it is the file's item.
+
+        ``folders`` are inputs, by name, in the place of the usual ones.
+        """
         keys = (*reads(stage, method), *([f"own_tasks.{task}"] if task else ()))
-        return variant(self.path, self.overrides, self.params, keys)
+        return variant(self.path, self.overrides, self.params, keys, folders)
 
 
 def open_params(

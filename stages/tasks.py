@@ -42,7 +42,7 @@ def tasks(
     methods = [Column(method, BUDGET) for method in ("gsa", "dreamerv3", "drqv2")]
     rows = [("task", "embodiment", "actions", "metric", *(method.label for method in methods))]
     for spec in shown:
-        scores = [None if spec.suite == "own" else published.score(method, spec.name) for method in methods]
+        scores = [published.scores[column].get(spec.name) for column in methods]
         cells = ["-" if score is None else f"{score:g}" for score in scores]
         rows.append((spec.name, spec.embodiment, str(spec.action_dim or "-"), spec.metric, *cells))
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "left", *["right"] * 5)))

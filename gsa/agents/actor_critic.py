@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gsa.agents.returns import lambda_return, trajectory_weight
 from gsa.config import DreamerParams
 from gsa.nets.blocks import mlp
 from gsa.nets.distributions import TwoHot, normal_entropy, sample_truncated_normal
@@ -43,9 +42,8 @@ class Actor(nn.Module):
         """Mean in [-1, 1] (0 on padded dimensions) and std in [min_std, max_std]."""
         mean, std = self.net(feat).chunk(2, -1)
         # + 2 starts the std near its maximum, as in the authors' release
-        return torch.tanh(mean) * self.action_mask, (self.max_std - self.min_std) * torch.sigmoid(
-            std + 2
-        ) + self.min_std
+        std = (self.max_std - self.min_std) * torch.sigmoid(std + 2) + self.min_std
+        return torch.tanh(mean) * self.action_mask, std
 
     def sample(
         self, mean: Float[Tensor, "*N A"], std: Float[Tensor, "*N A"], noise: Float[Tensor, "*N A"] | None = None
@@ -76,6 +74,8 @@ class ActorCritic(nn.Module):
 
     ``compile`` (torch's) makes one graph of imagination and the actor's loss, which ``losses`` uses.
     """
+
+    on_cpu: ClassVar = {"imagine": "gsa.cpu.imagination:imagine"}
 
     def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: DreamerParams):
         super().__init__()
@@ -146,3 +146,30 @@ class ActorCritic(nn.Module):
         """Move the slow critic by ``slow_critic_fraction`` towards the critic."""
         for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
             slow.lerp_(fast, self.params.slow_critic_fraction)
+
+
+def lambda_return(
+    reward: Float[Tensor, "H B"],
+    value: Float[Tensor, "H B"],
+    discount: Float[Tensor, "H B"],
+    bootstrap: Float[Tensor, " B"],
+    lambda_: float,
+) -> Float[Tensor, "H B"]:
+    """V_t = r_t + d_t ((1 - lambda) v_{t+1} + lambda V_{t+1}) for t < H, with v_H = V_H = ``bootstrap`` (Eq. 2).
+
+    Row t is imagined state t: ``reward[t]`` and ``value[t]`` are read on it, ``discount[t]`` (gamma, or 0 after a
+    terminal state) weighs what follows it. ``value[0]`` is not used. Gradients flow to every argument.
+    """
+    assert reward.shape == value.shape == discount.shape and bootstrap.shape == reward.shape[1:]
+    next_value = torch.cat([value[1:], bootstrap[None]])
+    returns = []
+    after = bootstrap
+    for t in reversed(range(len(reward))):
+        after = reward[t] + discount[t] * ((1 - lambda_) * next_value[t] + lambda_ * after)
+        returns.append(after)
+    return torch.stack(returns[::-1])
+
+
+def trajectory_weight(discount: Float[Tensor, "H B"]) -> Float[Tensor, "H B"]:
+    """Probability that state t is reached, discounted: 1, d_0, d_0 d_1, ..."""
+    return torch.cat([torch.ones_like(discount[:1]), discount[:-1]]).cumprod(0)

@@ -1,7 +1,7 @@
 """What a learner is to the rest of the project: it acts, it is updated, it is kept. ``LEARNERS`` lists them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,13 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from gsa.config import Params, WorldModelParams
-from gsa.envs.base import Env, Policy
+from gsa.config import Params
+from gsa.envs.base import Policy
 from gsa.episode import Step
 from gsa.pipeline import LEARNERS
-from gsa.pretrained import load_world_model
-from gsa.retrieval import RetrievalIndex
-from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 
@@ -35,21 +32,20 @@ class Progress:
     episodes: int = 0
     updates: int = 0
     skipped_env_steps: int = 0
-    """Decisions before the first update, where their updates are not owed."""
+    """Decisions before the first update, where none are owed for them."""
 
 
 @dataclass(frozen=True)
 class Schedule:
     """When updates are due: ``per_env_step`` per decision, none before ``start_frames`` or ``start_episodes``.
 
-    The earlier of the two starts them. ``owed``: what the time before would have had is made up for then.
-    ``while_acting``: they are made between decisions, not after the episode.
+    The earlier of the two starts them. They are made after the episode, with what the time before the start would have
+    had; or ``while_acting``, between decisions, and none are owed for that time.
     """
 
     per_env_step: float
     start_frames: int = 0
     start_episodes: int | None = None
-    owed: bool = True
     while_acting: bool = False
 
     def started(self, progress: Progress) -> bool:
@@ -65,65 +61,32 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Offline:
-    """What the earlier stages made: weights of the world model, the retrieval index, the offline episodes."""
-
-    weights: Mapping[str, torch.Tensor]
-    index: RetrievalIndex
-    store: EpisodeStore
-
-    @classmethod
-    def open(cls, folders: Mapping[str, Path], params: WorldModelParams) -> "Offline":
-        """From the folders ``offline``, ``model`` and ``index``.
-
-        Raises:
-            ArtifactError: one is missing, damaged or made with another model.
-        """
-        model, sha256 = load_world_model(folders["model"], params)
-        index = RetrievalIndex.load(folders["index"], sha256)
-        return cls(model.state_dict(), index, EpisodeStore(folders["offline"]))
-
-
-@dataclass(frozen=True)
 class Setting:
     """What a learner is made from. ``action_dim`` and ``max_env_steps`` are the environment's, native and per episode.
 
-    ``method`` is the method's own parameters, ``streams`` the run's seeds by name (``STREAMS``), all independent.
-    ``offline`` is None for learners without inputs, and where a finished agent is only evaluated.
+    ``method`` names a row of ``params.methods``. ``seed`` is the run's; ``STREAMS`` of it are independent. ``inputs``
+    are folders of earlier stages by name (``gsa.pipeline.FOLDERS``): none where a finished agent is only evaluated.
     """
 
     spec: TaskSpec
     action_dim: int
     max_env_steps: int
     params: Params
-    method: Any
-    streams: Mapping[str, np.random.SeedSequence]
+    method: str
+    seed: int
     device: torch.device = CPU
-    offline: Offline | None = None
-
-    @classmethod
-    def of(
-        cls,
-        env: Env,
-        spec: TaskSpec,
-        method: str,
-        seed: int,
-        params: Params,
-        device: torch.device,
-        offline: Offline | None = None,
-    ) -> "Setting":
-        """For one run: a method on a task's environment with a seed."""
-        streams = dict(zip(STREAMS, np.random.SeedSequence(seed).spawn(len(STREAMS)), strict=True))
-        switches = params.methods[method]
-        return cls(spec, env.action_dim, env.max_env_steps, params, switches, streams, device, offline)
+    inputs: Mapping[str, Path] = field(default_factory=dict)
 
     def generator(self, stream: str) -> np.random.Generator:
         """A fresh generator of that stream."""
-        return np.random.default_rng(self.streams[stream])
+        return np.random.default_rng(self._stream(stream))
 
-    def seed(self, stream: str) -> int:
+    def batch_seed(self, stream: str) -> int:
         """A seed for batches by number (``gsa.storage.replay.Replay``)."""
-        return int(self.streams[stream].generate_state(1)[0])
+        return int(self._stream(stream).generate_state(1)[0])
+
+    def _stream(self, name: str) -> np.random.SeedSequence:
+        return np.random.SeedSequence(self.seed).spawn(len(STREAMS))[STREAMS.index(name)]
 
 
 @runtime_checkable  # beartype, in the tests, asks isinstance
@@ -170,6 +133,6 @@ def make_learner(setting: Setting) -> Learner:
     Raises:
         DataError, ParamsError: the task does not fit the parameters.
     """
-    module, _, name = LEARNERS[setting.method.learner].make.partition(":")
+    module, _, name = LEARNERS[setting.params.methods[setting.method].learner].make.partition(":")
     learner: Learner = getattr(import_module(module), name)(setting)
     return learner

@@ -21,7 +21,7 @@ from gsa.nets.blocks import init_orthogonal
 from gsa.nets.conv import channels_last, scale_image
 from gsa.storage.transitions import stacked_rows
 
-CPU = torch.device("cpu")
+Device = torch.device | str
 
 
 class BCNet(nn.Module):
@@ -73,11 +73,7 @@ class StackSampler:
 
 
 def train_bc(
-    episodes: Iterable[Episode],
-    action_dim: int,
-    params: BCParams,
-    rng: np.random.Generator,
-    device: torch.device = CPU,
+    episodes: Iterable[Episode], action_dim: int, params: BCParams, rng: np.random.Generator, device: Device = "cpu"
 ) -> tuple[BCNet, list[float]]:
     """Clone the behaviour in ``episodes``; returns the network, on ``device``, and its loss at every update.
 

@@ -20,26 +20,17 @@ from gsa.errors import DataError
 from gsa.nets.blocks import mlp
 from gsa.nets.distributions import TwoHot
 from gsa.nets.optimizer import Optimizer
-from gsa.sources.noise import UniformPolicy
+from gsa.sources.untrained import UniformPolicy
 from gsa.storage.replay import EpisodeBuffer, Replay
 from gsa.world_model.model import ModelOutput, WorldModel
 from gsa.world_model.rssm import State
 
 
-def fine_tuned_parameters(model: WorldModel, fine_tune: str) -> list[nn.Parameter]:
-    """The world model's weights that fine-tuning may change: full, autoencoder or dynamics (ablation)."""
-    parts: dict[str, list[nn.Module]] = {
-        "full": [model],
-        "autoencoder": [model.encoder, model.decoder],
-        "dynamics": [model.rssm],
-    }
-    return [p for part in parts[fine_tune] for p in part.parameters()]
-
-
 class Dreamer(nn.Module):
     """World model, reward head, actor and critic with one optimizer each.
 
-    ``action_dim`` is the task's native width; actions are padded to the model's. ``fine_tune``: see GSAMethod.
+    ``action_dim`` is the task's native width; actions are padded to the model's. ``fine_tune`` says which weights of
+    the world model may change: full, autoencoder or dynamics (ablation).
     """
 
     def __init__(self, world_model: WorldModel, action_dim: int, params: DreamerParams, fine_tune: str = "full"):
@@ -53,13 +44,19 @@ class Dreamer(nn.Module):
         self.two_hot = TwoHot(params.bins)
         self.reward_head = mlp(feat_dim, params.units, params.reward_layers, params.bins, zero_init=True)
         self.behavior = ActorCritic(feat_dim, mask, params)
-        trained = fine_tuned_parameters(world_model, fine_tune)
+        parts: dict[str, list[nn.Module]] = {
+            "full": [world_model],
+            "autoencoder": [world_model.encoder, world_model.decoder],
+            "dynamics": [world_model.rssm],
+        }
         world_model.requires_grad_(False)
+        trained = [parameter for part in parts[fine_tune] for parameter in part.parameters()]
         for parameter in trained:
             parameter.requires_grad_(True)
         model_optimizer = params.model_optimizer
-        actor_opt = model_optimizer.model_copy(update={"lr": params.actor_lr})
-        critic_opt = model_optimizer.model_copy(update={"lr": params.critic_lr})
+        actor_opt, critic_opt = (
+            model_optimizer.model_copy(update={"lr": lr}) for lr in (params.actor_lr, params.critic_lr)
+        )
         self.optimizers = {
             "world_model": Optimizer("world model", trained, model_optimizer),
             "reward": Optimizer("reward head", list(self.reward_head.parameters()), model_optimizer),
@@ -211,7 +208,7 @@ class DreamerLearner:
     def online_batch(self, online: EpisodeBuffer, number: int, size: int) -> Batch:
         """``size`` windows of the run's own episodes."""
         if self.replay is None:
-            self.replay = Replay(online, self.setting.params.world_model.action_dim, self.setting.seed("online"))
+            self.replay = Replay(online, self.setting.params.world_model.action_dim, self.setting.batch_seed("online"))
         return self.replay.batch(number, size, self.params.batch_length).to(self.setting.device)
 
     def state(self) -> dict[str, Any]:

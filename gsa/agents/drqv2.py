@@ -125,7 +125,7 @@ class DrQv2Learner:
         # A first update needs a complete episode, which one decision more than the longest makes sure of.
         first_episode = (setting.max_env_steps + 1) * setting.spec.action_repeat
         start = max(params.seed_frames, first_episode)
-        self.schedule = Schedule(1 / params.update_every_env_steps, start_frames=start, owed=False, while_acting=True)
+        self.schedule = Schedule(1 / params.update_every_env_steps, start_frames=start, while_acting=True)
         self.encoder = Encoder(params.frame_stack, params.channels)
         self.actor = Actor(self.encoder.repr_dim, self.action_dim, params)
         self.critic = Critic(self.encoder.repr_dim, self.action_dim, params)
@@ -138,7 +138,7 @@ class DrQv2Learner:
             "critic": Optimizer("critic and encoder", trained, adam),
             "actor": Optimizer("actor", list(self.actor.parameters()), adam),
         }
-        self.rng, self.seed = setting.generator("behaviour"), setting.seed("online")
+        self.rng, self.seed = setting.generator("behaviour"), setting.batch_seed("online")
         self.progress = Progress()
 
     def prepare(self, first_step: Callable[[], Step]) -> dict[str, Any]:
@@ -153,11 +153,6 @@ class DrQv2Learner:
     def policy(self) -> "DrQv2Policy":
         """The mean action."""
         return DrQv2Policy(self, explore=False)
-
-    @property
-    def is_exploring(self) -> bool:
-        """Whether the decisions that are uniform are not over."""
-        return self.progress.env_steps < self.params.expl_env_steps
 
     @property
     def noise(self) -> float:
@@ -240,7 +235,7 @@ class DrQv2Policy:
         """Take in the newest image and choose an action, float32 ``(action_dim,)``."""
         learner = self.learner
         self.stack.push(step)
-        if self.explore and learner.is_exploring:
+        if self.explore and learner.progress.env_steps < learner.params.expl_env_steps:
             return learner.rng.uniform(-1.0, 1.0, learner.action_dim).astype(np.float32)
         action = learner.actor(learner.encoder(self.stack.tensor(learner.device)))
         return (add_noise(action, learner.noise) if self.explore else action)[0].cpu().numpy()

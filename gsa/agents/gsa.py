@@ -13,10 +13,13 @@ from gsa.agents.base import Progress, Setting
 from gsa.agents.bc import BCNet, BCPolicy, train_bc
 from gsa.agents.dreamer import DreamerLearner, DreamerPolicy
 from gsa.agents.guidance import GuidedPolicy, draw_window, guidance_prob
+from gsa.config.learners import GSAMethod
 from gsa.envs.base import Policy
 from gsa.episode import Batch, Episode, Step, concat_batches
 from gsa.errors import ParamsError
-from gsa.retrieval import embed_images
+from gsa.retrieval import RetrievalIndex, embed_images
+from gsa.runs.checkpoint import load_weights
+from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer, Replay
 
 
@@ -24,29 +27,37 @@ class GSALearner(DreamerLearner):
     """``prepare`` retrieves and clones; behaviour and batches are Dreamer's, guided and mixed with what it found."""
 
     def __init__(self, setting: Setting):
-        self.switches, self.section = setting.method, setting.params.gsa
-        self.fine_tune = self.switches.fine_tune
+        switches = setting.params.methods[setting.method]
+        assert isinstance(switches, GSAMethod)
+        self.switches, self.section, self.fine_tune = switches, setting.params.gsa, switches.fine_tune
         self.bc_rng = setting.generator("bc")
         self.retrieved: list[int] = []
         self.retrieved_replay: Replay | None = None
         self.bc_net: BCNet | None = None
-        if self.switches.guidance and setting.spec.suite not in self.section.guidance:
-            known = ", ".join(self.section.guidance)
-            raise ParamsError(
-                f"gsa.guidance has no schedule for the suite {setting.spec.suite!r}, only for {known}; add one"
-            )
+        setting.params.check_fit(setting.method, setting.spec.name)  # a guidance schedule for the suite
         super().__init__(setting)
-        if self.switches.pretrained and setting.offline is not None:
-            self.networks.world_model.load_state_dict(setting.offline.weights)
+        self.share = round(self.params.batch_size * switches.rehearsal_fraction)
+        if self.share == self.params.batch_size or (switches.rehearsal_fraction > 0 and self.share == 0):
+            raise ParamsError(
+                f"method {setting.method!r}: rehearsal_fraction {switches.rehearsal_fraction} of dreamer.batch_size "
+                f"{self.params.batch_size} is {self.share} windows, expected one retrieved and one online at least"
+            )
+        if setting.inputs:
+            model = self.networks.world_model
+            expect = {"world_model": setting.params.world_model.model_dump()}
+            weights, meta = load_weights(setting.inputs["model"], model.state_dict(), expect)
+            self.index = RetrievalIndex.load(setting.inputs["index"], str(meta["sha256"]))
+            self.store = EpisodeStore(setting.inputs["offline"])
+            if switches.pretrained:
+                model.load_state_dict(weights)
 
     def prepare(self, first_step: Callable[[], Step]) -> dict[str, Any]:
         """D_retrieved by the first image of an online episode (Eq. 4), and the policy cloned from it."""
         if not (self.switches.rehearsal_fraction > 0 or self.switches.guidance):
             return {}
-        assert self.setting.offline is not None
         query = embed_images(self.networks.world_model, [first_step().image[None]])[0]
         count, width = self.section.retrieve_episodes, self.setting.action_dim
-        found = self.setting.offline.index.retrieve(query, count, width)
+        found = self.index.retrieve(query, count, width)
         self.retrieved = [int(p) for p in found.position]
         facts: dict[str, Any] = {
             "retrieved_episodes": [int(i) for i in found.episode_id],
@@ -75,10 +86,8 @@ class GSALearner(DreamerLearner):
         """Online windows, and the rehearsal's share of retrieved ones."""
         if self.retrieved_replay is None:
             return super().batch(online, number)
-        size, length = self.params.batch_size, self.params.batch_length
-        share = round(size * self.switches.rehearsal_fraction)
-        retrieved = self.retrieved_replay.batch(number, share, length).to(self.setting.device)
-        return concat_batches(self.online_batch(online, number, size - share), retrieved)
+        retrieved = self.retrieved_replay.batch(number, self.share, self.params.batch_length).to(self.setting.device)
+        return concat_batches(self.online_batch(online, number, self.params.batch_size - self.share), retrieved)
 
     def state(self) -> dict[str, Any]:
         """Dreamer's, and what was retrieved and cloned."""
@@ -103,12 +112,11 @@ class GSALearner(DreamerLearner):
         """Read the retrieved episodes into memory (12 kB per row) and, for rehearsal, into a replay."""
         if not self.retrieved:
             return []
-        assert self.setting.offline is not None
-        episodes = [self.setting.offline.store.read(position) for position in self.retrieved]
+        episodes = [self.store.read(position) for position in self.retrieved]
         if self.switches.rehearsal_fraction > 0:
             buffer = EpisodeBuffer()
             for episode in episodes:
                 buffer.add(episode)
             width = self.setting.params.world_model.action_dim
-            self.retrieved_replay = Replay(buffer, width, self.setting.seed("retrieved"))
+            self.retrieved_replay = Replay(buffer, width, self.setting.batch_seed("retrieved"))
         return episodes

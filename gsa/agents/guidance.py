@@ -1,10 +1,9 @@
-"""Execution guidance: when the cloned policy acts instead of the RL policy (SPEC.md section 4)."""
-
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+"""Execution guidance: when the cloned policy acts instead of the RL policy."""
 
 import numpy as np
 
+from gsa.agents.bc import BCPolicy
+from gsa.agents.dreamer import DreamerPolicy
 from gsa.config import GuidanceParams
 from gsa.episode import Step
 
@@ -15,55 +14,22 @@ def guidance_prob(params: GuidanceParams, env_step: int) -> float:
     return params.start + (params.end - params.start) * done
 
 
-@dataclass(frozen=True)
-class GuidanceWindow:
-    """The decisions [guide_start, guide_start + guide_length) of one episode; empty when the length is 0."""
+def draw_window(prob: float, max_env_steps: int, rng: np.random.Generator) -> range:
+    """With probability ``prob`` the decisions of a window, 10%, 20%, ... or 100% of the episode, placed uniformly.
 
-    guide_start: int = 0
-    guide_length: int = 0
-
-    def __contains__(self, env_step: int) -> bool:
-        return self.guide_start <= env_step < self.guide_start + self.guide_length
-
-
-def draw_window(prob: float, max_env_steps: int, rng: np.random.Generator) -> GuidanceWindow:
-    """With probability ``prob`` a window of 10%, 20%, ... or 100% of the episode, placed uniformly; else none."""
+    Else none.
+    """
     if rng.random() >= prob:
-        return GuidanceWindow()
+        return range(0)
     length = round(max_env_steps * int(rng.integers(1, 11)) / 10)
-    return GuidanceWindow(int(rng.integers(0, max_env_steps - length + 1)), length)
-
-
-@runtime_checkable
-class Guided(Protocol):
-    """A recurrent policy that can be told which action was really taken (``DreamerPolicy``)."""
-
-    def act(self, step: Step) -> np.ndarray:
-        """Update the latent and choose an action."""
-        ...
-
-    def executed(self, action: np.ndarray) -> None:
-        """Another policy's action was taken."""
-        ...
-
-
-@runtime_checkable
-class Guide(Protocol):
-    """A policy that can watch without acting (``BCPolicy``)."""
-
-    def act(self, step: Step) -> np.ndarray:
-        """See the image and choose an action."""
-        ...
-
-    def see(self, step: Step) -> None:
-        """See the image only."""
-        ...
+    start = int(rng.integers(0, max_env_steps - length + 1))
+    return range(start, start + length)
 
 
 class GuidedPolicy:
     """The RL policy, with the cloned policy acting inside a window; the latent is filtered through every step."""
 
-    def __init__(self, policy: Guided, bc_policy: Guide, window: GuidanceWindow):
+    def __init__(self, policy: DreamerPolicy, bc_policy: BCPolicy, window: range):
         self.policy, self.bc_policy, self.window = policy, bc_policy, window
         self.env_step = 0
 

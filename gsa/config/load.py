@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from gsa.config.params import Params, value_at
 from gsa.config.sections import OwnTasks, nearest
-from gsa.errors import ParamsError
+from gsa.errors import ParamsError, one_line
 from gsa.tasks import register_task
 
 Overrides = Mapping[str, Any]
@@ -46,7 +46,7 @@ def read_tree(path: Path) -> dict[str, Any]:
     try:
         tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ParamsError(f"{path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(tree, dict):
         raise ParamsError(f"{path} holds {type(tree).__name__}, expected sections")
     return tree
@@ -67,7 +67,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
-def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str]) -> str:
+def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str], folders: Mapping[str, Path]) -> str:
     """What tells an output made with these overrides from the file's, as part of its name; empty for the same.
 
     Only overrides that meet one of the dotted ``keys``, which decide the output, count. Values are spelled as in
@@ -76,7 +76,7 @@ def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str])
     file, tree = read_tree(path), used.model_dump(by_alias=True)
     deciding = [f"{key}." for key in keys]
     deciding += ["sizes."] if "world_model." in deciding else []
-    parts = []
+    parts = [f"{name}={folder}" for name, folder in folders.items()]
     for key, value in sorted(overrides.items()):
         spelled = value_at(tree, key, value)
         decides = any(f"{key}.".startswith(k) or k.startswith(f"{key}.") for k in deciding)

@@ -1,5 +1,6 @@
 """What a profile costs on this machine: counts by arithmetic, hours and gigabytes from a measured pace."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -72,24 +73,23 @@ def count(params: Params) -> Counts:
     collect, explore, matrix = params.collect_data, params.explore_data, params.matrix
     tune, learner = params.finetune, params.dreamer
     collected: dict[str, tuple[int, int]] = {}
-    for task in matrix.collect_data.tasks:
-        spec, episodes = get_task(task), len(matrix.collect_data.sigmas) * collect.episodes
-        before = collected.get(spec.embodiment, (0, 0))
-        collected[spec.embodiment] = (before[0] + episodes, before[1] + episodes * (spec.max_env_steps + 1))
-    each = explore.episodes, explore.episodes * (EXPLORED_ENV_STEPS + 1)
-    explored: dict[str, tuple[int, int]] = dict.fromkeys(matrix.explore_data.domains, each)
-    runs_a_task = len(matrix.finetune.all_methods) * len(matrix.finetune.seeds)
+    for spec in map(get_task, matrix.collect_data.tasks):
+        each = len(matrix.collect_data.sigmas) * collect.episodes
+        episodes, rows = collected.get(spec.embodiment, (0, 0))
+        collected[spec.embodiment] = (episodes + each, rows + each * (spec.max_env_steps + 1))
+    walks = (explore.episodes, explore.episodes * (EXPLORED_ENV_STEPS + 1))
+    explored: dict[str, tuple[int, int]] = dict.fromkeys(matrix.explore_data.domains, walks)
+    runs_per_task = len(matrix.finetune.all_methods) * len(matrix.finetune.seeds)
     evaluations = tune.total_frames // tune.eval_every_frames + 1
     with_model = [m for m in matrix.finetune.all_methods if "dreamer" in LEARNERS[params.method(m).learner].sections]
-    tuned: dict[str, int] = {}
+    tuned: Counter[str] = Counter()
     updates = 0
-    for task in matrix.finetune.tasks:
-        spec = get_task(task)
+    for spec in map(get_task, matrix.finetune.tasks):
         evaluated = evaluations * tune.eval_episodes * spec.max_env_steps
-        frames = runs_a_task * (tune.total_frames // spec.action_repeat + evaluated)
-        tuned[spec.embodiment] = tuned.get(spec.embodiment, 0) + frames
-        rows = tune.total_frames / spec.action_repeat * learner.replay_ratio
-        updates += len(with_model) * len(matrix.finetune.seeds) * int(rows / learner.batch_size / learner.batch_length)
+        tuned[spec.embodiment] += runs_per_task * (tune.total_frames // spec.action_repeat + evaluated)
+        replayed = tune.total_frames / spec.action_repeat * learner.replay_ratio
+        per_run = int(replayed / learner.batch_size / learner.batch_length)
+        updates += len(with_model) * len(matrix.finetune.seeds) * per_run
     return Counts(collected, explored, tuned, params.pretrain.updates, updates)
 
 
@@ -146,19 +146,14 @@ def training_lines(params: Params, paces: Paces, pretraining: "UpdatePace", fine
         drawing += frames * (pace.decision_s + pace.draw_s)
     tuned = counts.finetune_updates * finetuning.seconds + drawing
     pictures = sum(counts.tuned_frames.values())
+    pretrained, work = counts.pretrain_updates * pretraining.seconds, f"{counts.finetune_updates} updates"
+    rate = f"{_rate(finetuning)}; {pictures / drawing:.1f} pictures/s"
     return [
-        Line("pretrain", f"{counts.pretrain_updates} updates", *_updating(counts.pretrain_updates, pretraining)),
-        Line(
-            "finetune",
-            f"{counts.finetune_updates} updates, {pictures} pictures",
-            f"{_updating(1, finetuning)[0]}; {pictures / drawing:.1f} pictures/s",
-            tuned / 3600,
-        ),
+        Line("pretrain", f"{counts.pretrain_updates} updates", _rate(pretraining), pretrained / 3600),
+        Line("finetune", f"{work}, {pictures} pictures", rate, tuned / 3600),
     ]
 
 
-def _updating(updates: int, pace: "UpdatePace") -> tuple[str, float]:
+def _rate(pace: "UpdatePace") -> str:
     rate = f"{1 / pace.seconds:.3g} updates/s"
-    if not pace.is_measured:
-        rate = f"at most {rate} ({pace.gflop:.0f} GFLOP each)"
-    return rate, updates * pace.seconds / 3600
+    return rate if pace.is_measured else f"at most {rate} ({pace.gflop:.0f} GFLOP each)"

@@ -24,6 +24,7 @@ from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
 from gsa.loops.draw_explored import render_path
 from gsa.loops.explore import BODY_TASK, one_torch_thread, run_episode
+from gsa.loops.watched import WatchedEnv
 from gsa.parallel.workers import Beat, run_workers
 from gsa.sources import POLICIES
 from gsa.sources.exploration import CuriousExplorer, make_explorer
@@ -116,35 +117,23 @@ def _try(params: Params, beat: Beat, trial: Trial) -> tuple[tuple[str, bool], Pa
     return trial.key, Pace(**seconds, **_weigh(episode, params))
 
 
-class _Stretch:
-    """A ``Body``: the first ``DECISIONS`` of each episode, its resets timed, with a sign of life before each."""
+class _Stretch(WatchedEnv):
+    """The first ``DECISIONS`` of each episode, its resets timed."""
 
     def __init__(self, env: Any, beat: Beat):
-        self.name, self.action_dim, self.max_env_steps = env.name, env.action_dim, DECISIONS
-        self.env, self.beat, self.reset_s, self.count = env, beat, 0.0, 0
+        super().__init__(env, beat)
+        self.max_env_steps, self.reset_s, self.count = DECISIONS, 0.0, 0
 
     def reset(self, seed: int | None = None) -> Step:
-        self.beat()
         begin = time.perf_counter()
-        step: Step = self.env.reset(seed)
+        first = super().reset(seed)
         self.reset_s, self.count = time.perf_counter() - begin, 0
-        return step
+        return first
 
     def step(self, action: np.ndarray) -> Step:
-        self.beat()
         self.count += 1
-        step: Step = self.env.step(action)
+        step = super().step(action)
         return replace(step, is_last=step.is_last or self.count == DECISIONS)
-
-    def physics_state(self) -> np.ndarray:
-        return np.asarray(self.env.physics_state())
-
-    def render_state(self, state: np.ndarray) -> np.ndarray:
-        self.beat()
-        return np.asarray(self.env.render_state(state))
-
-    def close(self) -> None:
-        self.env.close()
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -152,6 +141,12 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     begin = time.perf_counter()
     result = work()
     return time.perf_counter() - begin, result
+
+
+def seconds_per_update(update: Callable[[], Any]) -> float:
+    """A mean over ``UPDATES`` calls, after one that is not counted."""
+    update()
+    return timed(lambda: [update() for _ in range(UPDATES)])[0] / UPDATES
 
 
 def _collect(trial: Trial, params: Params, beat: Beat) -> tuple[dict[str, float], Episode]:
@@ -184,12 +179,11 @@ def _explore(trial: Trial, params: Params, beat: Beat) -> tuple[dict[str, float]
 
 
 def _update_s(explorer: CuriousExplorer, batch_size: int, beat: Beat) -> float:
-    def update() -> object:
+    def update() -> None:
         beat()
-        return explorer.update(explorer.replay.sample(batch_size, explorer.batch_rng))
+        explorer.update(explorer.replay.sample(batch_size, explorer.batch_rng))
 
-    update()
-    return timed(lambda: [update() for _ in range(UPDATES)])[0] / UPDATES
+    return seconds_per_update(update)
 
 
 def _weigh(episode: Episode, params: Params) -> dict[str, float]:

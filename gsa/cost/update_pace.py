@@ -8,7 +8,7 @@ from torch import nn
 
 from gsa.agents.dreamer import Dreamer
 from gsa.config import Params, WorldModelParams
-from gsa.cost.pace import UPDATES, timed
+from gsa.cost.pace import seconds_per_update, timed
 from gsa.cpu import accelerate_for
 from gsa.episode import IMAGE_SIZE, Batch
 from gsa.loops.pretrain import Objective
@@ -108,19 +108,11 @@ def finetuning_pace(params: Params, flops: float) -> UpdatePace:
 def _update_pace(operations: int, flops: float, prepare: Callable[[], Callable[[], object]]) -> UpdatePace:
     if operations / flops > AFFORDABLE_S:
         return UpdatePace(operations / flops, operations / 1e9, is_measured=False)
-    update = prepare()
-    update()
-    seconds, _ = timed(lambda: [update() for _ in range(UPDATES)])
-    return UpdatePace(seconds / UPDATES, operations / 1e9, is_measured=True)
+    return UpdatePace(seconds_per_update(prepare()), operations / 1e9, is_measured=True)
 
 
 def _noise(rows: int, length: int, action_dim: int) -> Batch:
-    shape = (rows, length)
-    return Batch(
-        torch.randint(0, 256, (*shape, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8).permute(0, 1, 4, 2, 3),
-        torch.rand(*shape, action_dim) * 2 - 1,
-        torch.zeros(shape),
-        torch.ones(rows, dtype=torch.bool),
-        torch.zeros(shape, dtype=torch.bool),
-        torch.zeros(shape, dtype=torch.bool),
-    )
+    image = torch.randint(0, 256, (rows, length, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8).permute(0, 1, 4, 2, 3)
+    action, reward = torch.rand(rows, length, action_dim) * 2 - 1, torch.zeros(rows, length)
+    never = torch.zeros(rows, length, dtype=torch.bool)
+    return Batch(image, action, reward, torch.ones(rows, dtype=torch.bool), never, never)

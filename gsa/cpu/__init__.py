@@ -1,51 +1,53 @@
 """Networks made faster on a CPU. ``accelerate`` is the only entry, ``accelerate_for`` asks first.
 
 The ordinary modules read as formulas and run on any device. Each accelerator computes the same numbers with larger and
-fewer operations and with its gradients written out. ``benchmarks/world_model.py`` prints what each one gains.
+fewer operations and with its gradients written out. ``benchmarks/world_model.py`` prints what each one gains. A module
+that can be accelerated names the faster methods itself, in ``on_cpu``.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from importlib import import_module
 from types import MethodType
-from typing import Any
 
 import torch
 from torch import nn
 
-from gsa.agents.actor_critic import ActorCritic
 from gsa.config import MachineParams
-from gsa.cpu.imagination import imagine
-from gsa.cpu.recurrence import observe
-from gsa.nets.conv import ImageDecoder, ImageEncoder
-from gsa.world_model.rssm import RSSM
 
 log = logging.getLogger(__name__)
 
-ACCELERATORS = ("observe", "imagine", "images")
-"""The RSSM over a window; imagination; encoder and decoder, which need numba."""
-
-Replacement = tuple[type[nn.Module], str, Callable[..., Any]]
+ACCELERATORS = ("recurrence", "imagination", "images")
+"""The RSSM over a window; imagination; encoder and decoder, which need numba: modules of this package."""
 
 
 def accelerate(model: nn.Module, without: Collection[str] = ()) -> list[str]:
-    """Replace methods of ``model``'s parts by faster ones, but for the accelerators in ``without``.
+    """Replace methods of ``model``'s parts by faster ones, but for those of the accelerators in ``without``.
 
-    Weights, their names and their optimizers stay as they are, and so do random draws; results differ by rounding.
-    Where a faster method does not apply (another device, autocast, torch.compile), it calls the ordinary one.
-    Without numba the image networks stay ordinary. A second call changes nothing.
+    ``on_cpu`` of a part's class maps a method to the function that takes its place, as ``module:name``. Weights, their
+    names and their optimizers stay as they are, and so do random draws; results differ by rounding. Where a faster
+    method does not apply (another device, autocast, torch.compile), it calls the ordinary one. Without numba the image
+    networks stay ordinary. A second call changes nothing.
 
     Returns:
         The replaced methods, for instance ``world_model.rssm.observe``.
     """
-    unknown = set(without) - set(ACCELERATORS)
-    assert not unknown, f"expected some of {ACCELERATORS}, found {unknown}"
+    assert set(without) <= set(ACCELERATORS), f"expected some of {ACCELERATORS}, found {without}"
     replaced = []
-    for kind, method, function in _replacements(without):
-        for name, module in model.named_modules():
-            if isinstance(module, kind):
-                setattr(module, method, MethodType(function, module))  # on the instance; a deep copy gets its own
-                replaced.append(f"{name}.{method}" if name else method)
+    for name, part in model.named_modules():
+        for method, target in getattr(part, "on_cpu", {}).items():
+            module, _, function = target.partition(":")
+            if module.rpartition(".")[2] in without:
+                continue
+            try:
+                faster = getattr(import_module(module), function)
+            except ModuleNotFoundError as error:
+                if error.name not in ("numba", "llvmlite"):
+                    raise
+                log.info("%s.%s is torch's own: %s is not installed (pip install gsa[cpu])", name, method, error.name)
+                continue
+            setattr(part, method, MethodType(faster, part))  # on the instance; a deep copy gets its own
+            replaced.append(f"{name}.{method}" if name else method)
     return replaced
 
 
@@ -54,27 +56,3 @@ def accelerate_for(model: nn.Module, machine: MachineParams, device: torch.devic
     if not machine.cpu_kernels or machine.compile != "none" or device.type != "cpu":
         return []
     return accelerate(model)
-
-
-def _replacements(without: Collection[str]) -> list[Replacement]:
-    found: list[Replacement] = []
-    if "observe" not in without:
-        found.append((RSSM, "observe", observe))
-    if "imagine" not in without:
-        found.append((ActorCritic, "imagine", imagine))
-    if "images" not in without:
-        try:
-            images = import_module("gsa.cpu.images")
-        except ModuleNotFoundError as error:
-            if error.name not in ("numba", "llvmlite"):
-                raise
-            log.info(
-                "the image networks run on torch's kernels: %s is not installed (pip install gsa[cpu])", error.name
-            )
-            return found
-        found += [
-            (ImageEncoder, "forward", images.encode),
-            (ImageDecoder, "forward", images.decode),
-            (ImageDecoder, "squared_error", images.squared_error),
-        ]
-    return found

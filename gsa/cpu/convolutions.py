@@ -101,10 +101,6 @@ def _up(x: Tensor, weight: Tensor) -> Pixels:
     return Pixels(out.reshape(len(x), 4 * height * width, weight.shape[1]), where_in_phases(size, width), size)
 
 
-def _up_input_gradient(grad: Tensor, weight: Tensor) -> Pixels:
-    return in_order(F.conv2d(grad, weight, stride=2))
-
-
 def _from_pixel(x: Tensor, weight: Tensor) -> Pixels:
     out, size = x.flatten(1) @ weight.permute(0, 2, 3, 1).flatten(1), weight.shape[-1]
     return Pixels(out.unflatten(1, (-1, weight.shape[1])), where_in_image(size, size), size)
@@ -121,6 +117,6 @@ def _from_pixel_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tens
 
 
 DOWN = Convolution(_down, _up, lambda grad, x, weight: weight_gradient(x, grad, weight), True)
-UP = Convolution(_up, _up_input_gradient, weight_gradient, False)
+UP = Convolution(_up, lambda grad, weight: in_order(F.conv2d(grad, weight, stride=2)), weight_gradient, False)
 FROM_PIXEL = Convolution(_from_pixel, _from_pixel_input_gradient, _from_pixel_weight_gradient, True)
 """A transposed convolution of one pixel: a matrix product."""

@@ -9,56 +9,39 @@ from dm_control.rl.control import Environment, PhysicsError
 from dm_control.suite.wrappers import action_scale
 from jaxtyping import Float64, UInt8
 
+from gsa.envs.base import SuiteEnv
 from gsa.envs.dmc_tasks import CUSTOM_TASKS
 from gsa.envs.rendering import BLACK_FRAME, SceneCamera, apply_quality
-from gsa.episode import Step, check_action
+from gsa.episode import Step
 from gsa.errors import DataError
 from gsa.tasks import TaskSpec
 
 
-class DMCEnv:
+class DMCEnv(SuiteEnv):
     """One DMControl task (``gsa.envs.base.Env``). ``Step.state`` is the suite's observation, flattened in its order.
 
     With ``pixels=False`` the steps carry a black frame; ``physics_state`` and ``render_state`` draw moments later.
     """
 
     def __init__(self, spec: TaskSpec, quality: str, pixels: bool = True):
-        self.name = spec.name
-        assert spec.action_dim is not None
-        self.action_dim = spec.action_dim
-        self.max_env_steps = spec.max_env_steps
-        self._spec = spec
-        self._pixels = pixels
+        super().__init__(spec.name, spec.action_dim, spec.max_env_steps)
+        self._spec, self._pixels = spec, pixels
         make = CUSTOM_TASKS.get((spec.embodiment, spec.task))
         suite_task = spec.task.replace("-", "_")
         env = make() if make else suite.load(spec.embodiment, suite_task, task_kwargs={"random": 0})
         self._env = _with_unit_actions(env)
+        self._opened.callback(self._env.close)
         apply_quality(self._env.physics.model.ptr, quality)
-        self._camera = SceneCamera(self._env.physics, spec.camera, spec.name)
+        self._camera = self._open_camera(self._env.physics)
         self._replay: Any = None
         self._replay_camera: SceneCamera | None = None
-        self._num_env_steps = 0
-        self._is_running = False
 
-    def reset(self, seed: int | None = None) -> Step:
-        """Start an episode; see ``Env.reset``."""
+    def _begin(self, seed: int | None) -> Step:
         if seed is not None:
             self._env.task.random.seed(seed)
-        first = self._env.reset()
-        self._num_env_steps = 0
-        self._is_running = True
-        return self._step(first.observation, 0.0, is_first=True)
+        return self._step(self._env.reset().observation, 0.0, is_first=True, is_last=False)
 
-    def step(self, action: np.ndarray) -> Step:
-        """Hold the action for the task's simulator steps and sum their rewards.
-
-        Raises:
-            DataError: the action is malformed, the episode is over, or the simulation diverged.
-        """
-        where = f"{self.name}, step {self._num_env_steps}"
-        if not self._is_running:
-            raise DataError(f"{where}: the episode is over or was never begun; call reset first")
-        action = check_action(action, self.action_dim, where)
+    def _decide(self, action: np.ndarray, where: str) -> Step:
         reward = 0.0
         try:
             for _ in range(self._spec.action_repeat):
@@ -67,13 +50,10 @@ class DMCEnv:
                 if inner.last():
                     break
         except PhysicsError as error:
-            self._is_running = False
             raise DataError(f"{where}: the simulation diverged ({error}); drop this episode") from error
-        self._num_env_steps += 1
-        self._is_running = not inner.last()
-        return self._step(
-            inner.observation, reward, is_last=inner.last(), is_terminal=inner.last() and inner.discount == 0.0
-        )
+        is_last = inner.last()
+        is_terminal = is_last and inner.discount == 0.0
+        return self._step(inner.observation, reward, is_first=False, is_last=is_last, is_terminal=is_terminal)
 
     def physics_state(self) -> Float64[np.ndarray, " P"]:
         """Positions, velocities and activations: what ``render_state`` needs to draw this moment again."""
@@ -87,7 +67,7 @@ class DMCEnv:
         """
         if self._replay_camera is None:
             self._replay = self._env.physics.copy(share_model=True)
-            self._replay_camera = SceneCamera(self._replay, self._spec.camera, self.name)
+            self._replay_camera = self._open_camera(self._replay)
         try:
             self._replay.set_state(np.asarray(state, np.float64))
             self._replay.forward()
@@ -95,20 +75,14 @@ class DMCEnv:
             raise DataError(f"{self.name}: not a physics state of this task ({error})") from error
         return self._replay_camera.frame()
 
-    def close(self) -> None:
-        """Free the render contexts; the environment must not be used afterwards."""
-        self._is_running = False
-        if self._replay_camera is not None:
-            self._replay_camera.close()
-        self._camera.close()
-        self._env.close()
+    def _open_camera(self, physics: Any) -> SceneCamera:
+        camera = SceneCamera(physics, self._spec.camera, self.name)
+        self._opened.callback(camera.close)
+        return camera
 
     def _step(self, observation: Mapping[str, Any], reward: float, **flags: bool) -> Step:
         state = np.concatenate([np.ravel(value) for value in observation.values()]).astype(np.float64)
-        image = self._camera.frame() if self._pixels else BLACK_FRAME
-        return Step(
-            image, float(reward), flags.pop("is_first", False), flags.pop("is_last", False), **flags, state=state
-        )
+        return Step(self._camera.frame() if self._pixels else BLACK_FRAME, float(reward), **flags, state=state)
 
 
 def _with_unit_actions(env: Environment) -> Any:

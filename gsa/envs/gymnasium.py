@@ -12,13 +12,14 @@ import gymnasium
 import numpy as np
 from jaxtyping import UInt8
 
+from gsa.envs.base import SuiteEnv
 from gsa.envs.rendering import BLACK_FRAME
-from gsa.episode import Step, check_action, resize_area
+from gsa.episode import Step, resize_area
 from gsa.errors import DataError, ParamsError, ResourceError
 from gsa.tasks import TaskSpec
 
 
-class GymnasiumEnv:
+class GymnasiumEnv(SuiteEnv):
     """A task of the user's (``gsa.envs.base.Env``). ``Step.state`` is None.
 
     [-1, 1] is spread over the actions' bounds, whatever their shape. ``terminated`` makes the discount 0; ``truncated``
@@ -26,55 +27,33 @@ class GymnasiumEnv:
     """
 
     def __init__(self, spec: TaskSpec, pixels: bool = True):
-        self.name = spec.name
-        self.max_env_steps = spec.max_env_steps
-        self._spec, self._pixels = spec, pixels
+        self._spec, self._pixels, self._is_seeded = spec, pixels, False
         self._env = _open(spec)
         self._space = _action_space(self._env, f"task {spec.name}, env {spec.env}")
-        self.action_dim = int(np.prod(self._space.shape))
+        super().__init__(spec.name, int(np.prod(self._space.shape)), spec.max_env_steps)
         low, high = (np.asarray(bound, np.float64) for bound in (self._space.low, self._space.high))
         self._centre, self._reach = (high + low) / 2, (high - low) / 2
-        self._num_env_steps = 0
-        self._is_running = self._is_seeded = False
+        self._opened.callback(self._env.close)
 
-    def reset(self, seed: int | None = None) -> Step:
-        """Start an episode; see ``Env.reset``. The first without a seed takes 0, so that nothing is left to chance.
-
-        Raises:
-            DataError, ParamsError: there is no picture where ``camera`` says.
-            ResourceError: a package that draws is missing.
-        """
+    def _begin(self, seed: int | None) -> Step:
+        """The first episode without a seed takes 0, so that nothing is left to chance."""
         seed = 0 if seed is None and not self._is_seeded else seed
         observation, _ = self._checked(self._env.reset(seed=seed), "reset", 2)
         first = Step(self._image(observation), 0.0, is_first=True, is_last=False)
-        if not self._is_seeded:
-            atexit.register(
-                self.close
-            )  # after the first picture: MuJoCo ends OpenGL at exit, what registers later goes first
-        self._num_env_steps = 0
-        self._is_running = self._is_seeded = True
+        if not self._is_seeded:  # after the first picture: MuJoCo ends OpenGL at exit, what registers later goes first
+            self._opened.callback(atexit.unregister, atexit.register(self.close))
+        self._is_seeded = True
         return first
 
-    def step(self, action: np.ndarray) -> Step:
-        """Hold the action for the task's simulator steps, or up to the episode's end, and sum their rewards.
-
-        Raises:
-            DataError: the action is malformed, the episode is over, or the metric's success is not told at its end.
-        """
-        where = f"{self.name}, step {self._num_env_steps}"
-        if not self._is_running:
-            raise DataError(f"{where}: the episode is over or was never begun; call reset first")
-        native = self._native(check_action(action, self.action_dim, where))
-        reward = 0.0
+    def _decide(self, action: np.ndarray, where: str) -> Step:
+        native, reward = self._native(action), 0.0
         for _ in range(self._spec.action_repeat):
             outcome = self._checked(self._env.step(native), "step", 5)
             observation, inner_reward, terminated, truncated, info = outcome
             reward += float(inner_reward)
             if terminated or truncated:
                 break
-        self._num_env_steps += 1
-        is_last = bool(terminated or truncated or self._num_env_steps == self.max_env_steps)
-        self._is_running = not is_last
+        is_last = bool(terminated or truncated or self._count == self.max_env_steps)
         success = info.get("success", info.get("is_success"))
         if is_last and success is None and self._spec.metric == "success":
             raise DataError(
@@ -82,12 +61,6 @@ class GymnasiumEnv:
                 f"only {sorted(info)}; add one of them or take the metric return"
             )
         return Step(self._image(observation), reward, False, is_last, bool(terminated), bool(success))
-
-    def close(self) -> None:
-        """Close the user's environment; it must not be used afterwards."""
-        self._is_running = False
-        atexit.unregister(self.close)
-        self._env.close()
 
     def _native(self, action: np.ndarray) -> np.ndarray:
         # Written so that the bounds -1 and 1 change no bit.

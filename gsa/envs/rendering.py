@@ -10,8 +10,6 @@ import logging
 import os
 import subprocess
 import sys
-import weakref
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,30 +37,18 @@ BLACK_FRAME: UInt8[np.ndarray, "3 64 64"] = np.zeros((3, IMAGE_SIZE, IMAGE_SIZE)
 BLACK_FRAME.flags.writeable = False
 
 
-@dataclass(frozen=True)
-class Quality:
-    """What the renderer spends its time on: shadow map and antialiasing samples, the facets of round primitives
-    (slices around, stacks along, quads a box side), whether mirrors draw the scene a second time, and the size of the
-    cells (metres) in which a mesh's vertices become one."""
-
-    shadowsize: int
-    offsamples: int
-    numslices: int
-    numstacks: int
-    numquads: int
-    reflections: bool
-    mesh_cell: float
-
-
-QUALITY: dict[str, Quality | None] = {
-    "shipped": None,
-    "fast": Quality(
-        shadowsize=0, offsamples=0, numslices=12, numstacks=8, numquads=2, reflections=False, mesh_cell=0.015
-    ),
+QUALITY: dict[str, dict[str, int]] = {
+    "shipped": {},
+    "fast": {"shadowsize": 0, "offsamples": 0, "numslices": 12, "numstacks": 8, "numquads": 2},
 }
-"""Presets by the name of ``render.quality``; None leaves the model as its authors ship it. Without shadows and mirrors
-the scene is drawn once instead of up to four times; most of the 68k faces of Meta-World's arm are smaller than a pixel,
-which shows about 0.02 m of it. ``python -m benchmarks.render`` prints the gain and the cost."""
+"""Presets by the name of ``render.quality``: shadow map, antialiasing samples, and the facets of round primitives
+(slices around, stacks along, quads per box side) in MuJoCo's ``vis.quality``. ``shipped`` leaves the model as its
+authors ship it; any other preset also draws no mirrors and coarse meshes. Without shadows and mirrors the scene is
+drawn once instead of up to four times; most of the 68k faces of Meta-World's arm are smaller than a pixel, which shows
+about 0.02 m of it. ``python -m benchmarks.render`` prints the gain and the cost."""
+
+MESH_CELL = 0.015
+"""Size in metres of the cells in which a mesh's vertices become one."""
 
 
 def apply_quality(model: Any, quality: str) -> None:
@@ -76,25 +62,23 @@ def apply_quality(model: Any, quality: str) -> None:
     if quality not in QUALITY:
         raise ParamsError(f"unknown render.quality {quality!r}; one of {', '.join(QUALITY)}")
     model.vis.global_.offwidth = model.vis.global_.offheight = IMAGE_SIZE
-    preset = QUALITY[quality]
-    if preset is None:
+    for name, value in QUALITY[quality].items():
+        setattr(model.vis.quality, name, value)
+    if quality == "shipped":
         return
-    for name in ("shadowsize", "offsamples", "numslices", "numstacks", "numquads"):
-        setattr(model.vis.quality, name, getattr(preset, name))
-    if not preset.reflections:
-        model.mat_reflectance[:] = 0.0
+    model.mat_reflectance[:] = 0.0
     for mesh in range(model.nmesh):
-        _coarsen(model, mesh, preset.mesh_cell)
+        _coarsen(model, mesh)
 
 
-def _coarsen(model: Any, mesh: int, cell: float) -> None:
-    """Draw a mesh with one vertex for each cell of ``cell`` metres (vertex clustering, Rossignac and Borrel 1993).
+def _coarsen(model: Any, mesh: int) -> None:
+    """Draw a mesh with one vertex for each cell (vertex clustering, Rossignac and Borrel 1993).
 
     Only the list of faces changes, in place. Collisions use vertices and convex hulls, so the physics stays the same.
     """
     at, number = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
     vertices = model.mesh_vert[at : at + number]
-    _, cells = np.unique(np.floor(vertices / cell), axis=0, return_inverse=True)
+    _, cells = np.unique(np.floor(vertices / MESH_CELL), axis=0, return_inverse=True)
     cells = cells.ravel()
     centres = np.stack([np.bincount(cells, axis) for axis in vertices.T], 1) / np.bincount(cells)[:, None]
     order = np.lexsort((np.square(vertices - centres[cells]).sum(1), cells))
@@ -188,10 +172,7 @@ class SceneCamera:
     """
 
     def __init__(self, physics: Any, camera: int | str, where: str, flip_rows: bool = False):
-        self._physics = physics
-        self._camera_id = camera
-        self._where = where
-        self._flip_rows = flip_rows
+        self._physics, self._camera_id, self._where, self._flip_rows = physics, camera, where, flip_rows
         self._camera: Any = None
 
     def frame(self) -> UInt8[np.ndarray, "3 64 64"]:
@@ -204,7 +185,7 @@ class SceneCamera:
             from dm_control.mujoco.engine import Camera
 
             self._camera = Camera(self._physics, IMAGE_SIZE, IMAGE_SIZE, self._camera_id)
-            _close_at_exit(self)
+            atexit.register(self.close)  # after dm_control's own handler, hence run before it: it prints tracebacks
         pixels = self._camera.render()
         if pixels.min() == pixels.max():
             raise BrokenWorkerError(
@@ -218,22 +199,7 @@ class SceneCamera:
     def close(self) -> None:
         """Free the scene and the physics' context; the camera must not be used afterwards."""
         if self._camera is not None:
+            atexit.unregister(self.close)
             self._camera.scene.free()
             self._camera = None
             self._physics.free()
-
-
-_open_cameras: "weakref.WeakSet[SceneCamera]" = weakref.WeakSet()
-
-
-def _close_at_exit(camera: SceneCamera) -> None:
-    # Registered after dm_control's own exit handler, hence run before it: contexts freed later print tracebacks.
-    if not _open_cameras:
-        atexit.unregister(_close_all)
-        atexit.register(_close_all)
-    _open_cameras.add(camera)
-
-
-def _close_all() -> None:
-    for camera in list(_open_cameras):
-        camera.close()

@@ -47,6 +47,5 @@ def open_source(data_format: str, path: Path, options: ImportOptions) -> Source:
         ParamsError: no such format, or a flag that it needs is missing or does not fit.
         DataError: not that format, or damaged; the message names file, row and column where it can.
     """
-    module = import_module(importer_module(data_format))
-    source: Source = getattr(module, IMPORTERS[data_format][1])(path, options)
+    source: Source = getattr(import_module(importer_module(data_format)), IMPORTERS[data_format][1])(path, options)
     return source

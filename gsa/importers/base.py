@@ -1,5 +1,6 @@
-"""What an importer is, and what only the user can say about foreign data."""
+"""What an importer is, what only the user can say about foreign data, and who vouches for its files."""
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,18 @@ from typing import Any, Literal, Protocol, TypeGuard, get_args, runtime_checkabl
 
 from gsa.config import RenderParams
 from gsa.episode import Episode
-from gsa.errors import ParamsError
+from gsa.errors import DataError, ParamsError
+from gsa.files import sha256_file
 from gsa.storage.schema import check_embodiment
+
+log = logging.getLogger(__name__)
 
 REFETCH = "fetch the data set again"
 """What to do about damage."""
+
+SUMS = "SHA256SUMS"
+
+_LINE = re.compile(r"(?P<digest>[0-9a-f]{64}) [ *](?P<name>.+)")
 
 Merge = Literal["first", "last", "mean", "sum"]
 """How the actions of several foreign steps become one of ours."""
@@ -35,7 +43,6 @@ class Source(Protocol):
         Raises:
             DataError: damaged, or not what our layout can express; the message names file, row and column.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -114,3 +121,63 @@ def chosen_camera(where: str, keys: list[str], wanted: str | None) -> str:
     if wanted not in keys and (wanted is not None or len(keys) != 1):
         raise ParamsError(f"{where}: pass --image-key, one of {', '.join(keys)}" + (f", not {wanted}" * bool(wanted)))
     return wanted or keys[0]
+
+
+def member(folder: Path, relative: str) -> Path:
+    """A file that a data set names, inside its folder.
+
+    Raises:
+        DataError: the name leaves the folder.
+    """
+    if not relative or Path(relative).is_absolute() or ".." in Path(relative).parts or "\0" in relative:
+        raise DataError(f"{folder}: the data names the file {relative!r}, which leaves its folder; do not trust it")
+    return folder / relative
+
+
+class Checksums:
+    """``SHA256SUMS`` in ``folder``, if ``present``, as ``sha256sum FILE...`` prints it; files are hashed once.
+
+    LeRobot's videos, Minari's HDF5 and Arrow files hold no checksums: a flipped bit there is another picture or another
+    action, and nothing inside the file says so.
+
+    Args:
+        folder: The data set's.
+        what: Which of its files carry no checksums of their own, to warn of when there is no list; None if all do.
+
+    Raises:
+        DataError: a line that is none of ``sha256sum``'s, a name outside the folder, or a listed file that is missing.
+    """
+
+    def __init__(self, folder: Path, what: str | None) -> None:
+        path = folder / SUMS
+        self.present = path.is_file()
+        self._digests: dict[Path, str] = {}
+        self._checked: set[Path] = set()
+        if not self.present and what is not None:
+            log.warning("%s has no %s and %s hold no checksums: damage inside cannot be seen", folder, SUMS, what)
+        lines = path.read_text(errors="replace").splitlines() if self.present else []
+        for number, line in enumerate(lines, 1):
+            match = _LINE.fullmatch(line)
+            if match is None:
+                raise DataError(f"{path}, line {number}: expected '<sha256>  <file>'; write it with sha256sum")
+            file = member(folder, match["name"].removeprefix("./"))
+            if not file.is_file():
+                raise DataError(f"{file} is missing, {SUMS} lists it; fetch the data again")
+            self._digests[file] = match["digest"]
+
+    def check(self, file: Path) -> Path:
+        """``file`` itself, once it is known to be what the list says; without a list, if it is there.
+
+        Raises:
+            DataError: missing, not listed, or another digest.
+        """
+        if not file.is_file():
+            raise DataError(f"{file} is missing; fetch the data again")
+        if self.present and file not in self._checked:
+            if file not in self._digests:
+                raise DataError(f"{file} is not in {SUMS}; list every file, or remove {SUMS}")
+            expected, found = self._digests[file], sha256_file(file)
+            if found != expected:
+                raise DataError(f"{file} is damaged: sha256 {found[:12]}, {SUMS} says {expected[:12]}; fetch it again")
+            self._checked.add(file)
+        return file

@@ -12,13 +12,16 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from gsa.envs import make_env
 from gsa.episode import Episode
 from gsa.errors import DataError, ParamsError
 from gsa.importers.base import ImportOptions
+from gsa.importers.mapping import to_episode
 from gsa.importers.npz_release import NpzFolder
 from gsa.storage.npz import load_npz
 from gsa.storage.raw import chosen_actions
@@ -67,13 +70,13 @@ class ExorlBuffer(NpzFolder):
                 f"{path}: action has {action.shape[1]} entries, {self._spec.name} {self._spec.action_dim}; "
                 "name the task of that body"
             )
-        return self._episode(
-            index,
+        return to_episode(
             str(path),
             lambda rows: self._frames(path, physics, rows),
             action,
             bool(discount[-1, 0] == 0.0),
-            origin={"format": "exorl", "rate": "1 control step a row"},
+            self.options,
+            self._provenance(index, format="exorl", rate="1 control step a row"),
         )
 
     def _frames(self, path: Path, physics: np.ndarray, rows: range) -> Iterator[UInt8[np.ndarray, "Y X C"]]:
@@ -85,28 +88,16 @@ class ExorlBuffer(NpzFolder):
 
     @cached_property
     def _draw(self) -> Callable[[np.ndarray], np.ndarray]:
-        return make_painter(self._spec.name, self.options)
-
-
-def make_painter(task: str, options: ImportOptions) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from a physics state to its picture, uint8 ``(3, 64, 64)``; it raises DataError for any other state.
-
-    Raises:
-        ResourceError: no OpenGL back-end works.
-    """
-    from gsa.envs import choose_backend
-
-    assert options.render is not None
-    choose_backend(options.render.backend)
-    from gsa.envs.dmc import DMCEnv
-
-    return DMCEnv(get_task(task), options.render.quality, pixels=False).render_state
+        """Makes a physics state a picture, uint8 ``(3, 64, 64)``; DataError for any other state."""
+        assert self.options.render is not None
+        env: Any = make_env(self._spec, self.options.render, pixels=False)
+        draw: Callable[[np.ndarray], np.ndarray] = env.render_state
+        return draw
 
 
 def _finite_floats(path: Path, values: np.ndarray, key: str) -> np.ndarray:
     if values.ndim != 2 or values.dtype.kind != "f":
         raise DataError(f"{path}: {key} is {values.dtype} {values.shape}, expected floats (rows, width)")
-    finite = np.isfinite(values).all(1)
-    if not finite.all():
-        raise DataError(f"{path}: {key} at row {int(np.argmin(finite))} is not finite; drop this episode")
+    for row in np.flatnonzero(~np.isfinite(values).all(1))[:1]:
+        raise DataError(f"{path}: {key} at row {row} is not finite; drop this episode")
     return values

@@ -9,7 +9,7 @@ row t; the last row's action leads to no picture and is left out. Rewards are no
 
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,8 @@ import pyarrow.compute as pc
 from gsa.episode import Episode
 from gsa.errors import DataError
 from gsa.files import read_json
-from gsa.importers.base import REFETCH, ImportOptions, chosen_camera, is_shape
-from gsa.importers.checksums import Checksums, member
-from gsa.importers.mapping import ForeignSource, Frames
+from gsa.importers.base import REFETCH, Checksums, ImportOptions, chosen_camera, is_shape, member
+from gsa.importers.mapping import ForeignSource, Frames, to_episode
 from gsa.importers.pictures import decode_video
 from gsa.importers.tables import Table
 
@@ -28,14 +27,6 @@ INFO = "meta/info.json"
 
 VIDEO_PLACE = ("chunk_index", "file_index", "from_timestamp")
 """Where an episode's frames lie: columns ``videos/<camera>/<name>``."""
-
-
-class _Camera(NamedTuple):
-    """A picture's key, whether it is a video, and its shape (Y, X, 3)."""
-
-    key: str
-    is_video: bool
-    shape: list[int]
 
 
 class LeRobotDataset(ForeignSource):
@@ -55,11 +46,11 @@ class LeRobotDataset(ForeignSource):
             raise DataError(f"{self._where}: codebase_version is {version}, expected v3.x; convert it with lerobot")
         fps, features, robot = (self._info.get(key) for key in ("fps", "features", "robot_type"))
         if not isinstance(fps, int | float) or fps is True or not 0 < fps < 1e6:
-            raise DataError(f"{self._where}: fps is {fps!r}, expected frames a second; {REFETCH}")
+            raise DataError(f"{self._where}: fps is {fps!r}, expected frames per second; {REFETCH}")
         if not isinstance(features, dict):
             raise DataError(f"{self._where}: features is {type(features).__name__}, expected an object; {REFETCH}")
         self._fps, self.path = float(fps), path
-        self._camera = _camera(self._where, features, options.image_key)
+        self._key, self._is_video, self._shape = _camera(self._where, features, options.image_key)
         self._action_dim = _action_dim(self._where, features)
         self._episodes = self._read_episodes()
         files = [f"episode-{index:06d}" for index in range(len(self._episodes))]
@@ -67,31 +58,27 @@ class LeRobotDataset(ForeignSource):
 
     def read(self, index: int) -> Episode:
         """Episode ``index``; see ``Source.read``."""
-        row, camera = self._episodes[index], self._camera
+        row = self._episodes[index]
         file = self._file("data_path", chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
-        columns = ["episode_index", "frame_index", "timestamp", "action", *([] if camera.is_video else [camera.key])]
+        columns = ["episode_index", "frame_index", "timestamp", "action", *([] if self._is_video else [self._key])]
         where = f"{file}, episode {index}"
         table = Table(file, columns, where, only=pc.field("episode_index") == index)
         if len(table) != row["length"]:
             raise DataError(f"{where}: {len(table)} rows, meta/episodes says {row['length']}; {REFETCH}")
         self._check_numbering(where, table.numbers("frame_index", whole=True), table.numbers("timestamp"))
         action = table.vectors("action", self._action_dim)
-        if camera.is_video:
+        if self._is_video:
             frames = self._video(row)
         else:
-            frames = partial(map, table.pictures(camera.shape, camera.key, "bytes").__getitem__)
-        origin = {
-            "format": "lerobot",
-            "rate": f"{self._fps:g} frames a second",
-            "camera": camera.key,
-            "sha256_checked": self._sums.present,
-        }
-        return self._episode(index, where, frames, action[:-1], False, origin)
+            frames = partial(map, table.pictures(self._shape, self._key, "bytes").__getitem__)
+        origin = {"format": "lerobot", "rate": f"{self._fps:g} frames a second", "camera": self._key}
+        info = self._provenance(index, **origin, sha256_checked=self._sums.present)
+        return to_episode(where, frames, action[:-1], False, self.options, info)
 
     def _video(self, row: dict[str, Any]) -> Frames:
-        place = {name: row[f"videos/{self._camera.key}/{name}"] for name in VIDEO_PLACE}
+        place = {name: row[f"videos/{self._key}/{name}"] for name in VIDEO_PLACE}
         start = place.pop("from_timestamp")
-        file = self._file("video_path", video_key=self._camera.key, **place)
+        file = self._file("video_path", video_key=self._key, **place)
         return lambda rows: decode_video(file, start, self._fps, rows)
 
     def _file(self, template: str, **values: Any) -> Path:
@@ -107,9 +94,8 @@ class LeRobotDataset(ForeignSource):
         """Rows are numbered from 0 on and lie 1/fps seconds apart."""
         expected = np.arange(len(frame_index))
         for row in np.flatnonzero(frame_index != expected)[:1]:
-            raise DataError(
-                f"{where}: frame_index at row {row} is {frame_index[row]}; rows are missing or out of order"
-            )
+            found = f"frame_index at row {row} is {frame_index[row]}"
+            raise DataError(f"{where}: {found}; rows are missing or out of order")
         for row in np.flatnonzero(np.abs(timestamp * self._fps - expected) > 0.5)[:1]:
             found = f"{timestamp[row]} s, expected {row / self._fps:.4f} at {self._fps:g} Hz"
             raise DataError(f"{where}: timestamp at row {row} is {found}")
@@ -117,8 +103,8 @@ class LeRobotDataset(ForeignSource):
     def _read_episodes(self) -> list[dict[Any, Any]]:
         """Rows of the episodes' tables, by episode."""
         columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
-        if self._camera.is_video:
-            columns += [f"videos/{self._camera.key}/{name}" for name in VIDEO_PLACE]
+        if self._is_video:
+            columns += [f"videos/{self._key}/{name}" for name in VIDEO_PLACE]
         folder = self.path / "meta/episodes"
         tables = [Table(self._sums.check(file), columns) for file in sorted(folder.glob("*/*.parquet"))]
         if not tables:
@@ -138,7 +124,8 @@ class LeRobotDataset(ForeignSource):
         return rows.to_dict("records")
 
 
-def _camera(where: str, features: dict[str, Any], wanted: str | None) -> _Camera:
+def _camera(where: str, features: dict[str, Any], wanted: str | None) -> tuple[str, bool, list[int]]:
+    """A picture's key, whether it is a video, and its shape (Y, X, 3)."""
     kinds = {key: feature.get("dtype") for key, feature in features.items() if isinstance(feature, dict)}
     keys = [key for key, kind in kinds.items() if kind in ("video", "image")]
     if not keys:
@@ -150,7 +137,7 @@ def _camera(where: str, features: dict[str, Any], wanted: str | None) -> _Camera
     if 3 not in (shape[0], shape[2]):
         raise DataError(f"{where}: shape of {key} is {shape}, expected 3 channels (depth is not a picture)")
     # Some data sets declare channels first; the pictures themselves are the same.
-    return _Camera(key, kinds[key] == "video", shape if shape[2] == 3 else [*shape[1:], 3])
+    return key, kinds[key] == "video", shape if shape[2] == 3 else [*shape[1:], 3]
 
 
 def _action_dim(where: str, features: dict[str, Any]) -> int:

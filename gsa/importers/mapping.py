@@ -19,7 +19,7 @@ Frames = Callable[[range], Iterable[np.ndarray]]
 
 
 class ForeignSource:
-    """What the sources of foreign data share: provenance that the options complete, and ``to_episode``.
+    """What the sources of foreign data share: provenance that the options complete.
 
     ``known`` is the provenance that the data states; a flag beats it. The source is called ``name``, or else after its
     folder.
@@ -29,19 +29,9 @@ class ForeignSource:
         self.path, self.options, self.files = path, options, files
         self.facts: dict[str, Any] = options.facts(path, name or path.resolve().name, **known)
 
-    def _episode(
-        self,
-        index: int,
-        where: str,
-        frames: Frames,
-        action: np.ndarray,
-        is_terminal: bool,
-        origin: dict[str, Any],
-        **more: Any,
-    ) -> Episode:
-        """Episode ``index``, by ``to_episode``."""
-        info = {**self.facts, "source": self.facts["name"], "file": self.files[index], "origin": origin}
-        return to_episode(where, frames, action, is_terminal, self.options, info, **more)
+    def _provenance(self, index: int, **origin: Any) -> dict[str, Any]:
+        """The provenance of episode ``index``, whose ``origin`` says what it was."""
+        return {**self.facts, "source": self.facts["name"], "file": self.files[index], "origin": origin}
 
 
 def to_episode(

@@ -13,9 +13,8 @@ import numpy as np
 
 from gsa.episode import Episode
 from gsa.errors import DataError
-from gsa.importers.base import ImportOptions
-from gsa.importers.checksums import Checksums
-from gsa.importers.mapping import ForeignSource
+from gsa.importers.base import Checksums, ImportOptions
+from gsa.importers.mapping import ForeignSource, to_episode
 from gsa.storage.raw import NAME, NAME_READS, read_raw_arrays
 
 
@@ -51,8 +50,7 @@ class NpzFolder(ForeignSource):
         match = self.names.fullmatch(path.name)
         if match is not None and rows != int(match["length"]) + 1:
             raise DataError(f"{path}: {rows} rows, its name says {int(match['length']) + 1}; fetch it again")
-        if is_terminal[:-1].any():
-            row = int(is_terminal.argmax())
+        for row in np.flatnonzero(is_terminal[:-1])[:1]:
             raise DataError(f"{path}: terminal (discount 0) at row {row}, before the last; split this episode")
 
 
@@ -64,15 +62,15 @@ class NpzRelease(NpzFolder):
     def read(self, index: int) -> Episode:
         """Episode ``index``; see ``Source.read``."""
         path = self._file(index)
-        arrays = read_raw_arrays(path)
-        self._check(path, len(arrays.image), arrays.is_terminal)
-        return self._episode(
-            index,
+        stored = read_raw_arrays(path)
+        self._check(path, len(stored.image), stored.is_terminal)
+        return to_episode(
             str(path),
-            lambda rows: (arrays.image[row].transpose(1, 2, 0) for row in rows),
-            arrays.action,
-            bool(arrays.is_terminal[-1]),
-            origin={"format": "ncrl", "rate": "unknown"},
-            reward=arrays.reward,
-            success=arrays.success,
+            lambda rows: (stored.image[row].transpose(1, 2, 0) for row in rows),
+            stored.action[:-1],
+            bool(stored.is_terminal[-1]),
+            self.options,
+            self._provenance(index, format="ncrl", rate="unknown"),
+            stored.reward,
+            stored.success,
         )

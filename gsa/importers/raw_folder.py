@@ -48,10 +48,6 @@ class RawFolder:
         episode.info.update({key: known.get(key) for key in ("embodiment", "task", "policy", "sigma", "seed")})
         episode.info.update(source=self.facts["name"], file=path.name)
         episode.info.update({key: known.get(key) or {} for key in ("render", "versions")})
-        return _without_meaningless_success(episode)
-
-
-def _without_meaningless_success(episode: Episode) -> Episode:
-    """DMControl has no success: its environments report False, which must not read as a failure."""
-    task = TASKS.get(str(episode.info["task"]))
-    return episode if task is None or task.metric == "success" else replace(episode, success=None)
+        # DMControl has no success: its environments report False, which must not read as a failure.
+        task = TASKS.get(str(episode.info["task"]))
+        return episode if task is None or task.metric == "success" else replace(episode, success=None)

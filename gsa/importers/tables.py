@@ -69,9 +69,7 @@ class Table:
             expected = "integers" if whole else "numbers"
             raise DataError(f"{self.where}: {name} is {column.type}, expected {expected}; {REFETCH}")
         values: np.ndarray = column.to_numpy(zero_copy_only=False)
-        good = np.isfinite(values) & (values >= 0)
-        if not good.all():
-            row = int(np.argmin(good))
+        for row in np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[:1]:
             raise DataError(f"{self.where}: {name} at row {row} is {values[row]}, expected 0 or more; {REFETCH}")
         return values
 
@@ -88,8 +86,7 @@ class Table:
         if not is_list or not pa.types.is_floating(column.type.value_type):
             raise DataError(f"{self.where}: {name} is {column.type}, expected lists of {width} floats; {REFETCH}")
         lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-        if (lengths != width).any():
-            row = int(np.argmax(lengths != width))
+        for row in np.flatnonzero(lengths != width)[:1]:
             raise DataError(
                 f"{self.where}: {name} at row {row} has {lengths[row]} entries, expected {width}; {REFETCH}"
             )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from gsa.episode import Episode
+from gsa.episode import IMAGE_SIZE, Episode
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import EPISODES, OUTCOMES, SHARDS
 from gsa.tasks import TASKS
@@ -135,14 +135,12 @@ def _quality(row: dict[Any, Any]) -> str:
 def write_sheet(folder: Path) -> None:
     """The contact sheet of the store in ``folder``: first images, a row per embodiment. Retrieval compares them."""
     store = EpisodeStore(folder)
-    sheet = []
     bodies = store.episodes["embodiment"].to_numpy()
-    for body in sorted(set(bodies)):
+    sheet = np.zeros((len(set(bodies)), SHEET_COLUMNS, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    for row, body in zip(sheet, sorted(set(bodies)), strict=True):
         numbers = np.flatnonzero(bodies == body)
         chosen = numbers[spread(len(numbers), SHEET_COLUMNS)]
-        images = np.zeros((SHEET_COLUMNS, *store.first_images(chosen[:1]).shape[1:]), np.uint8)
-        images[: len(chosen)] = store.first_images(chosen)
-        sheet.append(images.transpose(0, 2, 3, 1))
+        row[: len(chosen)] = store.first_images(chosen).transpose(0, 2, 3, 1)
     matplotlib.image.imsave(folder / SHEET, contact_sheet(np.concatenate(sheet), SHEET_COLUMNS))
 
 

@@ -6,15 +6,13 @@ Episode n depends on the job and n alone: not on the number of workers, nor on w
 import importlib.metadata
 import logging
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gsa.config import RenderParams
 from gsa.envs import make_env, ready_backend
@@ -22,8 +20,7 @@ from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode
 from gsa.errors import BrokenWorkerError, DataError
-from gsa.loops.watched import WatchedEnv
-from gsa.parallel.workers import Beat, run_workers
+from gsa.loops.watched import with_envs
 from gsa.sources import POLICIES, AgentFile, check_policy
 from gsa.storage.kept import KeptEpisodes
 from gsa.storage.raw import write_manifest
@@ -39,10 +36,6 @@ MAX_DROPPED_SHARE = 0.05
 
 MakeTask = Callable[[TaskSpec, RenderParams], Env]
 """``gsa.envs.make_env`` or, in tests, what stands for it; picklable."""
-
-VERSIONS = ("dm_control", "metaworld", "mujoco", "numpy")
-OWN_VERSIONS = ("gymnasium", "mujoco", "numpy")
-"""Packages named in the manifest, of our tasks and of the user's."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +58,12 @@ class CollectJob:
     def task(self) -> str:
         """The task's name."""
         return self.spec.name
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the packages that decide an episode's content."""
+        names = ("gymnasium",) if self.spec.suite == "own" else ("dm_control", "metaworld")
+        return {name: importlib.metadata.version(name) for name in (*names, "mujoco", "numpy")}
 
 
 @dataclass(frozen=True)
@@ -113,14 +112,16 @@ def collect(
     backend = ready_backend(job.spec, job.render.backend)
     job = replace(job, render=job.render.model_copy(update={"backend": backend}))
     work.mkdir(parents=True, exist_ok=True)
-    store = KeptEpisodes(work, {"job": _plain_job(job), "versions": _versions(job.spec), "stamp": stamp})
+    settings = {**asdict(job), "spec": task_stamp(job.spec), "render": job.render.model_dump()}
+    store = KeptEpisodes(work, {"job": settings, "versions": job.versions, "stamp": stamp})
     records = {n: record for n in range(episodes) if (record := store.find(n)) is not None}
     kept = len(records)
     if kept:
         log.info("%s: keeping %d of %d episodes from an interrupted run", job.name, kept, episodes)
         advance(sum(record["env_steps"] for record in records.values()))
     todo = [n for n in range(episodes) if n not in records]
-    for record in _collect_all(job, todo, store, workers, make):
+    make_one, work_on = partial(make, job.spec, job.render), partial(_collect_one, job, store)
+    for record in with_envs(make_one, work_on, todo, lambda index: f"{job.name}, episode {index}", workers):
         records[record["index"]] = record
         advance(record["env_steps"])
         saved(len(records))
@@ -161,25 +162,7 @@ def collect_episode(env: Env, job: CollectJob, index: int) -> tuple[Episode, int
     raise failure
 
 
-def _collect_all(
-    job: CollectJob, todo: list[int], store: KeptEpisodes, workers: int | None, make: MakeTask
-) -> Iterator[dict[str, Any]]:
-    """Records of the episodes in ``todo``, as they are finished and safe in ``store``."""
-    if workers:
-        start = partial(_start_worker, job, store, make)
-        yield from run_workers(start, todo, lambda index: f"{job.name}, episode {index}", workers)
-    elif todo:
-        with closing(make(job.spec, job.render)) as env:
-            for index in todo:
-                yield _collect_one(env, job, store, index)
-
-
-def _start_worker(job: CollectJob, store: KeptEpisodes, make: MakeTask, beat: Beat) -> Callable[[int], dict[str, Any]]:
-    torch.set_num_threads(1)  # one thread per environment's process, never more threads than cores
-    return partial(_collect_one, WatchedEnv(make(job.spec, job.render), beat), job, store)
-
-
-def _collect_one(env: Env, job: CollectJob, store: KeptEpisodes, index: int) -> dict[str, Any]:
+def _collect_one(job: CollectJob, store: KeptEpisodes, env: Env, index: int) -> dict[str, Any]:
     episode, attempt = collect_episode(env, job, index)
     if (episode.image == episode.image[0]).all():
         raise BrokenWorkerError(
@@ -209,7 +192,7 @@ def _publish(job: CollectJob, records: list[dict[str, Any]], store: KeptEpisodes
         "sigma": job.sigma,
         "seed": job.seed,
         "render": {**job.render.model_dump(), "camera": spec.camera},
-        "versions": _versions(spec),
+        "versions": job.versions,
     }
     if spec.suite == "own":
         source["env"] = task_stamp(spec)
@@ -219,12 +202,3 @@ def _publish(job: CollectJob, records: list[dict[str, Any]], store: KeptEpisodes
     # Return and success stay out of the manifest: they would tell the task's reward to whatever reads it.
     kept = ("file", "seed", "attempt")
     write_manifest(folder, source, [{key: record[key] for key in kept} for record in records])
-
-
-def _plain_job(job: CollectJob) -> dict[str, Any]:
-    return {**asdict(job), "spec": task_stamp(job.spec), "render": job.render.model_dump()}
-
-
-def _versions(spec: TaskSpec) -> dict[str, str]:
-    names = OWN_VERSIONS if spec.suite == "own" else VERSIONS
-    return {name: importlib.metadata.version(name) for name in names}

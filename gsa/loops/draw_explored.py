@@ -6,7 +6,8 @@ where it was, and data that a gate refused can still be kept without training ag
 
 import importlib.metadata
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from gsa.loops.explore import (
     planned_episodes,
     random_reference,
 )
-from gsa.parallel.workers import Beat, run_workers
+from gsa.loops.watched import with_envs
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.sources.coverage import pose_coverage
 from gsa.sources.curiosity import INTRINSIC_REWARDS
@@ -66,15 +67,11 @@ def check_gates(paths: list[StatePath], reference: list[StatePath], domain: str,
     return facts
 
 
-def render_path(env: Body, path: StatePath, domain: str, beat: Beat = lambda: None) -> Episode:
-    """The episode in pixels, without reward; ``beat`` is called before every frame."""
+def render_path(env: Body, path: StatePath, domain: str) -> Episode:
+    """The episode in pixels, without reward."""
     rows = np.arange(len(path.action))
-    frames = []
-    for state in path.physics:
-        beat()
-        frames.append(env.render_state(state))
     return Episode(
-        image=np.stack(frames),
+        image=np.stack([env.render_state(state) for state in path.physics]),
         action=path.action,
         is_first=rows == 0,
         is_last=rows == rows[-1],
@@ -84,7 +81,7 @@ def render_path(env: Body, path: StatePath, domain: str, beat: Beat = lambda: No
 
 
 def explore_domain(
-    env: Body,
+    make: Callable[[], Body],
     domain: str,
     params: ExploreDataParams,
     render: dict[str, Any],
@@ -92,13 +89,13 @@ def explore_domain(
     checkpoints: CheckpointStore,
     advance: Advance = lambda done: None,
     workers: int | None = None,
-    make_body: Callable[[], Body] | None = None,
 ) -> dict[str, Any]:
     """Explore, check, render and write raw episodes with their manifest into ``folder``; returns the measurements.
 
-    ``render`` says how images were made and goes into the manifest. Equal domain and params give equal bytes, however
-    often the work was interrupted and taken up from ``checkpoints``, which ``params.failed_gate`` does not invalidate.
-    With ``workers`` as many processes render, each with a body that ``make_body`` (picklable) makes; else ``env`` does.
+    ``make`` (picklable) makes the body, once to explore and once for each of the ``workers``, processes that render;
+    without workers this process does. ``render`` says how images were made and goes into the manifest. Equal domain and
+    params give equal bytes, however often the work was interrupted and taken up from ``checkpoints``, which
+    ``params.failed_gate`` does not invalidate.
 
     Raises:
         DataError: a quality gate failed and ``params.failed_gate`` is refuse; the simulation diverged.
@@ -106,7 +103,8 @@ def explore_domain(
         ResourceError: an episode that no worker survives.
         StoppedError: a signal arrived; what is done is kept.
     """
-    paths, gates = _train_and_check(env, domain, params, advance, checkpoints)
+    with closing(make()) as env:
+        paths, gates = _train_and_check(env, domain, params, advance, checkpoints)
     for failure in gates["failed"]:
         log.warning("%s explored by %s: %s", domain, params.method, failure)
     if gates["failed"] and params.failed_gate == "refuse":
@@ -120,21 +118,33 @@ def explore_domain(
     records = {n: record for n in range(len(paths)) if (record := kept.find(n)) is not None}
     advance(sum(len(paths[n].action) for n in records))
     todo = [(number, path) for number, path in enumerate(paths) if number not in records]
-    for record in _draw_all(todo, domain, kept, env, workers, make_body):
+    draw, name = partial(_draw, domain, kept), f"{domain}, episode {{0[0]}}".format
+    for record in with_envs(make, draw, todo, name, workers):
         records[record["index"]] = record
         advance(len(paths[record["index"]].action))
         if checkpoints.stop_requested:
             raise StoppedError(f"stopped by a signal after drawing {len(records)} of {len(paths)} episodes of {domain}")
     ordered = [records[number] for number in range(len(paths))]
-    gates["first_frame_distance"] = _mean_distance(np.stack([_first_frame(work, record) for record in ordered]))
+    first_frames = np.stack([read_raw_episode(work / record["file"]).image[0] for record in ordered])
+    gates["first_frame_distance"] = _mean_distance(first_frames)
     kept.publish(ordered, folder)
-    source = _source(env, domain, params, gates, render)
-    write_manifest(folder, source, [{key: record[key] for key in RECORDED} for record in ordered])
+    source = {
+        "name": f"explore-{domain}",
+        "embodiment": domain,
+        "action_dim": paths[0].action.shape[1],
+        "task": None,
+        "policy": params.method,
+        "sigma": params.action_std if params.method in INTRINSIC_REWARDS else None,
+        "seed": params.seed,
+        "reward": "absent: the explorer's loop never reads it",
+        "params": params.model_dump(),
+        "gates": gates,
+        "render": render,
+        "versions": {name: importlib.metadata.version(name) for name in ("dm_control", "mujoco", "numpy", "torch")},
+    }
+    recorded = ("file", "seed", "first_env_step")
+    write_manifest(folder, source, [{key: record[key] for key in recorded} for record in ordered])
     return gates
-
-
-RECORDED = ("file", "seed", "first_env_step")
-"""What the manifest says of an episode."""
 
 
 def _train_and_check(
@@ -154,59 +164,11 @@ def _train_and_check(
     return paths, gates
 
 
-def _source(
-    env: Body, domain: str, params: ExploreDataParams, gates: dict[str, Any], render: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        "name": f"explore-{domain}",
-        "embodiment": domain,
-        "action_dim": env.action_dim,
-        "task": None,
-        "policy": params.method,
-        "sigma": params.action_std if params.method in INTRINSIC_REWARDS else None,
-        "seed": params.seed,
-        "reward": "absent: the explorer's loop never reads it",
-        "params": params.model_dump(),
-        "gates": gates,
-        "render": render,
-        "versions": {name: importlib.metadata.version(name) for name in ("dm_control", "mujoco", "numpy", "torch")},
-    }
-
-
-Numbered = tuple[int, StatePath]
-"""An episode to draw and its number."""
-
-
-def _draw_all(
-    todo: list[Numbered],
-    domain: str,
-    kept: KeptEpisodes,
-    env: Body,
-    workers: int | None,
-    make_body: Callable[[], Body] | None,
-) -> Iterator[dict[str, Any]]:
-    """Records of the episodes, as they are drawn and safe in ``kept``."""
-    if workers is None or make_body is None:
-        yield from (_draw(env, domain, kept, lambda: None, item) for item in todo)
-        return
-    start = partial(_start_drawing, make_body, domain, kept)
-    yield from run_workers(start, todo, lambda item: f"{domain}, episode {item[0]}", workers)
-
-
-def _start_drawing(
-    make_body: Callable[[], Body], domain: str, kept: KeptEpisodes, beat: Beat
-) -> Callable[[Numbered], dict[str, Any]]:
-    return partial(_draw, make_body(), domain, kept, beat)
-
-
-def _draw(env: Body, domain: str, kept: KeptEpisodes, beat: Beat, item: Numbered) -> dict[str, Any]:
+def _draw(domain: str, kept: KeptEpisodes, env: Body, item: tuple[int, StatePath]) -> dict[str, Any]:
+    """Draw an episode under its number and keep it; returns its record."""
     number, path = item
     facts = {"seed": path.seed, "first_env_step": path.first_env_step}
-    return kept.keep(number, render_path(env, path, domain, beat), facts)
-
-
-def _first_frame(work: Path, record: dict[str, Any]) -> UInt8[np.ndarray, "3 64 64"]:
-    return read_raw_episode(work / record["file"]).image[0]
+    return kept.keep(number, render_path(env, path, domain), facts)
 
 
 def _mean_distance(frames: UInt8[np.ndarray, "M C Y X"]) -> float:

@@ -1,7 +1,9 @@
-"""Evaluation: a learner's policy alone, on episodes whose seeds are the same for every method."""
+"""Evaluation: a learner's policy alone, on episodes whose seeds are the same for every method; what a run records."""
 
+import json
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from gsa.errors import ArtifactError
 from gsa.parallel.ranks import choose_device
 from gsa.runs.checkpoint import load_weights
 from gsa.runs.fingerprint import read_run
-from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores
+from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores, score_line
 from gsa.tasks import get_task, register_task
 
 AGENT_DIR = "agent"
@@ -30,40 +32,49 @@ EVAL_SEED_OFFSET = 10
 
 
 def evaluate(
-    learner: Learner, env: Env, method: str, seed: int, frames: int, num_episodes: int, device: torch.device
+    learner: Learner, env: Env, setting: Setting, frames: int, num_episodes: int
 ) -> tuple[ScoreRow, list[Episode]]:
     """Run ``num_episodes`` episodes and score them; training's random streams are left as they were.
 
-    The same ``seed`` gives the same episodes at every evaluation of every method, so curves compare like with like, and
+    The same seed gives the same episodes at every evaluation of every method, so curves compare like with like, and
     the first of many episodes are those of a shorter evaluation.
     """
-    rng = np.random.default_rng(np.random.SeedSequence([seed + EVAL_SEED_OFFSET, 1]))
+    seed, device = setting.seed + EVAL_SEED_OFFSET, setting.device
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed + EVAL_SEED_OFFSET)
+        torch.manual_seed(seed)
         policy = learner.policy()
         episodes = [rollout(env, policy, int(rng.integers(2**32))) for _ in range(num_episodes)]
-    row = ScoreRow(
-        task=env.name,
-        method=method,
-        seed=seed,
-        frames=frames,
-        episode_returns=tuple(float(np.sum(e.reward)) for e in episodes if e.reward is not None),
-        **_successes(env.name, episodes),
-    )
-    return row, episodes
+    returns = tuple(float(np.sum(e.reward)) for e in episodes if e.reward is not None)
+    flags = [e.success for e in episodes if e.success is not None and get_task(env.name).metric == "success"]
+    final, ever = tuple(int(f[-1]) for f in flags), tuple(int(f.any()) for f in flags)
+    return ScoreRow(env.name, setting.method, setting.seed, frames, returns, final, ever), episodes
 
 
-def _successes(task: str, episodes: list[Episode]) -> dict[str, tuple[int, ...]]:
-    if get_task(task).metric != "success":
-        return {}
-    flags = [e.success for e in episodes if e.success is not None]
-    return {
-        "successes_final": tuple(int(f[-1]) for f in flags),
-        "successes_any": tuple(int(f.any()) for f in flags),
-    }
+@dataclass
+class Record:
+    """What a run has to tell: evaluations in order, mean losses after training episodes, facts of the preparation."""
+
+    scores: list[ScoreRow] = field(default_factory=list)
+    losses: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def score_lines(self) -> str:
+        """``scores.jsonl``."""
+        return "".join(map(score_line, self.scores))
+
+    def write(self, out: Path, updates: int) -> None:
+        """``scores.jsonl``, ``losses.jsonl`` and ``metrics.json``, the last scores and the number of ``updates``."""
+        (out / SCORES_FILE).write_text(self.score_lines())
+        (out / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in self.losses))
+        names = ("frames", "score", "episode_return", "success_any")
+        metrics = {name: value for name in names if (value := getattr(self.scores[-1], name)) is not None}
+        (out / "metrics.json").write_text(json.dumps(metrics | {"updates": updates}) + "\n")
 
 
-def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tuple[ScoreRow, ScoreRow, list[Episode]]:
+def play_again(
+    folder: Path, params_path: Path, num_episodes: int | None, overrides: Mapping[str, Any]
+) -> tuple[ScoreRow, ScoreRow, list[Episode]]:
     """The agent of a finished run on the seeds of its evaluations: its score now, the recorded last one, the episodes.
 
     Raises:
@@ -74,19 +85,19 @@ def play_again(folder: Path, params_path: Path, num_episodes: int | None) -> tup
         raise ArtifactError(f"{folder} holds no finished run with an agent; `gsa finetune` makes one")
     _register_recorded(record["params"])
     last = read_scores(folder / SCORES_FILE)[-1]
-    params = recorded_params(record["params"], last, params_path)
+    params = recorded_params(record["params"], last, params_path, overrides)
     _register_recorded(record["params"])  # again: the file may say otherwise by now
     weights, _ = load_weights(folder / AGENT_DIR)
     spec, device = get_task(last.task), choose_device(params.machine.device)
     with closing(make_env(last.task, params.render)) as env:
-        learner = make_learner(Setting.of(env, spec, last.method, last.seed, params, device))
+        setting = Setting(spec, env.action_dim, env.max_env_steps, params, last.method, last.seed, device)
+        learner = make_learner(setting)
         accelerate_for(learner.networks, params.machine, device)
         try:
             learner.networks.load_state_dict(weights)
         except RuntimeError as error:
             raise ArtifactError(f"{folder / AGENT_DIR} belongs to another agent ({error}); run it again") from error
-        count = num_episodes or last.num_episodes
-        row, episodes = evaluate(learner, env, last.method, last.seed, last.frames, count, device)
+        row, episodes = evaluate(learner, env, setting, last.frames, num_episodes or last.num_episodes)
     return row, last, episodes
 
 
@@ -97,14 +108,15 @@ def _register_recorded(params: Mapping[str, Any]) -> None:
             register_task(facts["name"], **{name: facts[name] for name in OwnTaskParams.model_fields})
 
 
-def recorded_params(recorded: Mapping[str, Any], row: ScoreRow, path: Path) -> Params:
-    """The parameter file with the values that a run recorded in the place of its own, for that run alone."""
-    overrides = {key: value for key, value in recorded.items() if not key.startswith("tasks.")}
-    one = {
-        "tasks": [row.task],
-        "methods": {overrides[f"methods.{row.method}"]["learner"]: [row.method]},
-        "seeds": [row.seed],
-    }
-    overrides |= {f"matrix.finetune.{key}": value for key, value in one.items()}
-    model = overrides.pop("world_model", {})  # its size is resolved there: the values stand beside the file's name
-    return load_params(path, overrides | {f"world_model.{key}": value for key, value in model.items()})
+def recorded_params(recorded: Mapping[str, Any], row: ScoreRow, path: Path, more: Mapping[str, Any]) -> Params:
+    """The parameter file with the values that a run recorded in the place of its own, for that run alone.
+
+    Keys that are newer than the record keep the file's values; ``more`` wins over both.
+    """
+    leaves = {}
+    for section, values in recorded.items():
+        if not section.startswith("tasks."):
+            leaves |= {f"{section}.{key}": value for key, value in values.items()}
+    methods = {leaves[f"methods.{row.method}.learner"]: [row.method]}
+    one = {"tasks": [row.task], "methods": methods, "seeds": [row.seed]}
+    return load_params(path, leaves | {f"matrix.finetune.{name}": value for name, value in one.items()} | dict(more))

@@ -20,7 +20,7 @@ from gsa.errors import DataError, ParamsError
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.sources.curiosity import INTRINSIC_REWARDS
 from gsa.sources.exploration import Explorer, NoiseExplorer, make_explorer
-from gsa.sources.noise import UniformPolicy
+from gsa.sources.untrained import UniformPolicy
 from gsa.tasks import DMC_ACTION_DIM
 
 BODY_TASK = {

@@ -8,44 +8,34 @@ repeat until the budget of frames is spent:
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from gsa.agents.base import CPU, Learner, Offline, Progress, Setting, make_learner
+from gsa.agents.base import CPU, Learner, Progress, Setting, make_learner
 from gsa.config import Params
 from gsa.cpu import accelerate_for
 from gsa.envs.base import MakeEnv
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
 from gsa.errors import TrainingError
-from gsa.loops.evaluate import AGENT_DIR, evaluate
+from gsa.loops.evaluate import AGENT_DIR, Record, evaluate
 from gsa.runs.checkpoint import CheckpointStore, save_weights
-from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
+from gsa.runs.scores import SCORES_FILE, ScoreRow
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 from gsa.visual.pictures import write_video
-
-Advance = Callable[[int], None]
-
-
-@dataclass
-class Record:
-    """What a run has to tell: evaluations in order, mean losses after training episodes, facts of the preparation."""
-
-    scores: list[ScoreRow] = field(default_factory=list)
-    losses: list[dict[str, Any]] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Finetuner:
     """One run: a task, a method, a seed. ``run`` is the algorithm, the other methods are its steps.
 
-    ``make_env`` is called twice: training and evaluation share no state. Owns the process's torch generator.
+    ``make_env`` is called twice: training and evaluation share no state. ``inputs`` are the folders that the learner
+    reads, by name. Owns the process's torch generator.
     """
 
     def __init__(
@@ -55,23 +45,21 @@ class Finetuner:
         method: str,
         seed: int,
         params: Params,
-        offline: Offline | None = None,
+        inputs: Mapping[str, Path] | None = None,
         device: torch.device = CPU,
     ):
-        self.budget, self.spec, self.method, self.seed, self.device = params.finetune, spec, method, seed, device
         torch.manual_seed(seed)
-        self.env, self.eval_env = make_env(), make_env()
-        setting = Setting.of(self.env, spec, method, seed, params, device, offline)
-        self.env_rng = setting.generator("env")
-        self.learner: Learner = make_learner(setting)
+        self.budget, self.env, self.eval_env = params.finetune, make_env(), make_env()
+        width, length = self.env.action_dim, self.env.max_env_steps
+        self.setting = Setting(spec, width, length, params, method, seed, device, inputs or {})
+        self.env_rng = self.setting.generator("env")
+        self.learner: Learner = make_learner(self.setting)
         accelerate_for(self.learner.networks, params.machine, device)
-        self.online = EpisodeBuffer(join_short=True)
-        self.progress, self.record = Progress(), Record()
-        self.recent: list[dict[str, float]] = []
-        self.episodes: list[Episode] = []
-        """Of the last evaluation."""
+        self.online, self.progress, self.record = EpisodeBuffer(join_short=True), Progress(), Record()
+        self.recent: list[dict[str, float]] = []  # losses of the updates since the last episode
+        self.episodes: list[Episode] = []  # of the last evaluation
 
-    def run(self, checkpoints: CheckpointStore, advance: Advance = lambda frames: None) -> Record:
+    def run(self, checkpoints: CheckpointStore, advance: Callable[[int], None] = lambda frames: None) -> Record:
         """Spend the budget of frames; resumes from ``checkpoints``, which hold everything, at each evaluation.
 
         Raises:
@@ -79,8 +67,7 @@ class Finetuner:
             TrainingError: a loss is not finite; names frame and update.
         """
         progress, budget = self.progress, self.budget
-        latest = checkpoints.latest()
-        if latest is not None:
+        if latest := checkpoints.latest():
             self.load_state(latest[1])
         else:
             self.record.facts |= self.learner.prepare(self.first_step)
@@ -109,11 +96,12 @@ class Finetuner:
 
     def count_decision(self) -> None:
         """After each decision: progress, and updates where the learner makes them while it acts."""
-        self.progress.env_steps += 1
-        self.progress.frames += self.spec.action_repeat
-        if not self.learner.schedule.owed and not self.learner.schedule.started(self.progress):
-            self.progress.skipped_env_steps = self.progress.env_steps
-        if self.learner.schedule.while_acting:
+        progress, schedule = self.progress, self.learner.schedule
+        progress.env_steps += 1
+        progress.frames += self.setting.spec.action_repeat
+        if schedule.while_acting:
+            if not schedule.started(progress):
+                progress.skipped_env_steps = progress.env_steps
             self.update_due()
 
     def update_due(self) -> None:
@@ -123,8 +111,8 @@ class Finetuner:
             try:
                 self.recent.append(self.learner.update(self.online, progress.updates))
             except TrainingError as error:
-                where = f"update {progress.updates} at {progress.frames} frames"
-                raise TrainingError(f"{where}: {error}; lower the learning rates of {self.method}'s learner") from error
+                where, method = f"update {progress.updates} at {progress.frames} frames", self.setting.method
+                raise TrainingError(f"{where}: {error}; lower the learning rates of {method}'s learner") from error
             progress.updates += 1
 
     def log_losses(self) -> None:
@@ -136,26 +124,20 @@ class Finetuner:
 
     def evaluate(self, checkpoints: CheckpointStore) -> None:
         """Score the policy; the scores so far lie beside the checkpoints, for whoever looks at a run under way."""
-        row, self.episodes = evaluate(
-            self.learner,
-            self.eval_env,
-            self.method,
-            self.seed,
-            self.progress.frames,
-            self.budget.eval_episodes,
-            self.device,
-        )
+        frames, count = self.progress.frames, self.budget.eval_episodes
+        row, self.episodes = evaluate(self.learner, self.eval_env, self.setting, frames, count)
         self.record.scores.append(row)
-        checkpoints.note(SCORES_FILE, "".join(map(score_line, self.record.scores)))
+        checkpoints.note(SCORES_FILE, self.record.score_lines())
 
     def state(self) -> dict[str, Any]:
         """Everything a run needs to go on as if it had never stopped: learner, online episodes, random states."""
+        device = self.setting.device
         return {
             "learner": self.learner.state(),
             "online": {name: torch.tensor(array) for name, array in self.online.state_dict().items()},
             "env_rng": self.env_rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "progress": asdict(self.progress),
             "record": json.dumps(asdict(self.record)),
         }
@@ -166,28 +148,18 @@ class Finetuner:
         self.online.load_state_dict({name: tensor.numpy() for name, tensor in state["online"].items()})
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
-        record = json.loads(state["record"])
-        self.record = Record([ScoreRow(**row) for row in record["scores"]], record["losses"], record["facts"])
+        scores, losses, facts = json.loads(state["record"]).values()
+        self.record = Record([ScoreRow(**row) for row in scores], losses, facts)
         torch.set_rng_state(state["torch_rng"])
-        if self.device.type == "cuda" and state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        if self.setting.device.type == "cuda" and state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.setting.device)
 
     def write(self, out: Path) -> None:
         """Fill the run's folder: scores, losses, metrics.json (the last scores), agent/ (weights) and eval.mp4."""
-        record, final = self.record, self.record.scores[-1]
-        (out / SCORES_FILE).write_text("".join(map(score_line, record.scores)), encoding="utf-8")
-        (out / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in record.losses), encoding="utf-8")
-        metrics = {"frames": final.frames, "score": final.score, "episode_return": final.episode_return}
-        if final.success_any is not None:
-            metrics["success_any"] = final.success_any
-        (out / "metrics.json").write_text(
-            json.dumps(metrics | {"updates": self.progress.updates}) + "\n", encoding="utf-8"
-        )
-        save_weights(
-            out / AGENT_DIR, self.learner.networks.state_dict(), {"task": self.spec.name, "method": self.method}
-        )
-        pictures = (image.transpose(1, 2, 0) for image in self.episodes[0].image)
-        write_video(out / "eval.mp4", pictures, self.budget.video_fps)
+        self.record.write(out, self.progress.updates)
+        facts = {"task": self.setting.spec.name, "method": self.setting.method}
+        save_weights(out / AGENT_DIR, self.learner.networks.state_dict(), facts)
+        write_video(out / "eval.mp4", self.episodes[0].image.transpose(0, 2, 3, 1), self.budget.video_fps)
 
     def _env_seed(self) -> int:
         return int(self.env_rng.integers(2**32))

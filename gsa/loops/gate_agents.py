@@ -7,21 +7,18 @@ import logging
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gsa.config import TDMPC2Params
 from gsa.envs.base import Env
 from gsa.envs.rollout import rollout
 from gsa.errors import DataError
 from gsa.files import sha256_file
-from gsa.loops.watched import WatchedEnv
-from gsa.parallel.workers import Beat, run_workers
+from gsa.loops.watched import with_envs
 from gsa.sources import POLICIES, AgentFile
 from gsa.sources.tdmpc2 import agent_paths
 from gsa.tasks import TaskSpec
@@ -30,9 +27,6 @@ log = logging.getLogger(__name__)
 
 GATE_EPISODES = 20
 """Noiseless episodes that each file plays in each mode."""
-
-Trial = tuple[AgentFile, int]
-"""An agent and the number of an episode."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,12 @@ def choose_agent(spec: TaskSpec, params: TDMPC2Params, make: Callable[[], Env], 
     seen: dict[AgentFile, float] = {}
     for mode in modes:
         agents = [AgentFile(str(path), digest, mode) for path, digest in zip(paths, digests, strict=True)]
-        seen |= _play(spec, agents, make, workers)
+        trials = [(agent, number) for agent in agents for number in range(GATE_EPISODES)]
+        name = "trial of {0[0].path}, episode {0[1]}".format
+        successes: dict[AgentFile, list[bool]] = defaultdict(list)
+        for agent, success in with_envs(make, partial(_try, spec), trials, name, workers):
+            successes[agent].append(success)
+        seen |= {agent: float(np.mean(successes[agent])) for agent in agents}
         best = max(seen, key=lambda agent: seen[agent])  # the first of equals: the lower seed, the cheaper mode
         if seen[best] >= params.min_success:
             log.info("%s: %s acting by %s succeeds in %.0f%%", spec.name, best.path, best.mode, 100 * seen[best])
@@ -75,28 +74,8 @@ def choose_agent(spec: TaskSpec, params: TDMPC2Params, make: Callable[[], Env], 
     )
 
 
-def _play(
-    spec: TaskSpec, agents: list[AgentFile], make: Callable[[], Env], workers: int | None
-) -> dict[AgentFile, float]:
-    trials = [(agent, number) for agent in agents for number in range(GATE_EPISODES)]
-    successes: dict[AgentFile, list[bool]] = defaultdict(list)
-    if workers is None:
-        with closing(make()) as env:
-            results = [_try(spec, env, trial) for trial in trials]
-    else:
-        name = "trial of {0[0].path}, episode {0[1]}".format
-        results = list(run_workers(partial(_start, spec, make), trials, name, workers))
-    for agent, success in results:
-        successes[agent].append(success)
-    return {agent: float(np.mean(successes[agent])) for agent in agents}
-
-
-def _start(spec: TaskSpec, make: Callable[[], Env], beat: Beat) -> Callable[[Trial], tuple[AgentFile, bool]]:
-    torch.set_num_threads(1)
-    return partial(_try, spec, WatchedEnv(make(), beat))
-
-
-def _try(spec: TaskSpec, env: Env, trial: Trial) -> tuple[AgentFile, bool]:
+def _try(spec: TaskSpec, env: Env, trial: tuple[AgentFile, int]) -> tuple[AgentFile, bool]:
+    """Whether an agent succeeds in the episode of that number."""
     agent, number = trial
     env_stream, policy_stream = np.random.SeedSequence([zlib.crc32(spec.name.encode()), number]).spawn(2)
     policy = POLICIES["tdmpc2"](spec, 0.0, np.random.default_rng(policy_stream), agent)

@@ -16,7 +16,6 @@ from gsa.config import Params
 from gsa.cpu import accelerate_for
 from gsa.episode import Batch
 from gsa.errors import DataError, StoppedError, TrainingError
-from gsa.loops.open_loop_files import write_open_loop
 from gsa.nets.optimizer import Optimizer
 from gsa.parallel.prefetch import prefetch
 from gsa.parallel.ranks import ALONE, Ranks
@@ -28,7 +27,7 @@ from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.numbered import NumberedBatches, read_ahead
 from gsa.storage.replay import Replay
 from gsa.world_model.model import WorldModel
-from gsa.world_model.open_loop import evaluate_open_loop
+from gsa.world_model.open_loop import evaluate_open_loop, write_open_loop
 
 log = logging.getLogger(__name__)
 

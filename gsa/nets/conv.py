@@ -1,6 +1,7 @@
 """Image encoder and decoder of the world model, and the one place where images become floats."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -45,6 +46,8 @@ class ImageEncoder(nn.Module):
     ``embed_dim`` is channels[-1] * 2 * 2 (3072 at paper size).
     """
 
+    on_cpu: ClassVar = {"forward": "gsa.cpu.images:encode"}
+
     def __init__(self, channels: list[int]):
         super().__init__()
         widths = [3, *channels]
@@ -73,6 +76,8 @@ class FromPixel(nn.ConvTranspose2d):
 
 class ImageDecoder(nn.Module):
     """d(h, z): both mapped to a vector and summed, then transposed convolutions (kernels 5 5 6 6) to 64 x 64."""
+
+    on_cpu: ClassVar = {"forward": "gsa.cpu.images:decode", "squared_error": "gsa.cpu.images:squared_error"}
 
     def __init__(self, deter: int, stoch_flat: int, hidden: int, blocks: int, channels: list[int]):
         super().__init__()

@@ -25,16 +25,9 @@ def build_report(
 ) -> Summary:
     """Write page, figures, tables, ``metrics.json`` and ``curves.csv`` into the existing folder ``out``.
 
-    Equal inputs give equal bytes: nothing depends on the time, and each interval has its own seeded stream.
-
-    Args:
-        scores: The runs, with the decision how absent ones count.
-        params: Report settings.
-        out: Where to write.
-        page_dir: Where the page will lie in the end; links are relative to it.
-        data_dir: Offline data, for its card; may be absent.
-        model_dir: The pre-trained model, for its losses and predictions; may be absent.
-        reference_dir: The published numbers.
+    Equal inputs give equal bytes: nothing depends on the time, and each interval has its own seeded stream. The page
+    will lie in ``page_dir`` in the end: links are relative to it. The offline data, for its card, and the pre-trained
+    model, for its losses and predictions, may be absent. ``reference_dir`` holds the published numbers.
 
     Raises:
         DataError: the published numbers are missing or malformed.
@@ -63,16 +56,13 @@ def _metrics(summary: Summary) -> dict[str, Any]:
     scores = summary.scores
     methods: dict[str, Any] = {}
     for method in summary.methods:
-        values = {name: _numbers(estimate) for name, estimate in method.aggregates.items()}
-        if method.improvement is not None:
-            values["probability_of_improvement"] = _numbers(method.improvement)
-        methods[method.name] = values
+        estimates = method.aggregates | {"probability_of_improvement": method.improvement}
+        methods[method.name] = {name: _numbers(estimate) for name, estimate in estimates.items() if estimate}
     return {"runs": {"expected": len(scores.runs), "unusable": len(scores.unusable)}, "methods": methods}
 
 
 def _numbers(estimate: Estimate) -> dict[str, float]:
-    values = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return {name: round(value, 6) for name, value in values.items() if value is not None}
+    return {name: round(value, 6) for name, value in vars(estimate).items() if isinstance(value, float)}
 
 
 def _curves(scores: Scores) -> pd.DataFrame:

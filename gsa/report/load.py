@@ -16,7 +16,7 @@ import numpy as np
 from gsa.config import Params
 from gsa.errors import ArtifactError, DataError
 from gsa.files import sha256_file
-from gsa.pipeline import STAGES
+from gsa.pipeline import run_name
 from gsa.runs.failure import read_failure
 from gsa.runs.fingerprint import read_run
 from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores
@@ -106,27 +106,18 @@ class Scores:
         return [self.finals(method, task) for task in self.compared_tasks]
 
 
-def run_folder(runs_dir: Path, method: str, task: str, seed: int) -> Path:
-    """Where a run lives: one flat folder per item."""
-    any_learner = next(stage for stage in STAGES.values() if stage.makes == "runs")
-    return runs_dir / any_learner.place(method=method, task=task, seed=seed).name
-
-
 def load_scores(runs_dir: Path, params: Params, missing: Missing | None = None) -> Scores:
     """Find every run the parameters name and decide whether the comparison may be made.
 
-    Args:
-        runs_dir: Folder of run folders.
-        params: Methods, tasks, seeds and the budget of the comparison.
-        missing: How unusable runs count; the parameters' ``report.missing`` when None.
+    ``missing`` is how unusable runs count; the parameters' ``report.missing`` when None.
 
     Raises:
         DataError: a score lies outside its task's range (whatever ``missing`` says: a wrong scale is no absence).
         ArtifactError: runs are not usable and ``missing`` is ``fail``, or no run is usable at all; the message names
             runs, reasons and the commands that make them.
     """
-    methods, tasks, seeds = (listed := params.matrix.finetune).all_methods, tuple(listed.tasks), tuple(listed.seeds)
-    total_frames = params.finetune.total_frames
+    listed, total_frames = params.matrix.finetune, params.finetune.total_frames
+    methods, tasks, seeds = listed.all_methods, tuple(listed.tasks), tuple(listed.seeds)
     runs = tuple(_load_run(runs_dir, *cell, total_frames) for cell in product(methods, tasks, seeds))
     # A dot in the name: a temporary folder or lock of a run under way.
     found = {p.name for p in runs_dir.iterdir() if p.is_dir() and "." not in p.name} if runs_dir.is_dir() else set()
@@ -142,7 +133,7 @@ def final_row(rows: Sequence[ScoreRow], total_frames: int) -> ScoreRow:
 
 
 def _load_run(runs_dir: Path, method: str, task: str, seed: int, total_frames: int) -> Run:
-    folder = run_folder(runs_dir, method, task, seed)
+    folder = runs_dir / run_name(method, task, seed)
     run = partial(Run, method, task, seed, folder)
     if not folder.is_dir():
         return run("missing", "no such folder")

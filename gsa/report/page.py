@@ -4,13 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gsa.report.artefacts import Artefacts, Model
 from gsa.report.figures import AXIS, draw_losses
-from gsa.report.panels import draw_panel_svg
+from gsa.report.panels import draw_panel_svg, templates
 from gsa.report.provenance import trace
 from gsa.report.published import BUDGET, COUNTERPARTS, LABELS, Column, Published
 from gsa.report.style import COLOURS, inline_svg, styled
@@ -36,15 +35,9 @@ def render_page(
     artefacts: Artefacts,
 ) -> str:
     """The HTML text. Every number in it comes from the arguments."""
-    environment = Environment(
-        loader=PackageLoader("gsa.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {"span": span, "cell": text, "settings": _settings}
-    scores, model = summary.scores, artefacts.model
+    scores = summary.scores
     # Small multiples are laid out by the page, a panel per task: they reflow where one wide picture would shrink.
     inline = {name: _svg(figure, name, TITLES[name]) for name, figure in figures.items() if name != "learning_curves"}
     return environment.get_template("page.html.j2").render(
@@ -57,34 +50,29 @@ def render_page(
         published_lines=published_lines(summary, published),
         unfounded=[claim for claim in published.claims if not claim.follows],
         provenance=trace(scores),
-        card=artefacts.card,
         card_tables=card_tables(artefacts.card),
-        sheet=artefacts.sheet,
-        videos=artefacts.videos,
-        model=model,
-        **(_model_parts(model) if model else {}),
+        **vars(artefacts),
+        **(_model_parts(artefacts.model) if artefacts.model else {}),
     )
 
 
 def _model_parts(model: Model) -> dict[str, Any]:
     """Pictures and tables of the model; None where it has no such file."""
-    losses, errors = model.losses, model.open_loop
+    losses, errors, bodies = model.losses, model.open_loop, model.open_loop.get("embodiments")
     alt = "Held-out prediction error over the horizon, by embodiment"
     return {
         "losses": _svg(draw_losses(losses), "losses", "Pre-training losses") if losses else None,
         "updates": int(losses[-1].get(AXIS, 0)) if losses else None,
         "open_loop": open_loop_table(errors) if errors else None,
-        "prediction_error": _svg(styled()(draw_errors)(errors), "prediction_error", alt)
-        if errors.get("embodiments")
-        else None,
+        "prediction_error": _svg(styled()(draw_errors)(errors), "prediction_error", alt) if bodies else None,
     }
 
 
 def published_lines(summary: Summary, published: Published) -> list[str]:
     """Sentences on the paper's headline score, computed from its rows, and on ours where both suites were run."""
     ours, baseline = Column("gsa", BUDGET), Column("dreamerv3", BUDGET)
-    rows = published.headline(ours) / published.headline(baseline) - 1
-    printed = published.printed_headline(ours) / published.printed_headline(baseline) - 1
+    both = zip(published.headlines(ours), published.headlines(baseline), strict=True)
+    printed, rows = (mine / theirs - 1 for mine, theirs in both)
     named = [f"{name} re-implements {LABELS[theirs]}" for name, theirs in COUNTERPARTS.items()]
     lines = [
         f"Of our methods, {' and '.join(named)}.",

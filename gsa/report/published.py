@@ -5,7 +5,7 @@ Published numbers are only ever shown beside measured ones, in columns of their 
 
 import csv
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,29 +68,17 @@ class Published:
     scores: dict[Column, dict[str, float]]
     claims: tuple[Claim, ...]
 
-    def score(self, column: Column, task: str) -> float | None:
-        """The printed mean, None where there is none."""
-        return self.scores[column].get(task)
-
     def columns(self, tasks: Iterable[str]) -> list[Column]:
         """The columns that have a score on at least one of the tasks."""
         wanted = set(tasks)
         return [column for column, scores in self.scores.items() if wanted & set(scores)]
 
-    def suite_mean(self, column: Column, suite: str) -> float:
-        """Mean of the suite's rows, normalised."""
-        return statistics.fmean(
-            TASKS[t].normalise(v) for t, v in self.scores[column].items() if TASKS[t].suite == suite
-        )
-
-    def headline(self, column: Column) -> float:
-        """½·(mean DMControl return / 1000 + mean Meta-World success) from the task rows."""
-        return 0.5 * (self.suite_mean(column, "dmc") + self.suite_mean(column, "mw"))
-
-    def printed_headline(self, column: Column) -> float:
-        """The same from the means as printed."""
-        printed = {c.suite: float(c.printed) for c in self.claims if c.column == column and c.statistic == "mean"}
-        return 0.5 * (printed["dmc"] / 1000.0 + printed["mw"])
+    def headlines(self, column: Column) -> tuple[float, float]:
+        """½·(mean DMControl return / 1000 + mean Meta-World success): from the means as printed, and from the rows."""
+        means = {claim.suite: claim for claim in self.claims if (claim.column, claim.statistic) == (column, "mean")}
+        dmc, mw = means["dmc"], means["mw"]
+        printed = 0.5 * (float(dmc.printed) / 1000.0 + float(mw.printed))
+        return printed, 0.5 * (dmc.recomputed / 1000.0 + mw.recomputed)
 
 
 def our_name(benchmark: str, paper_task_name: str) -> str:
@@ -112,44 +100,41 @@ def load_published(folder: Path) -> Published:
     Raises:
         DataError: a file is missing, or a row is malformed, unknown or duplicated; the message names file and line.
     """
-    scores: dict[Column, dict[str, float]] = {}
-    for where, row in _rows(folder / ROWS_FILE, ("benchmark", "paper_task_name", "method", "env_steps", "value")):
-        column, task = _column(row, where), our_name(row["benchmark"], row["paper_task_name"])
+    found: dict[Column, dict[str, float]] = {}
+    for where, column, row in _rows(folder / ROWS_FILE, "paper_task_name"):
+        task = our_name(row["benchmark"], row["paper_task_name"])
         if not row["value"]:
             continue
         value = _number(row["value"], where)
-        if task in scores.setdefault(column, {}):
+        if task in found.setdefault(column, {}):
             raise DataError(f"{where}: {task} has a score in {column.label} already")
-        scores[column][task] = value
-    order = sorted(scores, key=lambda c: (c.frames != BUDGET, c.frames, list(LABELS).index(c.method)))
-    published = Published({column: scores[column] for column in order}, ())
+        found[column][task] = value
+    order = sorted(found, key=lambda c: (c.frames != BUDGET, c.frames, list(LABELS).index(c.method)))
     claims = []
-    for where, row in _rows(folder / AGGREGATES_FILE, ("benchmark", "method", "env_steps", "statistic", "value")):
+    for where, column, row in _rows(folder / AGGREGATES_FILE, "statistic"):
+        suite, name = row["benchmark"], row["statistic"]
         _number(row["value"], where)
-        column = _column(row, where)
-        values = [v for t, v in published.scores.get(column, {}).items() if TASKS[t].suite == row["benchmark"]]
-        if row["statistic"] not in ("mean", "median") or not values:
-            raise DataError(f"{where}: no rows for the {row['statistic']} of {column.label} on {row['benchmark']}")
-        value = statistics.fmean(values) if row["statistic"] == "mean" else statistics.median(values)
-        claims.append(Claim(row["benchmark"], column, row["statistic"], row["value"], value))
-    return Published(published.scores, tuple(claims))
+        values = [value for task, value in found.get(column, {}).items() if TASKS[task].suite == suite]
+        if name not in ("mean", "median") or not values:
+            raise DataError(f"{where}: no rows for the {name} of {column.label} on {suite}")
+        recomputed = statistics.fmean(values) if name == "mean" else statistics.median(values)
+        claims.append(Claim(suite, column, name, row["value"], recomputed))
+    return Published({column: found[column] for column in order}, tuple(claims))
 
 
-def _rows(path: Path, needed: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+def _rows(path: Path, further: str) -> Iterator[tuple[str, Column, dict[str, str]]]:
+    """Where a row stands, what it is about, and the row; all columns have text, with ``further`` among them."""
+    needed = ("benchmark", further, "method", "env_steps", "value")
     if not path.is_file():
         raise DataError(f"no published numbers at {path}; the file is part of the repository: `git checkout {path}`")
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [(f"{path}, line {number}", row) for number, row in enumerate(csv.DictReader(file), start=2)]
-    for where, row in rows:
-        if any(row.get(name) is None for name in needed):
-            raise DataError(f"{where}: expected the columns {', '.join(needed)}, found {row}")
-    return rows
-
-
-def _column(row: dict[str, str], where: str) -> Column:
-    if row["method"] not in LABELS or not row["env_steps"].isdigit():
-        raise DataError(f"{where}: unknown method {row['method']!r} or budget {row['env_steps']!r}")
-    return Column(row["method"], int(row["env_steps"]))
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            where = f"{path}, line {number}"
+            if any(row.get(name) is None for name in needed):
+                raise DataError(f"{where}: expected the columns {', '.join(needed)}, found {row}")
+            if row["method"] not in LABELS or not row["env_steps"].isdigit():
+                raise DataError(f"{where}: unknown method {row['method']!r} or budget {row['env_steps']!r}")
+            yield where, Column(row["method"], int(row["env_steps"])), row
 
 
 def _number(text: str, where: str) -> float:
@@ -157,6 +142,6 @@ def _number(text: str, where: str) -> float:
         value = float(text)
     except ValueError as error:
         raise DataError(f"{where}: {text!r} is not a number") from error
-    if value != value or abs(value) > 1000.0:
+    if not abs(value) <= 1000.0:  # NaN too
         raise DataError(f"{where}: {text} is outside every task's range")
     return value

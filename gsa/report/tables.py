@@ -67,7 +67,7 @@ def per_task(summary: Summary, published: Published) -> Table:
         counts = [str(len(scores.finals(method, task))) for method in scores.methods]
         runs = counts[0] if len(set(counts)) == 1 else "/".join(counts)
         unit = "return" if get_task(task).metric == "return" else "success"
-        rows.append((task, unit, *means, runs, *(published.score(column, task) for column in columns)))
+        rows.append((task, unit, *means, runs, *(published.scores[column].get(task) for column in columns)))
     caption = (
         f"Final score at {scores.total_frames} environment frames: mean over seeds with 95% interval."
         f" {_units(scores.tasks)}"
@@ -107,7 +107,7 @@ def published_on_these_tasks(summary: Summary, published: Published) -> Table:
     tasks = summary.scores.tasks
     rows = []
     for column in published.columns(tasks):
-        printed = {task: published.score(column, task) for task in tasks}
+        printed = {task: published.scores[column].get(task) for task in tasks}
         values = [get_task(task).normalise(score) for task, score in printed.items() if score is not None]
         trimmed = float(trimmed_mean(np.array(values)))
         rows.append((column.label, len(values), statistics.fmean(values), statistics.median(values), trimmed))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gsa.errors import StoppedError, one_line
+from gsa.errors import ArtifactError, StoppedError, one_line
 from gsa.files import write_atomic
 
 FAILED_FILE = "failed.json"
@@ -15,12 +15,12 @@ FAILED_FILE = "failed.json"
 def recorded_failure(folder: Path) -> Iterator[None]:
     """Write ``folder/failed.json`` when the block ends in an error, which goes on its way.
 
-    A run that a signal stopped has not failed. An output that is there already stays as it is: nothing is written
-    beside it. The run that succeeds replaces the folder.
+    A run that a signal stopped has not failed, nor one whose inputs are damaged. An output that is there already stays
+    as it is: nothing is written beside it. The run that succeeds replaces the folder.
     """
     try:
         yield
-    except StoppedError:
+    except (StoppedError, ArtifactError):
         raise
     except Exception as error:
         if not folder.exists() or [path.name for path in folder.iterdir()] == [FAILED_FILE]:

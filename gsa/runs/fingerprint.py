@@ -97,11 +97,7 @@ def digest_path(path: Path) -> str:
 
 
 def verify(folder: Path) -> int:
-    """Compare every file of an output folder with its recorded sha256; returns how many were checked.
-
-    Raises:
-        ArtifactError: the first file that is missing, differs, or is not listed.
-    """
+    """How many files a folder has; ArtifactError for the first that is missing, not listed or of another sha256."""
     record = read_run(folder)
     if record is None:
         raise ArtifactError(f"{folder} has no {RUN_FILE}; nothing says what it should hold")

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
@@ -23,10 +24,9 @@ SCORES_FILE = "scores.jsonl"
 
 def _plain(values: Any) -> Any:
     """A tuple of plain numbers: ours may hold NumPy scalars and booleans; a list is JSON's, which may not."""
-    if not isinstance(values, tuple):
-        return tuple(values) if isinstance(values, list) else values
-    numbers = (value.item() if hasattr(value, "item") else value for value in values)
-    return tuple(int(value) if isinstance(value, bool) else value for value in numbers)
+    if isinstance(values, tuple):
+        return tuple(int(value) if isinstance(value, bool) else value for value in np.asarray(values).tolist())
+    return tuple(values) if isinstance(values, list) else values
 
 
 Count = Annotated[int, Field(ge=0)]

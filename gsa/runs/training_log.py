@@ -10,7 +10,6 @@ import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import pandas as pd
@@ -66,9 +65,7 @@ class TrainingLog:
     def __enter__(self) -> "TrainingLog":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._events.close()
         if error is None and self.rows:
             (self.folder / "losses.jsonl").write_text("".join(json.dumps(losses) + "\n" for losses, _ in self.rows))

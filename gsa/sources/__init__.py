@@ -7,7 +7,7 @@ import numpy as np
 
 from gsa.envs.base import Policy
 from gsa.errors import ParamsError
-from gsa.sources.noise import Noisy, OUPolicy, UniformPolicy
+from gsa.sources.untrained import Noisy, OUPolicy, ScriptedExpert, UniformPolicy
 from gsa.tasks import TaskSpec
 
 
@@ -25,12 +25,6 @@ MakePolicy = Callable[[TaskSpec, float, np.random.Generator, AgentFile | None], 
 that ``tdmpc2`` acts with (None for the others); one policy serves one episode."""
 
 
-def _expert(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
-    from gsa.sources.scripted import ScriptedExpert
-
-    return Noisy(ScriptedExpert(spec), sigma, rng)
-
-
 def _tdmpc2(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
     from gsa.sources.tdmpc2 import open_agent
 
@@ -44,7 +38,7 @@ def _width(spec: TaskSpec) -> int:
 
 
 POLICIES: dict[str, MakePolicy] = {
-    "expert": _expert,
+    "expert": lambda spec, sigma, rng, agent: Noisy(ScriptedExpert(spec), sigma, rng),
     "tdmpc2": _tdmpc2,
     "random": lambda spec, sigma, rng, agent: UniformPolicy(_width(spec), rng),
     "ou": lambda spec, sigma, rng, agent: OUPolicy(_width(spec), sigma, rng),

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from gsa.errors import DataError
 
 BINS = 20
-"""Bins a coordinate."""
+"""Bins per coordinate."""
 
 TURN = (-math.pi, math.pi)
 Axis = tuple[int, tuple[float, float]]
@@ -25,14 +25,9 @@ POSE_AXES: dict[str, tuple[Axis, Axis]] = {
     "walker": ((0, (-1.3, 0.7)), (2, TURN)),  # height, pitch of the torso
     "quadruped": ((2, (0.0, 1.5)), (-1, (-1.0, 1.0))),  # height, upright share of the torso
 }
-"""Two coordinates a body: column of the simulator's state (which starts with qpos) and range. Lengths are in metres
-about the model's origin, angles in radians, wrapped where the range is a full turn. Column -1 is ``_upright``."""
-
-
-def _upright(physics: np.ndarray) -> np.ndarray:
-    """Cosine between the torso's up axis and the vertical, from the root's quaternion in columns 3 to 6."""
-    x, y = physics[:, 4], physics[:, 5]
-    return 1.0 - 2.0 * (x**2 + y**2)
+"""Two coordinates per body: column of the simulator's state (which starts with qpos) and range. Lengths are in metres
+about the model's origin, angles in radians, wrapped where the range is a full turn. Column -1 is the
+cosine between the torso's up axis and the vertical, from the root's quaternion in columns 3 to 6."""
 
 
 def pose_histogram(physics: Float[np.ndarray, "N P"], domain: str) -> Float[np.ndarray, "20 20"]:
@@ -45,7 +40,7 @@ def pose_histogram(physics: Float[np.ndarray, "N P"], domain: str) -> Float[np.n
         raise DataError(f"{domain}: coverage of {len(physics)} states, expected at least one and all finite")
     cells = np.zeros(len(physics), np.int64)
     for column, (low, high) in POSE_AXES[domain]:
-        value = _upright(physics) if column < 0 else physics[:, column]
+        value = physics[:, column] if column >= 0 else 1.0 - 2.0 * (physics[:, 4] ** 2 + physics[:, 5] ** 2)
         if (low, high) == TURN:
             value = (value - low) % (high - low) + low
         cells = cells * BINS + np.floor((value - low) / (high - low) * BINS).clip(0, BINS - 1).astype(np.int64)

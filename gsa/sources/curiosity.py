@@ -14,10 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-RND_CLIP = 5.0
-"""RND's normalised states are clipped to this many standard deviations."""
-RND_EMBED = 512
-"""Width of RND's random features."""
+RND_CLIP, RND_EMBED = 5.0, 512
+"""Standard deviations to which RND's normalised states are clipped, and the width of its random features."""
 NUM_MODELS = 5
 """Members of the Disagreement ensemble."""
 
@@ -72,16 +70,12 @@ class IntrinsicReward(nn.Module, ABC):
     """What pays a curious agent. ``reward`` never carries gradients; ``loss`` is a scalar."""
 
     @abstractmethod
-    def loss(
-        self, state: Float[Tensor, "B S"], action: Float[Tensor, "B A"], next_state: Float[Tensor, "B S"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """The training loss of the predictors, a mean over the batch."""
 
     @abstractmethod
-    def reward(
-        self, state: Float[Tensor, "B S"], action: Float[Tensor, "B A"], next_state: Float[Tensor, "B S"]
-    ) -> Float[Tensor, " B"]:
-        """The reward of each transition, at least 0."""
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
+        """The reward ``(B,)`` of each transition, at least 0."""
 
 
 class ICM(IntrinsicReward):

@@ -5,6 +5,7 @@ Q heads, a target copy and constant clipped noise; its reward is intrinsic (docs
 """
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -18,7 +19,7 @@ from gsa.envs.base import Policy
 from gsa.episode import Step
 from gsa.errors import ParamsError, TrainingError
 from gsa.sources.curiosity import INTRINSIC_REWARDS, Ensemble, linear
-from gsa.sources.noise import OUPolicy, UniformPolicy
+from gsa.sources.untrained import OUPolicy, UniformPolicy
 
 TARGET_FRACTION = 0.01
 """How far the target moves towards the critic in an update."""
@@ -34,15 +35,12 @@ class Explorer(Policy, Protocol):
 
     def learn(self, action: np.ndarray, next_state: np.ndarray) -> None:
         """The state of the last ``act`` and this action led to ``next_state``."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that another explorer of the same arguments needs to go on from here, between two episodes."""
-        ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of ``state_dict``."""
-        ...
 
 
 class NoiseExplorer:
@@ -85,9 +83,8 @@ class TransitionReplay:
     """
 
     def __init__(self, capacity: int, state_dim: int, action_dim: int, nstep: int) -> None:
-        self.state = np.zeros((capacity, state_dim), np.float32)
-        self.action = np.zeros((capacity, action_dim), np.float32)
-        self.starts = np.zeros(capacity, np.int64)
+        self.state, self.action = torch.zeros(capacity, state_dim), torch.zeros(capacity, action_dim)
+        self.starts = torch.zeros(capacity, dtype=torch.int64)
         self.nstep = nstep
         self.rows = self.num_starts = self.episode_start = 0
 
@@ -98,7 +95,7 @@ class TransitionReplay:
 
     def add(self, action: np.ndarray, next_state: np.ndarray) -> None:
         """The action taken in the newest row, and the row it led to."""
-        self.action[self.rows - 1] = action
+        self.action[self.rows - 1] = torch.from_numpy(action)
         self._append(next_state)
         start = self.rows - 1 - self.nstep
         if start >= self.episode_start:
@@ -106,45 +103,31 @@ class TransitionReplay:
             self.num_starts += 1
 
     def _append(self, state: np.ndarray) -> None:
-        self.state[self.rows] = state
+        self.state[self.rows] = torch.from_numpy(state)
         self.rows += 1
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Transitions:
         """Uniform draws with replacement; never across the end of an episode."""
-        rows = self.starts[rng.integers(0, self.num_starts, batch_size)]
-        arrays = (self.state[rows], self.action[rows], self.state[rows + self.nstep])
-        return Transitions(*(torch.from_numpy(array) for array in arrays))
+        rows = self.starts[torch.from_numpy(rng.integers(0, self.num_starts, batch_size))]
+        return Transitions(self.state[rows], self.action[rows], self.state[rows + self.nstep])
 
     def state_dict(self) -> dict[str, Tensor]:
         """The rows so far, as views."""
         used = {"state": self.state[: self.rows], "action": self.action[: self.rows]}
-        return {key: torch.from_numpy(a) for key, a in (used | {"starts": self.starts[: self.num_starts]}).items()}
+        return {**used, "starts": self.starts[: self.num_starts]}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take over the rows of a replay of the same width, whose last episode is over."""
         self.rows, self.num_starts = len(state["state"]), len(state["starts"])
-        self.state[: self.rows], self.action[: self.rows] = state["state"].numpy(), state["action"].numpy()
-        self.starts[: self.num_starts] = state["starts"].numpy()
+        for name, values in self.state_dict().items():
+            values.copy_(state[name])
 
 
-class StateActor(nn.Module):
-    """S -> hidden, LayerNorm, tanh -> hidden ReLU -> A, tanh: the mean action."""
-
-    def __init__(self, state_dim: int, action_dim: int, hidden: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            linear(state_dim, hidden, generator),
-            nn.LayerNorm(hidden),
-            nn.Tanh(),
-            linear(hidden, hidden, generator),
-            nn.ReLU(inplace=True),
-            linear(hidden, action_dim, generator),
-            nn.Tanh(),
-        )
-
-    def forward(self, state: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
-        """Mean actions in (-1, 1)."""
-        return self.net(state)
+def state_actor(state_dim: int, action_dim: int, hidden: int, generator: torch.Generator) -> nn.Sequential:
+    """S -> hidden, LayerNorm, tanh -> hidden ReLU -> A, tanh: mean actions ``(B, A)`` of states ``(B, S)``."""
+    widths = itertools.pairwise([state_dim, hidden, hidden, action_dim])
+    first, second, last = (linear(*pair, generator) for pair in widths)
+    return nn.Sequential(first, nn.LayerNorm(hidden), nn.Tanh(), second, nn.ReLU(inplace=True), last, nn.Tanh())
 
 
 class StateCritic(nn.Module):
@@ -179,11 +162,10 @@ class CuriousExplorer:
         acting, sampling, weights = seeds.spawn(3)
         self.rng, self.batch_rng = np.random.default_rng(acting), np.random.default_rng(sampling)
         self.generator = torch.Generator().manual_seed(int(weights.generate_state(1)[0]))
-        self.actor = StateActor(state_dim, action_dim, params.hidden, self.generator)
+        self.actor = state_actor(state_dim, action_dim, params.hidden, self.generator)
         self.critic = StateCritic(state_dim, action_dim, params.hidden, self.generator)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
-        make = INTRINSIC_REWARDS[params.method]
-        self.intrinsic = make(state_dim, action_dim, params.hidden, self.generator)
+        self.intrinsic = INTRINSIC_REWARDS[params.method](state_dim, action_dim, params.hidden, self.generator)
         trained = {"actor": self.actor, "critic": self.critic, "intrinsic": self.intrinsic}
         self.networks = nn.ModuleDict({**trained, "target": self.target})
         self.optimizers = {

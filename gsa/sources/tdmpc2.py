@@ -1,4 +1,4 @@
-"""TD-MPC2 agents acting in Meta-World: the policy prior, or planning with MPPI (BASELINES.md 12.4 and 12.5)."""
+"""TD-MPC2 agents acting in Meta-World: the policy prior, or planning with MPPI."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ REPOSITORY = "nicklashansen/tdmpc2"
 """Where the files are published, on Hugging Face."""
 
 SEEDS = (1, 2, 3)
-"""A file each."""
+"""One file per seed."""
 
 HORIZON, ITERATIONS, SAMPLES, PRIOR_SAMPLES, ELITES = 3, 6, 512, 24, 64
 TEMPERATURE = 0.5
@@ -78,9 +78,12 @@ class Planner:
         std = torch.full_like(mean, STD_RANGE[1])
         starts = latent.expand(SAMPLES, -1)
         actions = torch.empty(HORIZON, SAMPLES, ACTION_DIM)
-        actions[:, :PRIOR_SAMPLES] = self._prior_plans(starts[:PRIOR_SAMPLES])
+        prior = starts[:PRIOR_SAMPLES]
+        for plans in actions[:, :PRIOR_SAMPLES]:
+            plans[:] = self._sample(prior)
+            prior = self.net.next(prior, plans)
         for _ in range(ITERATIONS):
-            noise = self._normal(HORIZON, SAMPLES - PRIOR_SAMPLES, ACTION_DIM)
+            noise = torch.randn(HORIZON, SAMPLES - PRIOR_SAMPLES, ACTION_DIM, generator=self._generator)
             actions[:, PRIOR_SAMPLES:] = (mean[:, None] + std[:, None] * noise).clamp(-1, 1)
             value, index = self.value(starts, actions).nan_to_num(0.0).topk(ELITES)
             elites = actions[:, index]
@@ -103,19 +106,9 @@ class Planner:
         pair = torch.randperm(NUM_Q, generator=self._generator)[:2].tolist()
         return total + discount * sum(scalar(self.net.qs[member](last)) for member in pair) / 2
 
-    def _prior_plans(self, latent: Float[Tensor, "N L"]) -> Float[Tensor, "H N A"]:
-        plans = []
-        for _ in range(HORIZON):
-            plans.append(self._sample(latent))
-            latent = self.net.next(latent, plans[-1])
-        return torch.stack(plans)
-
     def _sample(self, latent: Float[Tensor, "N L"]) -> Float[Tensor, "N A"]:
         mean, std = self.net.policy(latent)
-        return (mean + std * self._normal(*mean.shape)).tanh()
-
-    def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self._generator)
+        return (mean + std * torch.randn(mean.shape, generator=self._generator)).tanh()
 
 
 def open_agent(agent: AgentFile, seed: int) -> TDMPC2Policy:

@@ -1,4 +1,4 @@
-"""The networks of TD-MPC2's single-task agents and their official checkpoints (Hansen et al. 2024, BASELINES.md 12).
+"""The networks of TD-MPC2's single-task agents and their official checkpoints (Hansen et al. 2024).
 
 Only what acts: nothing here is trained. One size is known, the 5M model on Meta-World's 39-D state, which is what the
 published files ``metaworld/mw-<task>-<seed>.pt`` hold.
@@ -85,7 +85,7 @@ def load_tdmpc2(path: Path, planning: bool) -> TDMPC2Net:
     """The agent of an official checkpoint, of the original release or of the current code.
 
     Without ``planning`` only encoder and policy prior are read. The layout of the oldest files is refused: they do not
-    reproduce their scores even with every weight in its place (BASELINES.md 12.2).
+    reproduce their scores even with every weight in its place.
 
     Raises:
         DataError: no such file, damaged, no checkpoint, of the oldest layout, or the first weight that does not fit.
@@ -93,44 +93,43 @@ def load_tdmpc2(path: Path, planning: bool) -> TDMPC2Net:
     weights = _read(path)
     if "_encoder.state.0.ln.weight" not in weights:
         raise DataError(
-            f"{path}: has no _encoder.state.0.ln.weight, so it is no state-based agent in the layout of the original "
-            "release or of the current code; the oldest layout is not converted, fetch the published file again"
+            f"{path}: has no _encoder.state.0.ln.weight: not a state-based agent in the layout of the original release "
+            "or of the current code; the oldest layout is not converted, fetch the published file again"
         )
-    net = TDMPC2Net(planning)
-    renamed = _renamed(weights, planning, path)
-    for name, value in net.state_dict().items():
-        if name not in renamed:
+    net, used, state = TDMPC2Net(planning), set(), {}
+    for name, ours in net.state_dict().items():
+        theirs, member = _their_name(name, numbered="_Qs.params.0" in weights)
+        if theirs not in weights:
             raise DataError(f"{path}: no weight for {name}; not a single-task 5M agent of TD-MPC2 on states")
-        if renamed[name].shape != value.shape:
+        value = weights[theirs]
+        if member is not None:
+            if value.ndim == 0 or len(value) != NUM_Q:
+                raise DataError(f"{path}: {theirs} has shape {tuple(value.shape)}, expected {NUM_Q} Qs")
+            value = value[member]
+        if value.shape != ours.shape:
             raise DataError(
-                f"{path}: {name} has shape {tuple(renamed[name].shape)}, expected {tuple(value.shape)}; "
+                f"{path}: {name} has shape {tuple(value.shape)}, expected {tuple(ours.shape)}; "
                 "not a single-task 5M agent of TD-MPC2 on Meta-World's states"
             )
-        if not renamed[name].isfinite().all():
+        if not value.isfinite().all():
             raise DataError(f"{path}: {name} is not finite; fetch the file again")
-    unknown = sorted(set(renamed) - set(net.state_dict()))
+        state[name] = value
+        used.add(theirs)
+    unknown = sorted(name for name in weights if name not in used and not _NOT_READ.match(name))
     if unknown and planning:
         raise DataError(f"{path}: holds {unknown[0]}, which a single-task agent does not have; take mode prior")
-    net.load_state_dict({name: renamed[name] for name in net.state_dict()})
+    net.load_state_dict(state)
     return net.eval().requires_grad_(False)
 
 
-def _renamed(weights: dict[str, Tensor], planning: bool, path: Path) -> dict[str, Tensor]:
-    renamed: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        if _NOT_READ.match(name):
-            continue
-        if not name.startswith("_Qs.params."):
-            part = next((ours for ours, theirs in _PARTS.items() if name.startswith(f"{theirs}.")), None)
-            renamed[name if part is None else part + name.removeprefix(_PARTS[part])] = value
-        elif planning:
-            layer, _, field = name.removeprefix("_Qs.params.").partition(".")
-            if not field:  # the original release numbers layers and their fields through
-                layer, field = str(int(layer) // len(_FIELDS)), _FIELDS[int(layer) % len(_FIELDS)]
-            if value.ndim == 0 or len(value) != NUM_Q:
-                raise DataError(f"{path}: {name} has shape {tuple(value.shape)}, expected {NUM_Q} Qs")
-            renamed |= {f"qs.{member}.{layer}.{field}": value[member] for member in range(NUM_Q)}
-    return renamed
+def _their_name(ours: str, numbered: bool) -> tuple[str, int | None]:
+    """A weight's name in the file and its member in the ensemble; the original release numbers the Qs' fields."""
+    part, _, rest = ours.partition(".")
+    if part != "qs":
+        return f"{_PARTS[part]}.{rest}", None
+    member, layer, field = rest.split(".", 2)
+    place = str(int(layer) * len(_FIELDS) + _FIELDS.index(field)) if numbered else f"{layer}.{field}"
+    return f"_Qs.params.{place}", int(member)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -122,11 +122,7 @@ class EpisodeStore:
         return subset
 
     def verify(self) -> None:
-        """Check every byte: file digests, then every episode's content.
-
-        Raises:
-            ArtifactError: the first damaged file or episode.
-        """
+        """Check every byte; ArtifactError for the first file whose digest differs, then for the first such episode."""
         for name, facts in self.manifest["files"].items():
             if sha256_file(self.path / name) != facts["sha256"]:
                 raise ArtifactError(f"{self.path / name} is damaged (sha256 differs from {MANIFEST}); {FIX}")

@@ -157,11 +157,7 @@ class Replay:
     def draw(
         self, number: int, batch_size: int, batch_length: int
     ) -> tuple[Int64[np.ndarray, " B"], Int64[np.ndarray, " B"]]:
-        """Episode and first row of each window of batch ``number``, without reading any.
-
-        Raises:
-            DataError: no episodes, or none as long as a window.
-        """
+        """Episode and first row of each window of batch ``number``, without reading any; errors as in ``batch``."""
         self._count_windows(batch_length)
         rng = np.random.default_rng([self.seed, number])
         group = rng.integers(0, len(self._bounds) - 1, batch_size)

@@ -48,10 +48,7 @@ def draw_transitions(
 
     Only the newest episodes whose decisions sum to at most ``capacity`` take part, and always the newest one. Before a
     time limit the last window is whole, so its last n - 1 decisions begin none, and a shorter episode takes no part.
-    Before a termination they do: nothing is left out of a sum of rewards that ends there.
-
-    Raises:
-        DataError: no episode is as long as a window.
+    Before a termination they do: nothing is left out of a sum of rewards that ends there. DataError if none is left.
     """
     usable = _usable(episodes, nstep, capacity)
     if not len(usable):

@@ -52,7 +52,7 @@ class WorldModel(nn.Module):
         post, post_logit = self.rssm.observe(embed, prev_action(batch.action), batch.is_first, noise, again)
         error = self.decoder.squared_error
         log_q = self.rssm.log_prob(post_logit)
-        log_p = self.rssm.log_prob(self.rssm.prior_logits(post.deter))
+        log_p = self.rssm.log_prob(self.rssm.prior_head(post.deter))
         losses = {
             "image": recomputed_in_slices(error, *post, image) if images else error(*post, image),
             "dyn": categorical_kl(log_q.detach(), log_p),

@@ -1,7 +1,10 @@
 """What the model has learned, made visible: open-loop prediction of held-out episodes, per embodiment and horizon."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -10,6 +13,8 @@ from gsa.episode import Batch
 from gsa.nets.conv import scale_image, unscale_image
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import Replay
+from gsa.visual.pictures import write_video
+from gsa.visual.predictions import draw_errors, write_error_table
 from gsa.world_model.model import WorldModel
 
 CONTEXT = 5
@@ -17,9 +22,11 @@ CONTEXT = 5
 HORIZON = 20
 NUM_WINDOWS = 16
 
+STRIP = (0, 2, 4, 5, 7, 9, 14, 19, 24)
+"""Rows of a window shown in a picture."""
 
-class OpenLoop(dict[str, dict[str, Any]]):
-    """Per embodiment: the errors of ``gsa.visual.predictions.KINDS`` at each row, and ``frames`` to look at."""
+OpenLoop = dict[str, dict[str, Any]]
+"""Per embodiment: the errors of ``gsa.visual.predictions.KINDS`` at each row, and ``frames`` to look at."""
 
 
 @torch.no_grad()
@@ -30,7 +37,7 @@ def evaluate_open_loop(model: WorldModel, store: EpisodeStore, seed: int) -> Ope
     line a model must stay below) and that of reconstructing images it sees. An embodiment without held-out episodes
     long enough is absent.
     """
-    result = OpenLoop()
+    result: OpenLoop = {}
     rows = CONTEXT + HORIZON
     table = store.episodes
     device = next(model.parameters()).device
@@ -52,6 +59,21 @@ def evaluate_open_loop(model: WorldModel, store: EpisodeStore, seed: int) -> Ope
             errors = {kind: (image - truth).square().mean((0, 2, 3, 4)).tolist() for kind, image in images.items()}
             result[embodiment] = errors | {"frames": _compare(truth[0].cpu(), predicted[0].cpu())}
     return result
+
+
+def write_open_loop(folder: Path, result: OpenLoop) -> None:
+    """``open_loop.json`` (errors), ``prediction_error.csv`` and ``.png`` (the same as table and figure), and per
+    embodiment ``open_loop_<embodiment>.png`` (a strip) and ``.mp4``."""
+    errors = {name: {k: v for k, v in item.items() if k != "frames"} for name, item in result.items()}
+    summary = {"context": CONTEXT, "num_windows": NUM_WINDOWS, "embodiments": errors}
+    (folder / "open_loop.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_error_table(folder / "prediction_error.csv", summary)
+    if errors:
+        draw_errors(summary).savefig(folder / "prediction_error.png", dpi=120, metadata={"Software": None})
+    for name, item in result.items():
+        strip = np.concatenate([item["frames"][t] for t in STRIP], 1)
+        matplotlib.image.imsave(folder / f"open_loop_{name}.png", strip.repeat(2, 0).repeat(2, 1))
+        write_video(folder / f"open_loop_{name}.mp4", item["frames"], fps=8)
 
 
 def with_actions_of_others(batch: Batch, context: int) -> Batch:

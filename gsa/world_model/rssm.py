@@ -5,7 +5,7 @@ recurrence (action and embedding projections, prior logits of an observed sequen
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +77,8 @@ class BlockGRU(nn.Module):
 class RSSM(nn.Module):
     """Sequence model, posterior q(z | h, o) and prior p(z | h) over ``stoch`` categoricals of ``classes`` classes."""
 
+    on_cpu: ClassVar = {"observe": "gsa.cpu.recurrence:observe"}
+
     def __init__(self, params: WorldModelParams, embed_dim: int):
         super().__init__()
         self.params = params
@@ -108,10 +110,6 @@ class RSSM(nn.Module):
     def noise(self, *shape: int) -> Float[Tensor, "*N S K"]:
         """Standard exponentials for samples of z, ``(*shape, stoch, classes)``."""
         return exponential(self.post_in.weight, (*shape, self.params.stoch, self.params.classes))
-
-    def prior_logits(self, deter: Float[Tensor, "*N D"]) -> Float[Tensor, "*N Z"]:
-        """Logits of p(z | h)."""
-        return self.prior_head(deter)
 
     def embed_in(self, embed: Float[Tensor, "*N E"]) -> Float[Tensor, "*N U"]:
         """The embedding's half of the posterior's first layer, bias included."""
@@ -146,7 +144,7 @@ class RSSM(nn.Module):
     ) -> State:
         """One imagined step: h by the sequence model, z sampled from the prior."""
         deter = self.gru(state, self.gru.in_action(action))
-        return State(deter, self.sample(self.prior_logits(deter), noise))
+        return State(deter, self.sample(self.prior_head(deter), noise))
 
     def observe(
         self,

@@ -8,12 +8,12 @@ import torch
 
 from gsa.agents.dreamer import Dreamer, DreamerPolicy
 from gsa.config import DreamerParams, OptimizerParams
-from gsa.envs.counting import CountingEnv
 from gsa.envs.rollout import rollout
 from gsa.episode import Batch, concat_batches
 from gsa.errors import TrainingError
 from gsa.world_model.model import WorldModel
 from gsa.world_model.rssm import State
+from tests.envs.counting import CountingEnv
 from tests.world_model.factories import random_batch, world_model_params
 
 OPTIMIZER = OptimizerParams(lr=1e-3, eps=1e-5, weight_decay=0.0, clip_norm=100.0)

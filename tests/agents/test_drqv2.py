@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsa.agents.base import STREAMS, Learner, Progress, Setting, make_learner
+from gsa.agents.base import Learner, Progress, Setting, make_learner
 from gsa.agents.drqv2 import DrQv2Learner, add_noise, noise_std
 from gsa.agents.frames import random_shift
 from gsa.config import Params, load_params
@@ -57,11 +57,7 @@ def params(**changes) -> Params:
 def make(seed: int = 0, action_dim: int = 1, max_env_steps: int = 10, task: str = TASK, **changes) -> DrQv2Learner:
     torch.manual_seed(seed)
     tree = params(**changes)
-    streams = dict(zip(STREAMS, np.random.SeedSequence(seed).spawn(len(STREAMS)), strict=True))
-    device = torch.device("cpu")
-    learner = make_learner(
-        Setting(get_task(task), action_dim, max_env_steps, tree, tree.methods["drqv2"], streams, device)
-    )
+    learner = make_learner(Setting(get_task(task), action_dim, max_env_steps, tree, "drqv2", seed))
     assert isinstance(learner, DrQv2Learner) and isinstance(learner, Learner)
     return learner
 
@@ -291,12 +287,7 @@ def test_updates_start_after_the_seed_frames_and_come_every_second_decision():
     loop.run(2)
     assert loop.progress.updates == len(loop.losses) == 10
     schedule = loop.learner.schedule
-    assert (schedule.per_env_step, schedule.start_frames, schedule.owed, schedule.while_acting) == (
-        0.5,
-        40,
-        False,
-        True,
-    )
+    assert (schedule.per_env_step, schedule.start_frames, schedule.while_acting) == (0.5, 40, True)
     assert loop.losses[0]["noise"] == pytest.approx(1.0 - 0.9 * 20 / 200)
 
 

@@ -16,7 +16,7 @@ from gsa.errors import ParamsError
 from gsa.sources import POLICIES
 from gsa.sources.curiosity import INTRINSIC_REWARDS
 from gsa.sources.exploration import NOISES
-from gsa.sources.scripted import expert_class_name
+from gsa.sources.untrained import expert_class_name
 from gsa.tasks import DMC_ACTION_DIM, EXTRA_TASKS, TASKS, get_task
 
 ROOT = Path(__file__).resolve().parents[2]

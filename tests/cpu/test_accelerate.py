@@ -71,9 +71,9 @@ def test_it_says_what_it_replaces_and_leaves_out_what_it_is_told():
     assert set(accelerate(make_agent())) == REPLACED
     assert accelerate(make_agent(), ACCELERATORS) == []
     assert accelerate(ImageEncoder([2, 2, 2, 2])) == ["forward"]
-    assert "world_model.rssm.observe" not in accelerate(make_agent(), ["observe"])
+    assert "world_model.rssm.observe" not in accelerate(make_agent(), ["recurrence"])
     with pytest.raises(AssertionError, match="expected some of"):
-        accelerate(make_agent(), ["observ"])
+        accelerate(make_agent(), ["recurrenc"])
 
 
 def test_a_second_call_is_harmless_and_weights_keep_names_and_values():

@@ -14,7 +14,7 @@ from tests.damage.folders import FOLDERS
 @pytest.fixture(autouse=True)
 def painted(monkeypatch: pytest.MonkeyPatch) -> None:
     """ExORL without a simulator: a state is drawn as its first entry."""
-    monkeypatch.setattr(exorl, "make_painter", lambda *_: lambda state: np.full((3, 64, 64), int(state[0]), np.uint8))
+    monkeypatch.setattr(exorl.ExorlBuffer, "_draw", lambda _, state: np.full((3, 64, 64), int(state[0]), np.uint8))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Custom rewards against values worked out by hand from TASKS.md at simulator states set by hand. Needs MuJoCo."""
+"""Custom rewards against values worked out by hand at simulator states set by hand. Needs MuJoCo."""
 
 import math
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gsa.envs.counting import CountingEnv
 from gsa.envs.rollout import rollout
 from gsa.episode import Step
 from gsa.errors import DataError
+from tests.envs.counting import CountingEnv
 
 
 class Scripted:

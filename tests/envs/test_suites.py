@@ -64,7 +64,7 @@ def same(first, second):
     )
 
 
-WIDTH_AND_CAMERA = {  # TASKS.md
+WIDTH_AND_CAMERA = {  # docs/tasks.md
     "cartpole": (1, 0),
     "acrobot": (1, 0),
     "cheetah": (6, 0),
@@ -200,7 +200,7 @@ def test_a_diverged_simulation_is_an_error(make, task):
 
 
 def test_environments_in_one_process_show_their_own_frames(make):
-    """A, B, C, then A again: Meta-World's own renderer gives A the frame of B (M14 of RELIABILITY.md)."""
+    """A, B, C, then A again: Meta-World's own renderer gives A the frame of B."""
     tasks = ["mw-drawer-close", "mw-button-press", "dmc-walker-walk"]
     alone = {}
     for task in tasks:

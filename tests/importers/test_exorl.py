@@ -33,9 +33,7 @@ def write_episode(folder: Path, index: int, physics: np.ndarray, action: np.ndar
 @pytest.fixture
 def painted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws a state as its first entry, without a simulator."""
-    monkeypatch.setattr(
-        exorl, "make_painter", lambda task, options: lambda state: np.full((3, 64, 64), state[0], np.uint8)
-    )
+    monkeypatch.setattr(exorl.ExorlBuffer, "_draw", lambda self, state: np.full((3, 64, 64), state[0], np.uint8))
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from gsa.config import ConvertParams
 from gsa.errors import DataError, ParamsError
 from gsa.files import sha256_file
 from gsa.importers import IMPORTERS, REFUSED, importer_module, open_source
-from gsa.importers.base import ImportOptions, Source
-from gsa.importers.checksums import Checksums, member
+from gsa.importers.base import Checksums, ImportOptions, Source, member
 from gsa.loops.convert import convert
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import write_raw_episode

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from gsa.config import RenderParams
-from gsa.envs.counting import CountingEnv
 from gsa.episode import Step
 from gsa.tasks import TaskSpec
+from tests.envs.counting import CountingEnv
 
 
 def make_mortal(folder: Path, spec: TaskSpec, render: RenderParams) -> CountingEnv:

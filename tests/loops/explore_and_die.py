@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ def write_point(
                 os.kill(os.getpid(), signal.SIGKILL)
             raise Died
 
-    body = PointBody(**({"reward": options.pop("reward")} if "reward" in options else {}))
+    make = partial(PointBody, **({"reward": options.pop("reward")} if "reward" in options else {}))
     params = explore_params(**({"failed_gate": "keep"} | options))
     store = CheckpointStore(checkpoints or folder.with_name(f"{folder.name}.work"), "stamp")
     folder.mkdir(exist_ok=True)
-    return explore_domain(body, "cartpole", params, {"quality": "none"}, folder, store, advance)
+    return explore_domain(make, "cartpole", params, {"quality": "none"}, folder, store, advance)
 
 
 def save_always() -> None:

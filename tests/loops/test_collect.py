@@ -8,12 +8,12 @@ import pytest
 
 from gsa.config import RenderParams
 from gsa.envs import make_env
-from gsa.envs.counting import CountingEnv
 from gsa.errors import BrokenWorkerError, DataError, ParamsError
 from gsa.loops import collect as module
 from gsa.loops.collect import CollectJob, collect
 from gsa.storage.raw import read_manifest, read_raw_episode
 from gsa.tasks import get_task
+from tests.envs.counting import CountingEnv
 from tests.loops.counting_task import make_mortal
 
 JOB = CollectJob(get_task("mw-reach"), "random", 0.5, 0, RenderParams(quality="fast", backend="egl"))

@@ -203,7 +203,7 @@ def test_a_stop_is_kept_in_training_and_in_drawing(tmp_path: Path) -> None:
             store.stop_requested = reports == stop_at
 
         params = explore_params(failed_gate="keep")
-        explore_domain(PointBody(), "cartpole", params, {"quality": "none"}, out, store, advance)
+        explore_domain(PointBody, "cartpole", params, {"quality": "none"}, out, store, advance)
 
     with pytest.raises(StoppedError, match="after step 3; the same command resumes there"):
         run(3)  # the third episode of training
@@ -255,6 +255,5 @@ def test_who_renders_changes_no_byte(tmp_path: Path) -> None:
     params = explore_params(failed_gate="keep", episodes=3)
     spawned, store = tmp_path / "spawned", CheckpointStore(tmp_path / "work", "stamp")
     spawned.mkdir()
-    render = {"quality": "none"}
-    explore_domain(PointBody(), "cartpole", params, render, spawned, store, workers=2, make_body=PointBody)
+    explore_domain(PointBody, "cartpole", params, {"quality": "none"}, spawned, store, workers=2)
     assert contents(tmp_path / "here") == contents(spawned)

@@ -1,12 +1,13 @@
 """Fine-tuning end to end on an environment whose best action is known, with tiny networks and no simulator."""
 
-import copy
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from gsa.agents.base import Offline, Progress
+from gsa.agents.base import Progress
 from gsa.agents.dreamer import Dreamer, DreamerPolicy
 from gsa.config import Params, load_params
 from gsa.episode import Step
@@ -14,7 +15,6 @@ from gsa.errors import DataError, ParamsError, StoppedError
 from gsa.loops.build_index import build_index
 from gsa.loops.finetune import AGENT_DIR, Finetuner
 from gsa.pipeline import LEARNERS
-from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from gsa.runs.scores import read_scores
 from gsa.storage.episode_store import EpisodeStore
@@ -23,6 +23,8 @@ from gsa.tasks import get_task
 from gsa.world_model.model import WorldModel
 from tests.conftest import ROOT
 from tests.storage.conftest import noise_episode
+
+Folders = dict[str, Path]
 
 TASK = "dmc-cartpole-balance"  # one action; the environment below only borrows the name
 
@@ -94,7 +96,8 @@ def params(**changes) -> Params:
 
 
 @pytest.fixture
-def offline(tmp_path) -> Offline:
+def offline(tmp_path) -> Folders:
+    """What the earlier stages made."""
     tree = params()
     episodes = [noise_episode(s, steps=10, width=1 + s % 2, embodiment=f"body{s % 2}") for s in range(6)]
     write_store(episodes, tmp_path / "offline", tree.convert)
@@ -102,11 +105,12 @@ def offline(tmp_path) -> Offline:
     torch.manual_seed(7)
     model = WorldModel(tree.world_model)
     save_weights(tmp_path / "model", model.state_dict(), {"world_model": tree.world_model.model_dump()})
-    index = build_index(store, tmp_path / "model", tree)
-    return Offline(copy.deepcopy(model.state_dict()), index, store)
+    (tmp_path / "index").mkdir()
+    build_index(store, tmp_path / "model", tree).save(tmp_path / "index")
+    return {name: tmp_path / name for name in ("offline", "model", "index")}
 
 
-def make_tuner(method: str, tree: Params, offline: Offline | None = None, seed: int = 0) -> Finetuner:
+def make_tuner(method: str, tree: Params, offline: Folders | None = None, seed: int = 0) -> Finetuner:
     return Finetuner(ActionIsReward, get_task(TASK), method, seed, tree, offline)
 
 
@@ -158,7 +162,7 @@ def test_rehearsal_mixes_a_quarter_of_retrieved_windows_of_the_right_body(offlin
     assert batch.has_reward.tolist() == [True, True, True, False]
     assert not batch.reward[3].any()
     assert tuner.learner.bc_net is None  # p_er does not guide
-    widths = offline.store.episodes.iloc[tuner.learner.retrieved]["action_dim"]
+    widths = tuner.learner.store.episodes.iloc[tuner.learner.retrieved]["action_dim"]
     assert len(widths) == 2
     assert (widths == 1).all()
 
@@ -171,12 +175,19 @@ def test_the_cloned_policy_warms_up_and_guides(offline):
     assert type(learner.behaviour(Progress())).__name__ == "BCPolicy"
     guided = learner.behaviour(Progress(frames=40, env_steps=20))
     assert type(guided).__name__ == "GuidedPolicy"
-    assert guided.window.guide_length > 0
+    assert len(guided.window) > 0
 
 
 def test_a_suite_without_a_guidance_schedule_is_an_error(offline):
     with pytest.raises(ParamsError, match=r"gsa\.guidance has no schedule for the suite 'dmc' .*add one"):
         params(**{"gsa.guidance": {"mw": {"start": 1.0, "end": 0.0, "env_steps": 5}}})
+
+
+@pytest.mark.parametrize(("fraction", "found"), [(1.0, "4 windows"), (0.05, "0 windows")])
+def test_a_rehearsal_that_leaves_no_online_or_no_retrieved_window_is_refused(offline, fraction, found):
+    tree = params(**{"methods.p_er.rehearsal_fraction": fraction})
+    with pytest.raises(ParamsError, match=f"'p_er': rehearsal_fraction {fraction} of dreamer.batch_size 4 is {found}"):
+        make_tuner("p_er", tree, offline)
 
 
 def test_dreamer_warms_up_at_random_and_needs_nothing_offline():
@@ -186,9 +197,10 @@ def test_dreamer_warms_up_at_random_and_needs_nothing_offline():
 
 
 def test_pretrained_methods_start_from_the_given_weights_and_scratch_does_not(offline):
+    given, _ = load_weights(offline["model"])
     for method, same in (("gsa", True), ("p", True), ("scratch", False)):
         weights = make_tuner(method, params(), offline).learner.networks.world_model.state_dict()
-        assert torch.equal(weights["encoder.conv.0.weight"], offline.weights["encoder.conv.0.weight"]) == same
+        assert torch.equal(weights["encoder.conv.0.weight"], given["encoder.conv.0.weight"]) == same
 
 
 class StopAfter(CheckpointStore):
@@ -265,7 +277,7 @@ def test_an_episode_shorter_than_a_window_is_named(tmp_path):
 
 
 def test_an_empty_body_is_named(offline):
-    empty = RetrievalIndex(offline.index.index, offline.index.keys.assign(action_dim=2), "x")
-    tuner = make_tuner("gsa", params(), Offline(offline.weights, empty, offline.store))
+    tuner = make_tuner("gsa", params(), offline)
+    tuner.learner.index = replace(tuner.learner.index, keys=tuner.learner.index.keys.assign(action_dim=2))
     with pytest.raises(DataError, match="no offline episode has 1 actions"):
         tuner.learner.prepare(tuner.first_step)

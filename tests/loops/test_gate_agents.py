@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from gsa.config import RenderParams, TDMPC2Params
-from gsa.envs.counting import CountingEnv
 from gsa.episode import Step
 from gsa.errors import DataError
 from gsa.loops import collect as collecting
@@ -17,6 +16,7 @@ from gsa.loops.gate_agents import choose_agent
 from gsa.sources import AgentFile, tdmpc2
 from gsa.storage.raw import read_manifest
 from gsa.tasks import get_task
+from tests.envs.counting import CountingEnv
 from tests.sources.tdmpc2_files import leaning_net, original_release, save
 
 REACH = get_task("mw-reach")

@@ -1,4 +1,4 @@
-"""Checkpoints of TD-MPC2 with random weights, in the layouts that are around (BASELINES.md 12.2)."""
+"""Checkpoints of TD-MPC2 with random weights, in the layouts that are around."""
 
 from pathlib import Path
 from typing import Any

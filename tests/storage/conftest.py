@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gsa.config import ConvertParams
-from gsa.envs.counting import CountingEnv
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
+from tests.envs.counting import CountingEnv
 
 
 class CountingPolicy:

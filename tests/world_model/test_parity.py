@@ -47,7 +47,7 @@ def test_every_number_agrees_with_the_formulas(gate_layout):
         "deter": post.deter,
         "stoch": post.stoch,
         "post": post_logit,
-        "prior": model.rssm.prior_logits(post.deter),
+        "prior": model.rssm.prior_head(post.deter),
         "recon": model.decoder(post.deter, post.stoch),
     }
     assert ours.keys() == parts.keys() and out.losses.keys() == terms.keys()

@@ -1,9 +1,14 @@
-"""Policies made of noise, which look at nothing, and Gaussian noise on what another policy would do."""
+"""Policies that nobody trained: noise, Meta-World's scripted experts, and noise on what any policy would do."""
+
+import warnings
+from typing import Any
 
 import numpy as np
 
 from gsa.envs.base import Policy
 from gsa.episode import Step
+from gsa.errors import DataError
+from gsa.tasks import TaskSpec
 
 OU_DECAY = 0.15
 """Share of the Ornstein-Uhlenbeck process that is lost each decision: it forgets within about 7."""
@@ -40,6 +45,33 @@ class OUPolicy:
             self._noise = np.zeros_like(self._noise)
         self._noise = (1.0 - OU_DECAY) * self._noise + self._sigma * self._rng.standard_normal(self._noise.shape)
         return np.clip(self._noise, -1.0, 1.0).astype(np.float32)
+
+
+def expert_class_name(task: str) -> str:
+    """The class in ``metaworld.policies`` of a task, e.g. ``drawer-close`` -> ``SawyerDrawerCloseV3Policy``."""
+    if task == "peg-insert-side":  # the only one that is not named after its task
+        return "SawyerPegInsertionSideV3Policy"
+    return f"Sawyer{task.title().replace('-', '')}V3Policy"
+
+
+class ScriptedExpert:
+    """The expert of a Meta-World task (``gsa.sources.check_policy``)."""
+
+    name = "expert"
+
+    def __init__(self, spec: TaskSpec):
+        import metaworld.policies  # late: it loads the simulator
+
+        self._expert: Any = getattr(metaworld.policies, expert_class_name(spec.task))()
+
+    def act(self, step: Step) -> np.ndarray:
+        """What it asks for in the 39-D state of ``step``, ``(4,)``; far from its goal that is more than 1."""
+        if step.state is None:
+            raise DataError("the scripted expert needs Step.state, which this environment does not give")
+        with warnings.catch_warnings():
+            # Says that asking for more than 1 gets clipped, which is what becomes of it.
+            warnings.filterwarnings("ignore", r"Constant\(s\) may be too high", UserWarning)
+            return np.asarray(self._expert.get_action(step.state), np.float64)
 
 
 class Noisy:
