@@ -40,7 +40,8 @@ def main(
     params: Path = Path("params.yaml"),
     seed: int | None = None,
 ) -> None:
-    chosen = load_params(params, {"explore_data.seed": seed, "matrix.explore_data.domains": [domain]})
+    seeded = {} if seed is None else {"explore_data.seed": seed}
+    chosen = load_params(params, {"matrix.explore_data.domains": [domain], **seeded})
     section = chosen.explore_data
     env = cast(Body, make_env(BODY_TASK[domain], chosen.render, pixels=False))
     reference = random_reference(env, domain, section)

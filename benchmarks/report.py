@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gsa.config import load_params
-from gsa.pipeline import item_name
+from gsa.pipeline import run_name
 from gsa.runs.scores import ScoreRow, score_line
 from gsa.tasks import EXTRA_TASKS, TASKS, get_task
 
@@ -29,7 +29,7 @@ def write_runs(folder: Path, tasks: list[str], seeds: int) -> int:
     for method in METHODS:
         for task in tasks:
             for seed in range(seeds):
-                run = folder / item_name(method, task, seed)
+                run = folder / run_name(method, task, seed)
                 run.mkdir(parents=True)
                 final = rng.random()
                 for point in range(1, EVALUATIONS + 1):

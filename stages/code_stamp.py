@@ -1,7 +1,6 @@
 """``gsa code-stamp``: the hash of the code that decides each stage's output, and the facts of each task."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +27,9 @@ def code_stamp(
     records: dict[str, object] = {f"tasks/{name}.json": task_stamp(spec) for name, spec in TASKS.items()}
     for stage in STAGES:
         records[f"code/{stage}.json"] = {"stage": stage, "code": stamp_of(stage), "modules": stage_modules(stage)}
-    shutil.rmtree(out / "tasks", ignore_errors=True)
+    for old in (out / "tasks").glob("*.json"):  # of tasks that are none any more
+        if f"tasks/{old.name}" not in records:
+            old.unlink()
     for name, record in records.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ A profile holds the keys in which profiles differ, the same in each of them, so 
 
 import io
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,9 @@ app = typer.Typer(
 )
 
 PROFILES = Path("profiles")
+
+values_of = partial(leaves, whole="by_task")
+"""A profile's values by dotted key. ``by_task`` is one value: profiles have other patterns, whose order counts."""
 
 COMMENTS_AT = 25
 """Column of the comments of params.yaml, but for those behind longer values."""
@@ -48,7 +52,7 @@ def cost(name: Name, sets: Settings = None, plugin: Plugin = None, params: Param
 @app.command("use")
 def use(name: Name, plugin: Plugin = None, params: ParamsFile = PARAMS) -> None:
     """Write the profile's values into params.yaml and say what they cost, as `gsa profile cost` does."""
-    chosen, found = load_profile(name, params, plugin), leaves(read_tree(params))
+    chosen, found = load_profile(name, params, plugin), values_of(read_tree(params))
     text = params.read_text(encoding="utf-8")
     changed = with_values(text, name)
     if changed == text:
@@ -67,7 +71,7 @@ def use(name: Name, plugin: Plugin = None, params: ParamsFile = PARAMS) -> None:
 def diff(name: Name, params: ParamsFile = PARAMS) -> None:
     """Show what `gsa profile use` would change."""
     values = profile_values(name)
-    found = dict.fromkeys(values, "nothing") | leaves(read_tree(params))
+    found = dict.fromkeys(values, "nothing") | values_of(read_tree(params))
     changes = [f"{key}: {found[key]} -> {value}" for key, value in values.items() if found[key] != value]
     typer.echo("\n".join(changes) if changes else f"{params} has the values of {name}")
 
@@ -84,7 +88,7 @@ def profile_values(name: str, folder: Path = PROFILES) -> dict[str, Any]:
     """The values of a profile by dotted key; ParamsError where there is none of that name lists those there are."""
     if name not in (names := profile_names(folder)):
         raise ParamsError(f"unknown profile {name!r}; profiles: {', '.join(names)}")
-    return leaves(read_tree(folder / f"{name}.yaml"))
+    return values_of(read_tree(folder / f"{name}.yaml"))
 
 
 def load_profile(
@@ -102,9 +106,9 @@ def with_values(text: str, name: str) -> str:
     yaml, out = YAML(), io.StringIO()
     yaml.width = 120
     tree = yaml.load(text)
-    before = leaves(tree)
+    before = values_of(tree)
     changed = {
-        key: value for key, value in leaves(yaml.load(PROFILES / f"{name}.yaml")).items() if before.get(key) != value
+        key: value for key, value in values_of(yaml.load(PROFILES / f"{name}.yaml")).items() if before.get(key) != value
     }
     yaml.dump(overridden(tree, changed, name), out)
     kept = set(text.splitlines())

@@ -16,10 +16,10 @@ from gsa.errors import ParamsError, one_line
 from gsa.tasks import register_task
 
 Overrides = Mapping[str, Any]
-"""Dotted keys to values; None is a flag that was not given."""
+"""Dotted keys to values; None is YAML's null."""
 
 MAX_NAME = 120
-"""Longest variant in the name of a folder; a digest stands for the rest of a longer one."""
+"""Longest variant in the name of a folder. A digest stands for what a longer one, or a cleaned one, has lost."""
 
 
 def load_params(path: Path = Path("params.yaml"), overrides: Overrides | None = None, said: str = "") -> Params:
@@ -61,7 +61,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             value = YAML(typ="safe").load(text)
         except YAMLError as error:
             raise ParamsError(f"--set {setting!r}: {text!r} is not a value in YAML") from error
-        if not equals or not key.strip() or value is None:
+        if not equals or not key.strip() or not text.strip():
             raise ParamsError(f"--set {setting!r}, expected key=value, for example dreamer.actor_lr=1e-4")
         overrides[key.strip()] = value
     return overrides
@@ -80,18 +80,18 @@ def variant(path: Path, overrides: Overrides, used: Params, keys: Iterable[str],
     for key, value in sorted(overrides.items()):
         spelled = value_at(tree, key, value)
         decides = any(f"{key}.".startswith(k) or k.startswith(f"{key}.") for k in deciding)
-        if decides and value is not None and spelled != value_at(file, key, None):
+        if decides and spelled != value_at(file, key, None):
             parts.append(f"{key}={spelled}")
-    name = re.sub(r"[^A-Za-z0-9._=+,-]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(parts)))
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]}-{digest}"
+    exact = ",".join(parts)
+    name = re.sub(r"[^A-Za-z0-9._=+,-]+", "-", re.sub(r"[\[\]{}'\" ]", "", exact))
+    if name == exact and len(name) <= MAX_NAME:
+        return name
+    return f"{name[: MAX_NAME - 9]}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
 
 
 def overridden(tree: dict[str, Any], overrides: Overrides, where: str) -> dict[str, Any]:
     """``tree``, changed in place: each value that is given stands at its key; ParamsError where there is no section."""
     for key, value in overrides.items():
-        if value is None:
-            continue
         section, (*parents, last) = tree, key.split(".")
         for parent in parents:
             if not isinstance(section.get(parent), dict):
@@ -112,7 +112,9 @@ def _describe(error: Any) -> str:
     if error["type"] == "missing":
         return f"missing key {key}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key} = {error['input']!r}: {message}" if key != "params" else message
+    if isinstance(error["input"], dict):  # a validator of a whole section, whose message names what it refuses
+        return message if key == "params" else f"{key}: {message}"
+    return f"{key} = {error['input']!r}: {message}"
 
 
 def _fields(path: Iterable[Any]) -> list[str]:

@@ -113,7 +113,7 @@ def recorded_params(recorded: Mapping[str, Any], row: ScoreRow, path: Path, more
 
     Keys that are newer than the record keep the file's values; ``more`` wins over both.
     """
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for section, values in recorded.items():
         if not section.startswith("tasks."):
             leaves |= {f"{section}.{key}": value for key, value in values.items()}

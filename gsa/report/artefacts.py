@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gsa.errors import ArtifactError
-from gsa.json_files import read_json
+from gsa.files import read_json
 from gsa.report.load import Scores
 from gsa.runs.fingerprint import read_run
 

@@ -1,10 +1,9 @@
 """``build_report``: everything the report stage writes, from one ``Summary``."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from gsa.config import Params
 from gsa.report.aggregate import Estimate
@@ -15,7 +14,7 @@ from gsa.report.page import render_page
 from gsa.report.published import load_published
 from gsa.report.style import save
 from gsa.report.summary import Summary, summarise
-from gsa.report.table import FORMATS
+from gsa.report.table import FORMATS, csv_text
 from gsa.report.tables import build_tables
 from gsa.tasks import get_task
 
@@ -47,7 +46,7 @@ def build_report(
     page = render_page(summary, published, figures, tables, artefacts)
     (out / "index.html").write_text(page, encoding="utf-8")
     (out / "metrics.json").write_text(json.dumps(_metrics(summary), indent=1) + "\n", encoding="utf-8")
-    _curves(scores).to_csv(out / "curves.csv", index=False, lineterminator="\n")
+    (out / "curves.csv").write_text(csv_text(_curves(scores)), encoding="utf-8")
     return summary
 
 
@@ -65,11 +64,9 @@ def _numbers(estimate: Estimate) -> dict[str, float]:
     return {name: round(value, 6) for name, value in vars(estimate).items() if isinstance(value, float)}
 
 
-def _curves(scores: Scores) -> pd.DataFrame:
+def _curves(scores: Scores) -> Iterator[tuple[str | int | float, ...]]:
     """Every evaluation of every usable or short run, tidy, for ``dvc plots``; ``score`` is in native units."""
-    rows = [
-        (run.task, run.method, run.seed, row.frames, row.score, get_task(run.task).normalise(row.score))
-        for run in scores.runs
-        for row in run.rows
-    ]
-    return pd.DataFrame(rows, columns=["task", "method", "seed", "frames", "score", "normalised_score"])
+    yield "task", "method", "seed", "frames", "score", "normalised_score"
+    for run in scores.runs:
+        for row in run.rows:
+            yield run.task, run.method, run.seed, row.frames, row.score, get_task(run.task).normalise(row.score)

@@ -1,10 +1,10 @@
 """``Table``: cells with their intervals, written as CSV (full precision), Markdown and LaTeX."""
 
-from collections.abc import Callable, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-
-import pandas as pd
 
 from gsa.report.aggregate import Estimate
 
@@ -71,7 +71,14 @@ def to_csv(table: Table) -> str:
         if any(isinstance(cell, Estimate) for cell in cells):
             for bound in ("low", "high"):
                 columns[f"{name} {bound}"] = [getattr(cell, bound, None) for cell in cells]
-    return str(pd.DataFrame(columns, dtype=object).to_csv(index=False, lineterminator="\n"))
+    return csv_text([tuple(columns), *zip(*columns.values(), strict=True)])
+
+
+def csv_text(rows: Iterable[Iterable[str | int | float | None]]) -> str:
+    """The text of a CSV file; None is an empty field."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
 
 
 def to_markdown(table: Table) -> str:

@@ -27,12 +27,12 @@ plain = partial(to_jsonable_python, by_alias=True)
 """A value as JSON types: pydantic models become dicts, paths text, tuples lists."""
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested mappings by dotted key; an empty mapping is a value."""
+def leaves(tree: Mapping[str, Any], prefix: str = "", whole: str = "") -> dict[str, Any]:
+    """The values of nested mappings by dotted key; an empty mapping is a value, and so is the one named ``whole``."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        below = isinstance(value, Mapping) and value
-        found |= leaves(value, f"{prefix}{key}.") if below else {f"{prefix}{key}": value}
+        below = isinstance(value, Mapping) and value and key != whole
+        found |= leaves(value, f"{prefix}{key}.", whole) if below else {f"{prefix}{key}": value}
     return found
 
 

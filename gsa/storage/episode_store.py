@@ -4,7 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,17 @@ from gsa.storage.store_writer import group_rows
 
 MAX_OPEN_SHARDS = 16
 
-_PLACE = ["episode_id", "action_dim", "length", "is_terminal", "shard", "row_group_start", "row_group_count"]
+
+class _Place(NamedTuple):
+    """What reading an episode needs of its row of the episodes table."""
+
+    episode_id: int
+    action_dim: int
+    length: int
+    is_terminal: bool
+    shard: str
+    row_group_start: int
+    row_group_count: int
 
 
 class EpisodeStore:
@@ -48,7 +58,8 @@ class EpisodeStore:
         self.lengths = episodes["length"].to_numpy(np.int64)
         """Rows of each episode."""
         # Plain tuples: pandas' iloc costs more than reading a window.
-        self._rows: list[Any] = list(episodes[_PLACE].itertuples(index=False))
+        rows = episodes[list(_Place._fields)].itertuples(index=False, name=None)
+        self._rows = [_Place(*row) for row in rows]
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_open": OrderedDict()}

@@ -3,11 +3,11 @@
 Every error is a mean square per pixel channel of images scaled to a range of 1, one value per row of a window.
 """
 
+import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 KINDS = {
@@ -41,7 +41,8 @@ def error_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, int, list[floa
 def write_error_table(path: Path, summary: Mapping[str, Any]) -> None:
     """The rows as CSV."""
     rows = [(embodiment, horizon, *errors) for embodiment, horizon, errors in error_rows(summary)]
-    pd.DataFrame(rows, columns=["embodiment", "horizon", *KINDS]).to_csv(path, index=False, lineterminator="\n")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("embodiment", "horizon", *KINDS), *rows])
 
 
 def draw_errors(summary: Mapping[str, Any]) -> Figure:

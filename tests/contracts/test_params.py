@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from gsa.config import Params, load_params, select
+from gsa.config import Params, load_params, parse_settings, select, variant
 from gsa.errors import ParamsError
 from gsa.world_model.model import WorldModel
 from stages.options import open_params
@@ -41,6 +41,26 @@ def test_profiles_hold_the_same_keys_so_that_switching_leaves_nothing_behind() -
     assert len({frozenset(keys) for keys in held.values()}) == 1, "keys of profiles differ"
     for key in held["quickstart"]:
         assert len({repr(profile_values(name)[key]) for name in PROFILES}) > 1, f"{key} is the same in every profile"
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("mw-reach", (3, 256, 100_000, 1_000_000)),
+        ("dmc-cartpole-balance", (3, 256, 100_000, 1_000_000)),
+        ("dmc-acrobot-swingup", (3, 256, 500_000, 1_000_000)),
+        ("dmc-cheetah-jump", (3, 256, 500_000, 1_000_000)),
+        ("dmc-quadruped-walk", (3, 256, 500_000, 1_000_000)),
+        ("dmc-quadruped-run", (3, 256, 500_000, 100_000)),
+        ("dmc-walker-backflip", (1, 512, 500_000, 1_000_000)),
+        ("dmc-walker-stand", (1, 512, 100_000, 1_000_000)),
+        ("dmc-walker-walk", (1, 512, 100_000, 1_000_000)),
+        ("dmc-walker-walk-hard", (1, 512, 500_000, 1_000_000)),
+    ],
+)
+def test_the_paper_profile_has_drqv2s_published_values_of_each_task(task: str, expected: tuple[int, ...]) -> None:
+    chosen = load_profile("paper").drqv2.for_task(task)
+    assert (chosen.nstep, chosen.batch_size, chosen.noise_env_steps, chosen.replay_capacity) == expected
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -99,8 +119,24 @@ def test_all_wrong_keys_are_named_at_once_with_the_nearest(tmp_path: Path) -> No
 def test_a_level_that_the_codec_does_not_have_is_named() -> None:
     path = ROOT / "params.yaml"
     assert load_params(path, {"convert.codec": "zstd", "convert.level": 22}).convert.level == 22
-    with pytest.raises(ParamsError, match=r"convert.*level 13 is none of lz4's"):
+    with pytest.raises(ParamsError, match=r"params\.yaml: convert: level 13 is none of lz4's"):  # not the whole section
         load_params(path, {"convert.codec": "lz4", "convert.level": 13})
+
+
+def test_names_that_are_cleaned_alike_differ() -> None:
+    used = load_params(ROOT / "params.yaml")
+    names = {
+        variant(ROOT / "params.yaml", {}, used, [], {"offline": Path(folder)}) for folder in ("a b", "ab", "a/b", "a-b")
+    }
+    assert len(names) == 4 and all(re.fullmatch(r"[\w.=-]+", name) for name in names)
+
+
+def test_null_is_a_value_for_keys_that_take_it() -> None:
+    path = ROOT / "params.yaml"
+    key = "dreamer.model_optimizer.clip_norm"
+    assert load_params(path, parse_settings([f"{key}=null"])).dreamer.model_optimizer.clip_norm is None
+    with pytest.raises(ParamsError, match=r"pretrain\.updates = None: Input should be a valid integer"):
+        load_params(path, parse_settings(["pretrain.updates=null"]))
 
 
 def test_select_names_an_unknown_key() -> None:
@@ -147,7 +183,8 @@ VARIANTS: list[tuple[list[str], str, str]] = [
     (["methods.gsa.fine_tune=dynamics"], "finetune-gsa", "methods.gsa.fine_tune=dynamics"),
     (["world_model.size=s"], "finetune-dreamer", "world_model.size=s"),
     (["sizes.xs.deter=64"], "finetune-dreamer", "sizes.xs.deter=64"),
-    (["gsa.bc.channels=[1, 2, 3, 4]"], "finetune-gsa", "gsa.bc.channels=1,2,3,4"),
+    (["gsa.bc.channels=[1, 2, 3, 4]"], "finetune-gsa", "gsa.bc.channels=1,2,3,4-4bad6a12"),  # not as written: a digest
+    (["dreamer.model_optimizer.clip_norm=null"], "finetune-dreamer", "dreamer.model_optimizer.clip_norm=None"),
 ]
 
 

@@ -64,7 +64,7 @@ def test_planning_is_tried_where_no_prior_is_good_and_refused_where_it_is_not_ei
 
 
 def test_the_manifest_says_who_acted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "choose_backend", lambda backend: backend)
+    monkeypatch.setattr(collecting, "ready_backend", lambda spec, backend: backend)
     file = agents(tmp_path, 1.0) / "mw-reach-1.pt"
     job = CollectJob(get_task("mw-reach"), "tdmpc2", 0.0, 0, RenderParams(quality="fast", backend="egl"))
     job = replace(job, agent=AgentFile(str(file), "ab" * 32, "prior"))

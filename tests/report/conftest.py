@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gsa.config import Params, load_params
-from gsa.pipeline import item_name
+from gsa.pipeline import run_name
 from gsa.runs.fingerprint import fingerprint, hash_files
 from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
 from gsa.tasks import get_task
@@ -53,7 +53,7 @@ def score_row(method: str, task: str, seed: int, frames: int, score: float) -> S
 
 def write_run(runs: Path, method: str, task: str, seed: int, scores: dict[int, float], **record: Any) -> Path:
     """A finished run: normalised scores by frames, and the run.json that a stage would write."""
-    folder = runs / item_name(method, task, seed)
+    folder = runs / run_name(method, task, seed)
     folder.mkdir(parents=True)
     rows = (score_row(method, task, seed, frames, score) for frames, score in scores.items())
     (folder / SCORES_FILE).write_text("".join(map(score_line, rows)))

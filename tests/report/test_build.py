@@ -11,7 +11,7 @@ import pytest
 
 from gsa.config import Params
 from gsa.errors import ArtifactError
-from gsa.pipeline import item_name
+from gsa.pipeline import run_name
 from gsa.report.build import build_report
 from gsa.report.figures import FIGURES
 from gsa.report.load import load_scores
@@ -166,7 +166,7 @@ def test_numbers_for_dvc(report: Path) -> None:
 def test_absent_runs_are_on_the_page_by_name(
     project: Path, make_params: MakeParams, tmp_path: Path, missing: str, words: str
 ) -> None:
-    shutil.rmtree(project / item_name("scratch", "mw-reach", 1))
+    shutil.rmtree(project / run_name("scratch", "mw-reach", 1))
     (project / "gsa_mw-reach_s0" / "failed.json").write_text('{"reason": "loss <NaN> & gone"}')
     text = build(project, make_params(report__missing=missing), tmp_path / "out")
     assert "2 of 12 runs are not usable" in text and words in text
@@ -196,7 +196,7 @@ def test_large_videos_are_linked(
 def test_no_common_task_still_makes_a_page(runs: Path, make_params: MakeParams, tmp_path: Path) -> None:
     for task, method in (("mw-drawer-close", "gsa"), ("dmc-walker-stand", "scratch"), ("mw-reach", "gsa")):
         for seed in (0, 1):
-            shutil.rmtree(runs / item_name(method, task, seed))
+            shutil.rmtree(runs / run_name(method, task, seed))
     text = build(runs, make_params(report__missing="drop"), tmp_path / "out")
     assert "None: no task has a usable run of every method." in text
 
@@ -217,7 +217,7 @@ def test_damaged_neighbours_are_named(project: Path, make_params: MakeParams, tm
 
 def test_unequal_runs_are_said_to_be(runs: Path, make_params: MakeParams) -> None:
     assert trace(load_scores(runs, make_params())).warnings == []
-    shutil.rmtree(runs / item_name("gsa", "mw-reach", 0))
+    shutil.rmtree(runs / run_name("gsa", "mw-reach", 0))
     params = {"finetune.total_frames": 9000}
     write_run(runs, "gsa", "mw-reach", 0, {FRAMES: 0.4}, code="d" * 64, params=params, git_revision="f" * 16)
     warnings = trace(load_scores(runs, make_params())).warnings

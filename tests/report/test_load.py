@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gsa.errors import ArtifactError, DataError
-from gsa.pipeline import item_name
+from gsa.pipeline import run_name
 from gsa.report.load import load_scores
 from gsa.tasks import get_task
 from tests.report.conftest import FRAMES, MakeParams, score_row, write_run
@@ -32,7 +32,7 @@ def test_the_parameters_decide_what_counts_not_the_disk(runs: Path, make_params:
 
 
 def break_run(runs: Path, how: str) -> None:
-    folder = runs / item_name("scratch", "mw-reach", 1)
+    folder = runs / run_name("scratch", "mw-reach", 1)
     if how == "damaged":
         (folder / "scores.jsonl").write_text('{"task": ')
     elif how == "damaged by an edit":
@@ -106,13 +106,13 @@ def test_nothing_at_all_is_never_a_report(tmp_path: Path, make_params: MakeParam
 
 def test_tasks_that_a_method_lacks_leave_the_comparison(runs: Path, make_params: MakeParams) -> None:
     for seed in (0, 1):
-        shutil.rmtree(runs / item_name("scratch", "mw-reach", seed))
+        shutil.rmtree(runs / run_name("scratch", "mw-reach", seed))
     assert load_scores(runs, make_params(), "drop").compared_tasks == ("mw-drawer-close", "dmc-walker-stand")
     assert len(load_scores(runs, make_params(), "zero").compared_tasks) == 3
 
 
 def test_a_longer_run_gains_nothing(runs: Path, make_params: MakeParams) -> None:
-    shutil.rmtree(runs / item_name("gsa", "mw-reach", 0))
+    shutil.rmtree(runs / run_name("gsa", "mw-reach", 0))
     write_run(runs, "gsa", "mw-reach", 0, {3000: 0.1, 6200: 0.3, 9000: 1.0})
     np.testing.assert_allclose(load_scores(runs, make_params()).finals("gsa", "mw-reach"), [0.3, 0.6])
 

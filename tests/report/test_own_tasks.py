@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsa.pipeline import item_name
+from gsa.pipeline import run_name
 from gsa.report.curves import run_curves
 from gsa.report.figures import draw_learning_curves, draw_sample_efficiency
 from gsa.report.load import load_scores
@@ -41,7 +41,7 @@ def both(runs: Path, make_params: MakeParams) -> tuple[Path, Any]:
     """The twelve runs on our tasks and four on the user's."""
     params = make_params(own_tasks={OWN: FACTS}, matrix__finetune__tasks=["mw-drawer-close", "dmc-walker-stand", OWN])
     for (method, seed), value in RETURNS.items():
-        folder = runs / item_name(method, OWN, seed)
+        folder = runs / run_name(method, OWN, seed)
         folder.mkdir()
         rows = [ScoreRow(OWN, method, seed, frames, (score,)) for frames, score in ((0, -1600.0), (FRAMES, value))]
         (folder / SCORES_FILE).write_text("".join(map(score_line, rows)))
@@ -60,7 +60,7 @@ def test_scores_outside_the_range_count_and_normalise_outside(both: tuple[Path, 
 
 
 def test_an_absent_run_that_counts_as_zero_has_the_low_end_of_the_range(both: tuple[Path, Any]) -> None:
-    shutil.rmtree(both[0] / item_name("gsa", OWN, 0))
+    shutil.rmtree(both[0] / run_name("gsa", OWN, 0))
     scores = load_scores(*both, "zero")
     np.testing.assert_allclose(scores.finals("gsa", OWN), [0.0, 1.05])
     np.testing.assert_allclose(scores.finals("gsa", OWN, normalised=False), [-1600, 80])

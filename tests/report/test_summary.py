@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gsa.pipeline import item_name
+from gsa.pipeline import run_name
 from gsa.report.load import load_scores
 from gsa.report.summary import HEADLINE, Summary, summarise
 from tests.report.conftest import FRAMES, TASKS, MakeParams, write_run
@@ -43,7 +43,7 @@ def test_the_verdict_follows_the_intervals(
 
 
 def test_the_verdict_counts_what_is_absent(runs: Path, make_params: MakeParams) -> None:
-    shutil.rmtree(runs / item_name("scratch", "mw-reach", 1))
+    shutil.rmtree(runs / run_name("scratch", "mw-reach", 1))
     for missing, words in (("zero", "count as zero"), ("drop", "are left out")):
         params = make_params(report__missing=missing)
         assert f"1 of 12 runs are not usable and {words}." in summarise(load_scores(runs, params), params).verdict
@@ -59,7 +59,7 @@ def test_no_verdict_without_the_baseline(tmp_path: Path, make_params: MakeParams
 def test_no_aggregates_without_a_common_task(runs: Path, make_params: MakeParams) -> None:
     for task, method in zip(TASKS, ("gsa", "scratch", "gsa"), strict=True):
         for seed in (0, 1):
-            shutil.rmtree(runs / item_name(method, task, seed))
+            shutil.rmtree(runs / run_name(method, task, seed))
     params = make_params(report__missing="drop")
     summary = summarise(load_scores(runs, params), params)
     assert summary.methods == ()
@@ -103,7 +103,7 @@ def test_caveats_say_what_applies(tmp_path: Path, make_params: MakeParams) -> No
 
 
 def test_curves_end_at_the_scores_of_the_tables(runs: Path, make_params: MakeParams) -> None:
-    shutil.rmtree(runs / item_name("gsa", "mw-reach", 0))
+    shutil.rmtree(runs / run_name("gsa", "mw-reach", 0))
     write_run(runs, "gsa", "mw-reach", 0, {0: 0.0, 3000: 0.1, 6200: 0.3, 9000: 1.0})
     params = make_params()
     summary = summarise(load_scores(runs, params), params)
@@ -114,7 +114,7 @@ def test_curves_end_at_the_scores_of_the_tables(runs: Path, make_params: MakePar
 
 
 def test_a_run_counted_as_zero_is_zero_throughout(runs: Path, make_params: MakeParams) -> None:
-    shutil.rmtree(runs / item_name("gsa", "dmc-walker-stand", 1))
+    shutil.rmtree(runs / run_name("gsa", "dmc-walker-stand", 1))
     params = make_params(report__missing="zero")
     summary = summarise(load_scores(runs, params), params)
     assert summary.task_curves["gsa", "dmc-walker-stand"].value.tolist() == pytest.approx([0.0, 200.0, 360.0])

@@ -94,10 +94,12 @@ def test_the_command_writes_a_stamp_per_stage_and_the_facts_of_every_task(tmp_pa
     stale = tmp_path / "tasks/mw-gone.json"
     stale.parent.mkdir()
     stale.write_text("{}")
+    kept = tmp_path / "tasks/notes.txt"
+    kept.write_text("of the user's")
     result = invoke("code-stamp", "--out", tmp_path, "--params", ROOT / "params.yaml")
     assert result.exit_code == 0, result.output
     assert {path.stem for path in (tmp_path / "code").iterdir()} == set(STAGES)
-    assert {path.stem for path in (tmp_path / "tasks").iterdir()} == set(TASKS)
+    assert {path.stem for path in (tmp_path / "tasks").glob("*.json")} == set(TASKS) and kept.is_file()
     assert json.loads((tmp_path / "tasks/mw-reach.json").read_text()) == task_stamp(get_task("mw-reach"))
 
 

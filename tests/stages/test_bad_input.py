@@ -97,6 +97,7 @@ def test_unknown_task(project: Path, invoke: Invoke, args: tuple[str, ...]) -> N
         ),
         (("pretrain", "--set", "dremer.lr=3"), "with --set dremer.lr=3: no section 'dremer' (from dremer.lr); nearest"),
         (("pretrain", "--set", "pretrain.updats=3"), "unknown key pretrain.updats = 3, nearest valid key updates"),
+        (("pretrain", "--set", "pretrain.updates="), "--set 'pretrain.updates=', expected key=value"),
         (("pretrain", "--set", "updates"), "--set 'updates', expected key=value"),
         (("convert", "--plugin", "no_such"), "--plugin no_such: No module named 'no_such'; looked in"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gsa.pipeline import item_name
+from gsa.pipeline import run_name
 from tests.conftest import Invoke
 from tests.report.conftest import FINALS, FRAMES, write_run
 
@@ -45,7 +45,7 @@ def test_it_needs_no_flag(project: Path, invoke: Invoke) -> None:
 
 
 def test_an_absent_run_is_one_line_with_its_command(project: Path, invoke: Invoke) -> None:
-    shutil.rmtree(project / "runs" / item_name("scratch", TASKS[0], 1))
+    shutil.rmtree(project / "runs" / run_name("scratch", TASKS[0], 1))
     result = invoke("report")
     assert result.exit_code == 4
     assert result.stderr.count("\n") == 1
@@ -54,7 +54,7 @@ def test_an_absent_run_is_one_line_with_its_command(project: Path, invoke: Invok
 
 
 def test_the_flag_decides_how_it_counts(project: Path, invoke: Invoke) -> None:
-    shutil.rmtree(project / "runs" / item_name("scratch", TASKS[0], 1))
+    shutil.rmtree(project / "runs" / run_name("scratch", TASKS[0], 1))
     result = invoke("report", "--missing", "zero")
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1] == "wrote the report of 8 runs, 1 not usable to reports/index.html"

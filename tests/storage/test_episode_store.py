@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,16 @@ def test_every_episode_comes_back_bit_for_bit(tmp_path: Path, params: ConvertPar
     assert store.lengths.tolist() == [2, 4, 5, 8, 9, 10]
     for index, episode in enumerate(episodes):
         assert_same_steps(store.read(index), episode)
+
+
+def test_a_store_and_a_part_of_one_are_the_same_in_another_process(tmp_path: Path, params: ConvertParams) -> None:
+    write_store([noise_episode(n) for n in range(3)], tmp_path, params)
+    store = EpisodeStore(tmp_path)
+    for source in (store, store.select([2, 0])):
+        expected = source.read(0)  # with a shard open
+        there = pickle.loads(pickle.dumps(source))
+        assert len(there) == len(source)
+        assert_same_steps(there.read(0), expected)
 
 
 def test_every_window_holds_its_rows(tmp_path: Path, params: ConvertParams) -> None:
