@@ -18,7 +18,7 @@ from gsa.envs import make_env
 from gsa.envs.rollout import rollout
 from gsa.loops.watched import WatchedEnv
 from gsa.parallel.workers import Beat, default_workers, run_workers
-from gsa.sources import POLICIES
+from gsa.policies import POLICIES
 from gsa.tasks import TASKS, get_task
 
 Outcome = tuple[str, list[tuple[bool, bool]]]

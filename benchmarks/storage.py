@@ -18,7 +18,7 @@ import typer
 from gsa.episode import Episode
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import read_raw_episode, write_raw_episode
-from gsa.storage.replay import EpisodeBuffer, EpisodeSource, Pixels, Replay
+from gsa.storage.replay import EpisodeBuffer, EpisodeSet, Pixels, Replay
 
 BATCH_SIZE, BATCH_LENGTH = 16, 64
 
@@ -30,7 +30,7 @@ class NpzFiles:
         self.files, self.lengths = files, lengths
 
     def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
-        """See ``EpisodeSource``."""
+        """See ``EpisodeSet``."""
         return cut(read_raw_episode(self.files[index]), start, length, into)
 
 
@@ -44,7 +44,7 @@ class NpyFiles:
         self.lengths = lengths
 
     def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
-        """See ``EpisodeSource``."""
+        """See ``EpisodeSet``."""
         return cut(self.episodes[index], start, length, into)
 
 
@@ -57,7 +57,7 @@ def cut(episode: Episode, start: int, length: int, into: Pixels | None) -> Episo
     return Episode(into.transpose(0, 3, 1, 2), episode.action[rows], *flags)
 
 
-def make_layouts(store: EpisodeStore, chosen: EpisodeStore, folder: Path) -> dict[str, tuple[float, EpisodeSource]]:
+def make_layouts(store: EpisodeStore, chosen: EpisodeStore, folder: Path) -> dict[str, tuple[float, EpisodeSet]]:
     """Name to bytes a row on disk and source, for the same episodes."""
     episodes = [chosen.read(index) for index in range(len(chosen))]
     npz = [write_raw_episode(folder, number, episode) for number, episode in enumerate(episodes)]

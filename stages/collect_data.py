@@ -36,9 +36,9 @@ def collect_data(
     from gsa.loops.collect import CollectJob, collect
     from gsa.loops.gate_agents import choose_agent
     from gsa.parallel.workers import default_workers
+    from gsa.policies import check_policy
+    from gsa.policies.tdmpc2 import agent_paths
     from gsa.runs.run_dir import open_run
-    from gsa.sources import check_policy
-    from gsa.sources.tdmpc2 import agent_paths
     from gsa.tasks import get_task
     from stages.estimate import say_cost
     from stages.progress import progress

@@ -20,7 +20,7 @@ from gsa.errors import DataError
 from gsa.nets.blocks import mlp
 from gsa.nets.distributions import TwoHot
 from gsa.nets.optimizer import Optimizer
-from gsa.sources.untrained import UniformPolicy
+from gsa.policies.untrained import UniformPolicy
 from gsa.storage.replay import EpisodeBuffer, Replay
 from gsa.world_model.model import ModelOutput, WorldModel
 from gsa.world_model.rssm import State

@@ -26,8 +26,8 @@ from gsa.loops.draw_explored import render_path
 from gsa.loops.explore import BODY_TASK, one_torch_thread, run_episode
 from gsa.loops.watched import WatchedEnv
 from gsa.parallel.workers import Beat, run_workers
-from gsa.sources import POLICIES
-from gsa.sources.exploration import CuriousExplorer, make_explorer
+from gsa.policies import POLICIES
+from gsa.policies.exploration import CuriousExplorer, make_explorer
 from gsa.storage.raw import read_raw_episode, write_raw_episode
 from gsa.storage.store_writer import write_store
 from gsa.tasks import get_task

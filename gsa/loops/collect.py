@@ -21,7 +21,7 @@ from gsa.envs.rollout import rollout
 from gsa.episode import Episode
 from gsa.errors import BrokenWorkerError, DataError
 from gsa.loops.watched import with_envs
-from gsa.sources import POLICIES, AgentFile, check_policy
+from gsa.policies import POLICIES, AgentFile, check_policy
 from gsa.storage.kept import KeptEpisodes
 from gsa.storage.raw import write_manifest
 from gsa.tasks import TaskSpec, task_stamp

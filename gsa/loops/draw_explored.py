@@ -29,9 +29,9 @@ from gsa.loops.explore import (
     random_reference,
 )
 from gsa.loops.watched import with_envs
+from gsa.policies.coverage import pose_coverage
+from gsa.policies.curiosity import INTRINSIC_REWARDS
 from gsa.runs.checkpoint import CheckpointStore
-from gsa.sources.coverage import pose_coverage
-from gsa.sources.curiosity import INTRINSIC_REWARDS
 from gsa.storage.kept import KeptEpisodes
 from gsa.storage.raw import read_raw_episode, write_manifest
 

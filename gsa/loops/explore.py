@@ -17,10 +17,10 @@ from jaxtyping import Float32, Float64, UInt8
 from gsa.config import ExploreDataParams
 from gsa.envs.base import Env
 from gsa.errors import DataError, ParamsError
+from gsa.policies.curiosity import INTRINSIC_REWARDS
+from gsa.policies.exploration import Explorer, NoiseExplorer, make_explorer
+from gsa.policies.untrained import UniformPolicy
 from gsa.runs.checkpoint import CheckpointStore
-from gsa.sources.curiosity import INTRINSIC_REWARDS
-from gsa.sources.exploration import Explorer, NoiseExplorer, make_explorer
-from gsa.sources.untrained import UniformPolicy
 from gsa.tasks import DMC_ACTION_DIM
 
 BODY_TASK = {

@@ -19,8 +19,8 @@ from gsa.envs.rollout import rollout
 from gsa.errors import DataError
 from gsa.files import sha256_file
 from gsa.loops.watched import with_envs
-from gsa.sources import POLICIES, AgentFile
-from gsa.sources.tdmpc2 import agent_paths
+from gsa.policies import POLICIES, AgentFile
+from gsa.policies.tdmpc2 import agent_paths
 from gsa.tasks import TaskSpec
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ Pixels = UInt8[np.ndarray, "T 64 64 3"]
 
 
 @runtime_checkable  # beartype, in the tests, asks isinstance
-class EpisodeSource(Protocol):
+class EpisodeSet(Protocol):
     """Episodes by position; ``Replay`` cuts windows from it without knowing whether it is memory or Parquet."""
 
     lengths: Int64[np.ndarray, " N"]
@@ -36,7 +36,7 @@ _ROWS = ("image", "action", "is_first", "is_last", "is_terminal", "reward", "suc
 
 
 class EpisodeBuffer:
-    """Complete episodes in memory, in order of arrival, all of one action width; meets ``EpisodeSource``.
+    """Complete episodes in memory, in order of arrival, all of one action width; meets ``EpisodeSet``.
 
     With ``join_short`` a window that begins in an episode shorter than itself goes on in the next ones, so that tasks
     which may end early learn from such episodes too; ``is_first`` tells where each begins.
@@ -145,7 +145,7 @@ class Replay:
     """
 
     def __init__(
-        self, source: EpisodeSource, action_dim: int, seed: int, groups: Sequence[str] | np.ndarray | None = None
+        self, source: EpisodeSet, action_dim: int, seed: int, groups: Sequence[str] | np.ndarray | None = None
     ) -> None:
         self.source = source
         self.action_dim = action_dim

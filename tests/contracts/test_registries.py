@@ -13,10 +13,10 @@ from gsa.envs import SUITES
 from gsa.envs.dmc_tasks import CUSTOM_TASKS
 from gsa.envs.rendering import QUALITY
 from gsa.errors import ParamsError
-from gsa.sources import POLICIES
-from gsa.sources.curiosity import INTRINSIC_REWARDS
-from gsa.sources.exploration import NOISES
-from gsa.sources.untrained import expert_class_name
+from gsa.policies import POLICIES
+from gsa.policies.curiosity import INTRINSIC_REWARDS
+from gsa.policies.exploration import NOISES
+from gsa.policies.untrained import expert_class_name
 from gsa.tasks import DMC_ACTION_DIM, EXTRA_TASKS, TASKS, get_task
 
 ROOT = Path(__file__).resolve().parents[2]

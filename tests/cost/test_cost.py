@@ -13,13 +13,13 @@ from gsa.cost.counts import Line, collect_lines, convert_line, count, explore_li
 from gsa.cost.pace import DECISIONS, Pace, Trial, measure, trials
 from gsa.cost.update_pace import UpdatePace, finetuning_pace, pretraining_flops, pretraining_pace
 from gsa.episode import Step
-from gsa.sources.exploration import CuriousExplorer
+from gsa.policies.exploration import CuriousExplorer
 from stages import estimate
 from stages.estimate import duration, say_cost, size, table
 from stages.profile import profile_values
 from tests.conftest import ROOT
 from tests.envs.counting import CountingEnv
-from tests.sources.point_body import PointBody
+from tests.policies.point_body import PointBody
 from tests.world_model.plain import pretraining_flops as plain_flops
 
 

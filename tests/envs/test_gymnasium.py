@@ -13,7 +13,7 @@ from gsa.envs.rollout import rollout
 from gsa.episode import check_episode, resize_area
 from gsa.errors import DataError, GSAError, ParamsError
 from gsa.loops.collect import CollectJob, collect
-from gsa.sources.untrained import UniformPolicy
+from gsa.policies.untrained import UniformPolicy
 from gsa.storage.raw import read_manifest, read_raw_episode
 from gsa.tasks import TASKS, register_task, task_stamp
 

@@ -280,7 +280,7 @@ def test_stored_physics_are_drawn_later_as_they_were_without_disturbing_the_epis
 
 
 def test_meta_world_goals_change_from_episode_to_episode_and_success_is_the_last_simulator_steps(make):
-    from gsa.sources import POLICIES
+    from gsa.policies import POLICIES
 
     env = make("mw-drawer-close", pixels=False)
     goals = {tuple(env.reset(seed).state[-3:]) for seed in range(4)}

@@ -9,8 +9,8 @@ from typing import Any
 from gsa.loops import explore as explore_module
 from gsa.loops.draw_explored import explore_domain
 from gsa.runs.checkpoint import CheckpointStore
-from tests.sources.point_body import PointBody
-from tests.sources.test_exploration import explore_params
+from tests.policies.point_body import PointBody
+from tests.policies.test_exploration import explore_params
 
 
 class Died(Exception):

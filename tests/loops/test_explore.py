@@ -16,13 +16,13 @@ from gsa.loops import draw_explored
 from gsa.loops import explore as explore_module
 from gsa.loops.draw_explored import check_gates, explore_domain, render_path
 from gsa.loops.explore import BODY_TASK, StatePath, explore, random_reference
+from gsa.policies.coverage import pose_coverage
 from gsa.runs.checkpoint import CheckpointStore
-from gsa.sources.coverage import pose_coverage
 from gsa.storage.raw import read_manifest, read_raw_episode
 from gsa.tasks import DMC_ACTION_DIM, get_task
 from tests.loops.explore_and_die import Died, write_point, write_point_and_die
-from tests.sources.point_body import PointBody
-from tests.sources.test_exploration import explore_params
+from tests.policies.point_body import PointBody
+from tests.policies.test_exploration import explore_params
 
 # The point's two coordinates are read as the cartpole's: cart and pole.
 

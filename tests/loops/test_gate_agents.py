@@ -13,11 +13,11 @@ from gsa.loops import collect as collecting
 from gsa.loops import gate_agents
 from gsa.loops.collect import CollectJob, collect
 from gsa.loops.gate_agents import choose_agent
-from gsa.sources import AgentFile, tdmpc2
+from gsa.policies import AgentFile, tdmpc2
 from gsa.storage.raw import read_manifest
 from gsa.tasks import get_task
 from tests.envs.counting import CountingEnv
-from tests.sources.tdmpc2_files import leaning_net, original_release, save
+from tests.policies.tdmpc2_files import leaning_net, original_release, save
 
 REACH = get_task("mw-reach")
 

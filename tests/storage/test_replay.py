@@ -12,7 +12,7 @@ from gsa.episode import Batch, concat_batches, prev_action
 from gsa.errors import DataError
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import read_raw_episode, write_raw_episode
-from gsa.storage.replay import EpisodeBuffer, EpisodeSource, Replay
+from gsa.storage.replay import EpisodeBuffer, EpisodeSet, Replay
 from gsa.storage.store_writer import write_store
 from tests.storage.conftest import count_episode, noise_episode
 
@@ -212,4 +212,4 @@ def test_all_sources_meet_the_interface(tmp_path: Path, params: ConvertParams) -
     write_store([noise_episode(0)], tmp_path, params)
     store = EpisodeStore(tmp_path)
     for source in (store, store.select([0]), EpisodeBuffer()):
-        assert isinstance(source, EpisodeSource)
+        assert isinstance(source, EpisodeSet)

@@ -10,8 +10,8 @@ from torch import Tensor
 from gsa.config import ExploreDataParams
 from gsa.episode import Step
 from gsa.errors import ParamsError, TrainingError
-from gsa.sources.curiosity import ICM, INTRINSIC_REWARDS, RND, Disagreement, RunningVariance
-from gsa.sources.exploration import (
+from gsa.policies.curiosity import ICM, INTRINSIC_REWARDS, RND, Disagreement, RunningVariance
+from gsa.policies.exploration import (
     CuriousExplorer,
     TransitionReplay,
     Transitions,

@@ -55,7 +55,7 @@ def expert_class_name(task: str) -> str:
 
 
 class ScriptedExpert:
-    """The expert of a Meta-World task (``gsa.sources.check_policy``)."""
+    """The expert of a Meta-World task (``gsa.policies.check_policy``)."""
 
     name = "expert"
 

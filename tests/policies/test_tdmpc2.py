@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from gsa.episode import Step
 from gsa.errors import DataError, ParamsError
-from gsa.sources import POLICIES, AgentFile, check_policy, tdmpc2
-from gsa.sources.tdmpc2 import Planner, TDMPC2Policy, agent_paths
-from gsa.sources.tdmpc2_net import TDMPC2Net, load_tdmpc2, scalar
+from gsa.policies import POLICIES, AgentFile, check_policy, tdmpc2
+from gsa.policies.tdmpc2 import Planner, TDMPC2Policy, agent_paths
+from gsa.policies.tdmpc2_net import TDMPC2Net, load_tdmpc2, scalar
 from gsa.tasks import get_task
-from tests.sources.tdmpc2_files import current_code, oldest, original_release, random_net, save
+from tests.policies.tdmpc2_files import current_code, oldest, original_release, random_net, save
 
 REACH = get_task("mw-reach")
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsa.sources.tdmpc2_net import TDMPC2Net
+from gsa.policies.tdmpc2_net import TDMPC2Net
 
 FIELDS = ("weight", "bias", "ln.weight", "ln.bias")
 THEIRS = {"encoder": "_encoder.state", "pi": "_pi", "dynamics": "_dynamics", "reward": "_reward"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gsa.errors import DataError
-from gsa.sources.coverage import POSE_AXES, pose_coverage, pose_histogram
+from gsa.policies.coverage import POSE_AXES, pose_coverage, pose_histogram
 from gsa.tasks import DMC_ACTION_DIM
 
 

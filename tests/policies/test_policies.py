@@ -5,8 +5,8 @@ import pytest
 
 from gsa.episode import Step
 from gsa.errors import DataError, ParamsError
-from gsa.sources import POLICIES, check_policy
-from gsa.sources.untrained import OU_DECAY
+from gsa.policies import POLICIES, check_policy
+from gsa.policies.untrained import OU_DECAY
 from gsa.tasks import TASKS, get_task
 
 IMAGE = np.zeros((3, 64, 64), np.uint8)

@@ -18,8 +18,8 @@ from gsa.config import ExploreDataParams
 from gsa.envs.base import Policy
 from gsa.episode import Step
 from gsa.errors import ParamsError, TrainingError
-from gsa.sources.curiosity import INTRINSIC_REWARDS, Ensemble, linear
-from gsa.sources.untrained import OUPolicy, UniformPolicy
+from gsa.policies.curiosity import INTRINSIC_REWARDS, Ensemble, linear
+from gsa.policies.untrained import OUPolicy, UniformPolicy
 
 TARGET_FRACTION = 0.01
 """How far the target moves towards the critic in an update."""

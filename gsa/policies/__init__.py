@@ -7,7 +7,7 @@ import numpy as np
 
 from gsa.envs.base import Policy
 from gsa.errors import ParamsError
-from gsa.sources.untrained import Noisy, OUPolicy, ScriptedExpert, UniformPolicy
+from gsa.policies.untrained import Noisy, OUPolicy, ScriptedExpert, UniformPolicy
 from gsa.tasks import TaskSpec
 
 
@@ -26,7 +26,7 @@ that ``tdmpc2`` acts with (None for the others); one policy serves one episode."
 
 
 def _tdmpc2(spec: TaskSpec, sigma: float, rng: np.random.Generator, agent: AgentFile | None) -> Policy:
-    from gsa.sources.tdmpc2 import open_agent
+    from gsa.policies.tdmpc2 import open_agent
 
     assert agent is not None, "gsa.loops.gate_agents chooses one"
     return Noisy(open_agent(agent, int(rng.integers(2**63))), sigma, rng)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gsa.episode import Step
 from gsa.errors import DataError
-from gsa.sources import AgentFile
-from gsa.sources.tdmpc2_net import ACTION_DIM, NUM_Q, STATE_DIM, TDMPC2Net, load_tdmpc2, scalar
+from gsa.policies import AgentFile
+from gsa.policies.tdmpc2_net import ACTION_DIM, NUM_Q, STATE_DIM, TDMPC2Net, load_tdmpc2, scalar
 from gsa.tasks import TaskSpec
 
 REPOSITORY = "nicklashansen/tdmpc2"
