@@ -41,7 +41,7 @@ def _high(height: float, target: float) -> float:
 
 def _walker_backwards(physics: Any, speed: float) -> float:
     """1 from ``speed`` backwards on, falling linearly to 0.5 at half of it and on to 0."""
-    return _linear(physics.horizontal_velocity(), -math.inf, -speed, speed / 2, 0.5)
+    return _linear(physics.horizontal_velocity(), -math.inf, -speed, speed / 2.0, 0.5)
 
 
 class WalkerBackwards(walker.PlanarWalker):
@@ -106,7 +106,7 @@ class QuadrupedStand(quadruped.Move):
 
     def get_reward(self, physics: Any) -> float:
         """1 with the torso's z-axis up, 0 upside down, linear in its projection between."""
-        return _linear(float(physics.torso_upright()), 1, math.inf, 2)
+        return _linear(float(physics.torso_upright()), 1.0, math.inf, 2.0)
 
 
 class QuadrupedJump(QuadrupedStand):
