@@ -69,7 +69,8 @@ def finetune(
                 tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, inputs, device)
                 record = tuner.run(run.checkpoints, advance)
             tuner.write(run.path)
-            run.notes.update(record.facts | {"device": str(device)})
+            how = {"device": str(device), "machine": tree.machine.model_dump(), "accelerated": tuner.accelerated}
+            run.notes.update(record.facts | how)
         final = record.scores[-1]
         typer.echo(f"wrote {item}: score {final.score:.3g} after {final.frames} frames to {runs / item}")
 

@@ -14,11 +14,14 @@ def inspect(
     episode: Annotated[int, typer.Option(min=0, help="Which episode the video shows.")] = 0,
 ) -> None:
     """Say what a folder holds and what made it."""
-    from gsa.inspection.folders import describe, first_images, one_episode
+    from gsa.inspection.folders import describe, first_images, one_episode, under_way
     from gsa.inspection.folders import verify as verify_folder
     from gsa.visual.pictures import contact_sheet
 
-    for line in describe(path):
+    found = under_way(path)
+    if found != path:
+        typer.echo(f"{path} is under way, or was stopped and resumes by the same command; its scores so far:")
+    for line in describe(found):
         typer.echo(line)
     if verify:
         for line in verify_folder(path):

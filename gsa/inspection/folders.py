@@ -18,6 +18,7 @@ from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE, load_weights
 from gsa.runs.fingerprint import RUN_FILE, read_run
 from gsa.runs.fingerprint import verify as verify_run
+from gsa.runs.run_dir import STATE_DIR
 from gsa.runs.scores import SCORES_FILE, read_scores
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import FORMAT, MANIFEST
@@ -40,6 +41,12 @@ def kind_of(path: Path) -> str:
     if path.is_dir() and _members(path):
         return "folder"
     raise DataError(f"{path} is not a data, model, index or run folder; name a stage's output, e.g. data/offline")
+
+
+def under_way(path: Path) -> Path:
+    """Where the scores of a run lie that has no folder yet, beside its checkpoints; ``path`` itself if nowhere."""
+    found = [] if path.exists() else list(STATE_DIR.glob(f"checkpoints/*-{path.name}-*/*/{SCORES_FILE}"))
+    return max(found, key=lambda file: file.stat().st_mtime).parent if found else path
 
 
 def describe(path: Path) -> list[str]:

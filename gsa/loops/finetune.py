@@ -54,7 +54,7 @@ class Finetuner:
         self.setting = Setting(spec, width, length, params, method, seed, device, inputs or {})
         self.env_rng = self.setting.generator("env")
         self.learner: Learner = make_learner(self.setting)
-        accelerate_for(self.learner.networks, params.machine, device)
+        self.accelerated = accelerate_for(self.learner.networks, params.machine, device)
         self.online, self.progress, self.record = EpisodeBuffer(join_short=True), Progress(), Record()
         self.recent: list[dict[str, float]] = []  # losses of the updates since the last episode
         self.episodes: list[Episode] = []  # of the last evaluation

@@ -6,7 +6,7 @@ import torch
 
 from gsa.config import ConvertParams
 from gsa.errors import ArtifactError, DataError
-from gsa.inspection.folders import describe, first_images, kind_of, one_episode, verify
+from gsa.inspection.folders import describe, first_images, kind_of, one_episode, under_way, verify
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import save_weights
 from gsa.runs.scores import ScoreRow, score_line
@@ -48,6 +48,15 @@ def test_each_kind_of_folder_is_recognised_and_described(tmp_path: Path, raw: Pa
     )
     assert "  action_dim: 12" in describe(model)
     assert describe(run)[1:] == ["  1000 frames: return 15.0, success 50%"]
+
+
+def test_a_run_under_way_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    progress = Path(".gsa/checkpoints/finetune-gsa-gsa_mw-reach_s0-0123abcd/0123456789ab")
+    progress.mkdir(parents=True)
+    (progress / "scores.jsonl").write_text(score_line(ScoreRow("mw-reach", "gsa", 0, 500, (10.0,), (1,), (1,))))
+    assert under_way(Path("runs/gsa_mw-reach_s0")) == progress
+    assert under_way(Path("runs/gsa_mw-reach_s1")) == Path("runs/gsa_mw-reach_s1")
 
 
 def test_verify_says_what_was_checked_and_finds_damage(raw: Path, offline: Path) -> None:
