@@ -3,10 +3,12 @@
 import difflib
 import hashlib
 import importlib.util
+import inspect
 import json
 import math
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -204,6 +206,13 @@ def task_stamp(spec: TaskSpec) -> dict[str, Any]:
             raise ParamsError(f"task {spec.name!r}: no module {module!r} (of {spec.env}); looked in {where}")
         stamp["code"] = hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
     return stamp
+
+
+def register_recorded(params: Mapping[str, Any]) -> None:
+    """Make a task of the user's known as a run recorded it: ``params`` are those of its run.json."""
+    for key, facts in params.items():
+        if key.startswith("tasks.") and facts["suite"] == "own":
+            register_task(**{name: facts[name] for name in inspect.signature(register_task).parameters})
 
 
 def get_task(name: str) -> TaskSpec:

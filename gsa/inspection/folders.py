@@ -23,6 +23,7 @@ from gsa.runs.scores import SCORES_FILE, read_scores
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import FORMAT, MANIFEST
 from gsa.storage.store_files import read_outcomes
+from gsa.tasks import register_recorded
 from gsa.visual.pictures import spread
 
 
@@ -186,6 +187,7 @@ def _describe_index(path: Path) -> list[str]:
 
 
 def _describe_scores(path: Path) -> list[str]:
+    register_recorded((read_run(path) or {}).get("params", {}))
     rows = read_scores(path / SCORES_FILE)
     last = rows[-1]
     head = f"{path}: run of {last.method} on {last.task}, seed {last.seed}, {len(rows)} evaluations"

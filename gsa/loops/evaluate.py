@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gsa.agents.base import Learner, Setting, make_learner
-from gsa.config import OwnTaskParams, Params, load_params
+from gsa.config import Params, load_params
 from gsa.cpu import accelerate_for
 from gsa.envs import make_env
 from gsa.envs.base import Env
@@ -22,7 +22,7 @@ from gsa.parallel.ranks import choose_device
 from gsa.runs.checkpoint import load_weights
 from gsa.runs.fingerprint import read_run
 from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores, score_line
-from gsa.tasks import get_task, register_task
+from gsa.tasks import get_task, register_recorded
 
 AGENT_DIR = "agent"
 """Where a run's folder keeps the weights of its agent."""
@@ -83,10 +83,10 @@ def play_again(
     record = read_run(folder)
     if record is None or not (folder / AGENT_DIR).is_dir():
         raise ArtifactError(f"{folder} holds no finished run with an agent; `gsa finetune` makes one")
-    _register_recorded(record["params"])
+    register_recorded(record["params"])
     last = read_scores(folder / SCORES_FILE)[-1]
     params = recorded_params(record["params"], last, params_path, overrides)
-    _register_recorded(record["params"])  # again: the file may say otherwise by now
+    register_recorded(record["params"])  # again: the file may say otherwise by now
     weights, _ = load_weights(folder / AGENT_DIR)
     spec, device = get_task(last.task), choose_device(params.machine.device)
     with closing(make_env(last.task, params.render)) as env:
@@ -99,13 +99,6 @@ def play_again(
             raise ArtifactError(f"{folder / AGENT_DIR} belongs to another agent ({error}); run it again") from error
         row, episodes = evaluate(learner, env, setting, last.frames, num_episodes or last.num_episodes)
     return row, last, episodes
-
-
-def _register_recorded(params: Mapping[str, Any]) -> None:
-    """Make a task of the user's known as the run recorded it."""
-    for key, facts in params.items():
-        if key.startswith("tasks.") and facts["suite"] == "own":
-            register_task(facts["name"], **{name: facts[name] for name in OwnTaskParams.model_fields})
 
 
 def recorded_params(recorded: Mapping[str, Any], row: ScoreRow, path: Path, more: Mapping[str, Any]) -> Params:

@@ -1,3 +1,6 @@
+import hashlib
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,11 @@ from gsa.errors import ArtifactError, DataError
 from gsa.inspection.folders import describe, first_images, kind_of, one_episode, under_way, verify
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import save_weights
+from gsa.runs.fingerprint import identity
 from gsa.runs.scores import ScoreRow, score_line
 from gsa.storage.raw import write_manifest, write_raw_episode
 from gsa.storage.store_writer import write_store
+from gsa.tasks import TASKS, register_task
 from gsa.visual.pictures import contact_sheet
 from tests.storage.conftest import assert_same_steps, count_episode
 
@@ -111,3 +116,17 @@ def test_an_unknown_folder_is_refused(tmp_path: Path) -> None:
         describe(tmp_path)
     with pytest.raises(DataError):
         describe(tmp_path / "nothing")
+
+
+def test_a_run_of_a_task_that_is_not_registered_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = register_task("own-reach", "reach:Reach", metric="success", max_frames=20)
+    text = score_line(ScoreRow("own-reach", "scratch", 0, 500, (10.0,), (1,), (1,)))
+    facts = {**asdict(spec), "score_range": [0.0, 1.0]}
+    monkeypatch.delitem(TASKS, "own-reach")
+    outputs = {"scores.jsonl": {"sha256": hashlib.sha256(text.encode()).hexdigest(), "bytes": len(text)}}
+    record = {"stage": "finetune-dreamer", "params": {"tasks.own-reach": facts}, "inputs": {}, "code": "c"}
+    record |= {"outputs": outputs, "digest": identity(outputs), "started": "now", "duration_s": 1.0}
+    (tmp_path / "scores.jsonl").write_text(text)
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert "run of scratch on own-reach" in describe(tmp_path)[0]
+    monkeypatch.delitem(TASKS, "own-reach")
