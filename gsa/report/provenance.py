@@ -65,12 +65,12 @@ def trace(scores: Scores) -> Provenance:
 
 
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Label and value. A method that learns from scratch has no inputs: only runs with an input are compared in it."""
+    """Label and value. Runs of one learner are compared in their code, those with an input in that input."""
     versions, inputs = record.get("versions"), record.get("inputs")
     listed = ", ".join(f"{k} {v}" for k, v in sorted(versions.items())) if isinstance(versions, dict) else UNKNOWN
     facts = [
         (REVISION, str(record.get("git_revision") or UNKNOWN)),
-        ("code stamp", str(record.get("code") or UNKNOWN)[:12]),
+        (f"code stamp of {record.get('stage', 'a stage')}", str(record.get("code") or UNKNOWN)[:12]),
         ("python", str(record.get("python") or UNKNOWN)),
         ("packages", listed),
     ]

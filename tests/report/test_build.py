@@ -12,6 +12,7 @@ import pytest
 from gsa.config import Params
 from gsa.errors import ArtifactError
 from gsa.pipeline import run_name
+from gsa.report import provenance
 from gsa.report.build import build_report
 from gsa.report.figures import FIGURES
 from gsa.report.load import load_scores
@@ -222,7 +223,7 @@ def test_unequal_runs_are_said_to_be(runs: Path, make_params: MakeParams) -> Non
     write_run(runs, "gsa", "mw-reach", 0, {FRAMES: 0.4}, code="d" * 64, params=params, git_revision="f" * 16)
     warnings = trace(load_scores(runs, make_params())).warnings
     assert warnings == [
-        "The runs have 2 different values of code stamp.",
+        "The runs have 2 different values of code stamp of a stage.",
         "The runs differ in the parameter finetune.total_frames: 6000, 9000.",
     ]
 
@@ -232,3 +233,9 @@ def test_the_card_is_shown_as_far_as_it_goes() -> None:
     assert embodiments.rows == (("walker", 3, None, 1503, None, None, pytest.approx(0.6), pytest.approx(0.2)),)
     assert sources.heads[0].label == "source"
     assert card_tables({})[0].rows == ()
+
+
+def test_learners_have_code_of_their_own() -> None:
+    records = [{"stage": "finetune-gsa", "code": "a" * 64}, {"stage": "finetune-dreamer", "code": "b" * 64}]
+    first, second = ({label for label, _ in provenance._facts(record)} for record in records)
+    assert "code stamp of finetune-gsa" in first - second and "code stamp of finetune-dreamer" in second - first
