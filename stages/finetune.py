@@ -15,7 +15,8 @@ from stages.progress import each, progress
 
 def by_learner(path: Path, names: list[str]) -> dict[str, list[str]]:
     """The methods as ``matrix.finetune.methods`` lists them, so that no other method is checked."""
-    methods, listed = read_tree(path).get("methods", {}), {}  # type: ignore[var-annotated]
+    methods = read_tree(path).get("methods", {})
+    listed: dict[str, list[str]] = {}
     for name in names:
         if not isinstance(methods.get(name), dict):
             raise ParamsError(f"--method {name}: unknown method, {path} has {', '.join(methods)}")

@@ -190,7 +190,7 @@ class DreamerLearner:
         return self.warmup() if progress.frames < self.params.warmup_frames else DreamerPolicy(self.networks, True)
 
     def warmup(self) -> Policy:
-        """Who acts before the first update."""
+        """Who acts in the first ``warmup_frames``."""
         return UniformPolicy(self.setting.action_dim, self.rng)
 
     def policy(self) -> Policy:
