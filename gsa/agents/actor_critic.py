@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from gsa.agents.returns import ReturnNorm, lambda_return, trajectory_weight
 from gsa.config import DreamerParams
 from gsa.nets.blocks import mlp
-from gsa.nets.distributions import TwoHot, normal_entropy, sample_truncated_normal
+from gsa.nets.distributions import TwoHot, normal_entropy, normal_log_prob, sample_truncated_normal
 from gsa.world_model.rssm import RSSM, State
 
 
@@ -27,6 +28,12 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
+def make_two_hot(params: DreamerParams) -> TwoHot:
+    """The scalars of rewards and values as distributions."""
+    low, high = params.bin_range
+    return TwoHot(params.bins, low, high, params.decode)
+
+
 class Actor(nn.Module):
     """pi(a | h, z): mean and std of a clipped normal over A padded actions; ``action_mask`` is 1 on the task's own."""
 
@@ -35,6 +42,9 @@ class Actor(nn.Module):
     def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: DreamerParams):
         super().__init__()
         self.net = mlp(feat_dim, params.units, params.actor_layers, 2 * len(action_mask))
+        with torch.no_grad():
+            for parameter in self.net[-1].parameters():
+                parameter.mul_(params.actor_outscale)
         self.min_std, self.max_std = params.min_std, params.max_std
         self.register_buffer("action_mask", action_mask)
 
@@ -53,10 +63,22 @@ class Actor(nn.Module):
 
 
 class ImaginedTrajectory(NamedTuple):
-    """States 0..H (0 is a posterior state) and the policy's entropy at states 0..H-1."""
+    """States 0..H (0 is a posterior state); the policy's entropy and its action's log-density at states 0..H-1."""
 
     feat: Float[Tensor, "H B F"]
     entropy: Float[Tensor, "G B"]
+    log_prob: Float[Tensor, "G B"]
+
+
+class Heads(NamedTuple):
+    """What imagined states are judged by: rewards, and the logit of going on where that is learned."""
+
+    reward: nn.Module
+    goes_on: nn.Module | None = None
+
+    def modules(self) -> list[nn.Module]:
+        """Those there are."""
+        return [head for head in self if head is not None]
 
 
 class ValuedTrajectory(NamedTuple):
@@ -80,41 +102,80 @@ class ActorCritic(nn.Module):
     def __init__(self, feat_dim: int, action_mask: Float[Tensor, " A"], params: DreamerParams):
         super().__init__()
         self.params = params
-        self.two_hot = TwoHot(params.bins)
+        self.two_hot = make_two_hot(params)
         self.actor = Actor(feat_dim, action_mask, params)
         self.critic = mlp(feat_dim, params.units, params.critic_layers, params.bins, zero_init=True)
         self.slow_critic = mlp(feat_dim, params.units, params.critic_layers, params.bins, zero_init=True)
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.slow_critic.requires_grad_(False)
+        self.return_norm = ReturnNorm(params.retnorm)
 
     def losses(
-        self, rssm: RSSM, reward_head: nn.Module, start: State, is_terminal: Bool[Tensor, " B"]
+        self, rssm: RSSM, heads: Heads, start: State, is_terminal: Bool[Tensor, " B"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """Actor loss, critic loss and metrics from detached start states.
 
-        Actor: -(V_{t+1} + eta H[pi(. | s_t)]) weighted by the discount, t = 0..H-2 (the return that action t leads to).
-        Critic: -ln v(V_t | s_t), t = 0..H-1, on detached states. No gradient reaches model, reward head or slow critic.
+        Actor: -(objective_t + eta H[pi(. | s_t)]) weighted by the discount, t = 0..H-2. The objective is V_{t+1}, the
+        return that action t leads to, or ln pi(a_t | s_t) times its advantage; both over the scale of returns.
+        Critic: -ln v(V_t | s_t), t = 0..H-1, on detached states. No gradient reaches model, heads or slow critic.
         """
-        with frozen(rssm, reward_head):  # not in what is compiled: a graph cannot change who is trained
-            valued: ValuedTrajectory = self(rssm, reward_head, start, is_terminal)
-        logits = self.critic(valued.feat)
-        critic_loss = (valued.weight * self.two_hot.loss(logits, valued.returns)).mean()
+        with frozen(rssm, *heads.modules(), self.critic):  # not in what is compiled: a graph cannot change who trains
+            valued: ValuedTrajectory = self(rssm, heads, start, is_terminal)
+        critic_loss = (valued.weight * self.value_loss(valued.feat, valued.returns)).mean()
         return valued.actor_loss, critic_loss, valued.metrics
 
-    def forward(
-        self, rssm: RSSM, reward_head: nn.Module, start: State, is_terminal: Bool[Tensor, " B"]
-    ) -> ValuedTrajectory:
+    def value_loss(self, feat: Float[Tensor, "*N F"], returns: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+        """-ln v(return | s), and ``slowreg`` times the same of what the slow critic says."""
+        logits = self.critic(feat)
+        loss = self.two_hot.loss(logits, returns)
+        if self.params.slowreg > 0:
+            with torch.no_grad():
+                slow = self.two_hot.decode(self.slow_critic(feat))
+            loss = loss + self.params.slowreg * self.two_hot.loss(logits, slow)
+        return loss
+
+    def replay_value_loss(
+        self,
+        feat: Float[Tensor, "B T F"],
+        reward: Float[Tensor, "B T"],
+        is_first: Bool[Tensor, "B T"],
+        is_terminal: Bool[Tensor, "B T"],
+    ) -> Float[Tensor, ""]:
+        """The critic's loss on replayed rows: lambda returns of their real rewards, from detached posterior states.
+
+        The last row bootstraps with the critic's value. Rows that another episode follows are left out.
+        """
+        params = self.params
+        with torch.no_grad():
+            value = self.two_hot.decode((self.slow_critic if params.slowtar else self.critic)(feat)).T
+        ends = is_first.T[1:]  # the row after t begins another episode: return t is the value
+        discount = params.discount * (~(is_terminal.T[:-1] | ends)).to(value.dtype)
+        returns = lambda_return(reward.T[:-1], value[:-1], discount, value[-1], params.lambda_)
+        keep = (~ends | is_terminal.T[:-1]).to(value.dtype)
+        return (keep * self.value_loss(feat.transpose(0, 1)[:-1], returns)).mean()
+
+    def forward(self, rssm: RSSM, heads: Heads, start: State, is_terminal: Bool[Tensor, " B"]) -> ValuedTrajectory:
         """Imagine, and the actor's side of ``losses``: apart from the critic's, for a compiled graph goes back once."""
         params = self.params
         imag = self.imagine(rssm, start)
-        reward = self.two_hot.decode(reward_head(imag.feat[:-1]))
-        value = self.two_hot.decode(self.slow_critic(imag.feat))
+        reward = self.two_hot.decode(heads.reward(imag.feat[:-1]))
+        value = self.two_hot.decode((self.slow_critic if params.slowtar else self.critic)(imag.feat))
         discount = torch.full_like(reward, params.discount)
-        discount[0] = discount[0] * (~is_terminal).to(reward.dtype)  # nothing follows a terminal state
+        if heads.goes_on is not None:
+            discount = discount * torch.sigmoid(heads.goes_on(imag.feat[:-1])).squeeze(-1)
+        over = discount[0] * (~is_terminal).to(reward.dtype)  # nothing follows a terminal state
+        discount = torch.cat([over[None], discount[1:]])
         returns = lambda_return(reward, value[:-1], discount, value[-1], params.lambda_)
-        weight = trajectory_weight(discount)
-        objective = returns[1:] + params.actor_entropy_coef * imag.entropy[:-1]
+        weight = trajectory_weight(discount).detach()
+        scale = self.return_norm(returns.detach())
+        if params.imag_gradient == "dynamics":
+            objective = returns[1:] / scale
+        else:
+            expected = (value[:-1] - reward)[:-1] / params.discount  # of V_{t+1}, whatever the action
+            objective = imag.log_prob[:-1] * ((returns[1:] - expected) / scale).detach()
+        objective = objective + params.actor_entropy_coef * imag.entropy[:-1]
         metrics = {
+            "return_scale": scale,
             "imag_reward": reward.mean().detach(),
             "imag_return": returns.mean().detach(),
             "actor_entropy": imag.entropy.mean().detach(),
@@ -128,13 +189,25 @@ class ActorCritic(nn.Module):
         Gradients of later rewards and values reach earlier actions through the dynamics (dynamics gradient).
         """
         latent, chosen = self.imagination_noise(rssm, len(start.deter))
-        state, feats, entropies = start, [start.feat], []
+        state, feats, means, stds = start, [start.feat], [], []
         for step_latent, step_chosen in zip(latent, chosen, strict=True):
             mean, std = self.actor(feats[-1].detach())
-            entropies.append(normal_entropy(std, self.actor.action_mask.expand_as(std)))
             state = rssm.img_step(state, self.actor.sample(mean, std, step_chosen), step_latent)
             feats.append(state.feat)
-        return ImaginedTrajectory(torch.stack(feats), torch.stack(entropies))
+            means.append(mean)
+            stds.append(std)
+        return self.trajectory(torch.stack(feats), torch.stack(means), torch.stack(stds), chosen)
+
+    def trajectory(
+        self,
+        feat: Float[Tensor, "H B F"],
+        mean: Float[Tensor, "G B A"],
+        std: Float[Tensor, "G B A"],
+        noise: Float[Tensor, "G B A"],
+    ) -> ImaginedTrajectory:
+        """States, and what the policy was at those it acted in; ``noise`` is what its actions were drawn with."""
+        mask = self.actor.action_mask.expand_as(std)
+        return ImaginedTrajectory(feat, normal_entropy(std, mask), normal_log_prob(mean, std, noise, mask))
 
     def imagination_noise(self, rssm: RSSM, batch: int) -> tuple[Float[Tensor, "G B S K"], Float[Tensor, "G B A"]]:
         """Exponentials for the samples of z and standard normals for those of the actions, of all G = H - 1 steps."""
@@ -146,30 +219,3 @@ class ActorCritic(nn.Module):
         """Move the slow critic by ``slow_critic_fraction`` towards the critic."""
         for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
             slow.lerp_(fast, self.params.slow_critic_fraction)
-
-
-def lambda_return(
-    reward: Float[Tensor, "H B"],
-    value: Float[Tensor, "H B"],
-    discount: Float[Tensor, "H B"],
-    bootstrap: Float[Tensor, " B"],
-    lambda_: float,
-) -> Float[Tensor, "H B"]:
-    """V_t = r_t + d_t ((1 - lambda) v_{t+1} + lambda V_{t+1}) for t < H, with v_H = V_H = ``bootstrap`` (Eq. 2).
-
-    Row t is imagined state t: ``reward[t]`` and ``value[t]`` are read on it, ``discount[t]`` (gamma, or 0 after a
-    terminal state) weighs what follows it. ``value[0]`` is not used. Gradients flow to every argument.
-    """
-    assert reward.shape == value.shape == discount.shape and bootstrap.shape == reward.shape[1:]
-    next_value = torch.cat([value[1:], bootstrap[None]])
-    returns = []
-    after = bootstrap
-    for t in reversed(range(len(reward))):
-        after = reward[t] + discount[t] * ((1 - lambda_) * next_value[t] + lambda_ * after)
-        returns.append(after)
-    return torch.stack(returns[::-1])
-
-
-def trajectory_weight(discount: Float[Tensor, "H B"]) -> Float[Tensor, "H B"]:
-    """Probability that state t is reached, discounted: 1, d_0, d_0 d_1, ..."""
-    return torch.cat([torch.ones_like(discount[:1]), discount[:-1]]).cumprod(0)

@@ -39,14 +39,15 @@ class Progress:
 class Schedule:
     """When updates are due: ``per_env_step`` per decision, none before ``start_frames`` or ``start_episodes``.
 
-    The earlier of the two starts them. They are made after the episode, with what the time before the start would have
-    had; or ``while_acting``, between decisions, and none are owed for that time.
+    The earlier of the two starts them. They are made after the episode, or ``while_acting``, between decisions.
+    ``owed``: with those that the time before the start would have had.
     """
 
     per_env_step: float
     start_frames: int = 0
     start_episodes: int | None = None
     while_acting: bool = False
+    owed: bool = True
 
     def started(self, progress: Progress) -> bool:
         """Whether updates may be made."""

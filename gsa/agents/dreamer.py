@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gsa.agents.actor_critic import ActorCritic
+from gsa.agents.actor_critic import ActorCritic, Heads, make_two_hot
 from gsa.agents.base import Progress, Schedule, Setting
 from gsa.config import DreamerParams
 from gsa.envs.base import Policy
 from gsa.episode import Batch, Step
 from gsa.errors import DataError
 from gsa.nets.blocks import mlp
-from gsa.nets.distributions import TwoHot
 from gsa.nets.optimizer import Optimizer
 from gsa.policies.untrained import UniformPolicy
 from gsa.storage.replay import EpisodeBuffer, Replay
@@ -41,9 +41,11 @@ class Dreamer(nn.Module):
         mask = torch.zeros(world_model.params.action_dim)
         mask[:action_dim] = 1
         feat_dim = world_model.rssm.feat_dim
-        self.two_hot = TwoHot(params.bins)
+        self.two_hot = make_two_hot(params)
         self.reward_head = mlp(feat_dim, params.units, params.reward_layers, params.bins, zero_init=True)
         self.behavior = ActorCritic(feat_dim, mask, params)
+        self.continue_head = mlp(feat_dim, params.units, params.reward_layers, 1) if params.continue_head else None
+        self.heads = Heads(self.reward_head, self.continue_head)
         parts: dict[str, list[nn.Module]] = {
             "full": [world_model],
             "autoencoder": [world_model.encoder, world_model.decoder],
@@ -57,9 +59,11 @@ class Dreamer(nn.Module):
         actor_opt, critic_opt = (
             model_optimizer.model_copy(update={"lr": lr}) for lr in (params.actor_lr, params.critic_lr)
         )
+        heads = [parameter for head in self.heads.modules() for parameter in head.parameters()]
+        joint = heads if params.reward_grad else []
         self.optimizers = {
-            "world_model": Optimizer("world model", trained, model_optimizer),
-            "reward": Optimizer("reward head", list(self.reward_head.parameters()), model_optimizer),
+            "world_model": Optimizer("world model", trained + joint, model_optimizer),
+            **({} if joint else {"reward": Optimizer("reward head", heads, model_optimizer)}),
             "actor": Optimizer("actor", list(self.behavior.actor.parameters()), actor_opt),
             "critic": Optimizer("critic", list(self.behavior.critic.parameters()), critic_opt),
         }
@@ -78,19 +82,30 @@ class Dreamer(nn.Module):
         if self.compiled:
             torch.compiler.cudagraph_mark_step_begin()  # what recorded graphs returned at the last update is used up
         out: ModelOutput = self.world_model(batch)
-        norms = {"model_grad_norm": self.optimizers["world_model"].step(self.world_model.total_loss(out.losses))}
-        post = out.post.detach()
+        model_loss, post = self.world_model.total_loss(out.losses), out.post.detach()
 
-        # Features reach the reward head without gradient; retrieved windows have no rewards.
+        # Retrieved windows have no rewards. Features reach the heads without gradient, unless reward_grad.
         rewarded = batch.has_reward.nonzero()[:, 0].to(batch.reward.device, non_blocking=True)
-        feat, reward = (x.index_select(0, rewarded) for x in (post.feat, batch.reward))
-        reward_loss = self.two_hot.loss(self.reward_head(feat), reward).mean()
-        self.optimizers["reward"].step(reward_loss)
-
-        start, is_terminal = self._imagination_starts(post, batch.is_terminal)
-        actor_loss, critic_loss, imag_metrics = self.behavior.losses(
-            self.world_model.rssm, self.reward_head, start, is_terminal
+        seen = out.post if self.params.reward_grad else post
+        feat, reward, is_first, is_terminal = (
+            x.index_select(0, rewarded) for x in (seen.feat, batch.reward, batch.is_first, batch.is_terminal)
         )
+        reward_loss = self.two_hot.loss(self.reward_head(feat), reward).mean()
+        heads_loss = reward_loss
+        if self.continue_head is not None:
+            goes_on = (~is_terminal).to(feat.dtype)
+            heads_loss = heads_loss + F.binary_cross_entropy_with_logits(self.continue_head(feat).squeeze(-1), goes_on)
+        if self.params.reward_grad:
+            norms = {"model_grad_norm": self.optimizers["world_model"].step(model_loss + heads_loss)}
+        else:
+            norms = {"model_grad_norm": self.optimizers["world_model"].step(model_loss)}
+            self.optimizers["reward"].step(heads_loss)
+
+        starts = self._imagination_starts(post, batch.is_terminal)
+        actor_loss, critic_loss, imag_metrics = self.behavior.losses(self.world_model.rssm, self.heads, *starts)
+        if self.params.repval_scale > 0:
+            replayed = self.behavior.replay_value_loss(feat.detach(), reward, is_first, is_terminal)
+            critic_loss = critic_loss + self.params.repval_scale * replayed
         norms["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
         self.optimizers["critic"].step(critic_loss)
         self.behavior.update_slow_critic()
@@ -173,7 +188,8 @@ class DreamerLearner:
                 f"more than world_model.action_dim = {width}; raise it"
             )
         per_env_step = self.params.replay_ratio / (self.params.batch_size * length)
-        self.schedule = Schedule(per_env_step, self.params.warmup_frames, self.params.max_warmup_episodes)
+        start = (self.params.warmup_frames, self.params.max_warmup_episodes)
+        self.schedule = Schedule(per_env_step, *start, owed=self.params.owe_warmup)
         self.rng = setting.generator("behaviour")
         self.replay: Replay | None = None
         model = WorldModel(setting.params.world_model)

@@ -125,7 +125,7 @@ class DrQv2Learner:
         # A first update needs a complete episode, which one decision more than the longest makes sure of.
         first_episode = (setting.max_env_steps + 1) * setting.spec.action_repeat
         start = max(params.seed_frames, first_episode)
-        self.schedule = Schedule(1 / params.update_every_env_steps, start_frames=start, while_acting=True)
+        self.schedule = Schedule(1 / params.update_every_env_steps, start_frames=start, while_acting=True, owed=False)
         self.encoder = Encoder(params.frame_stack, params.channels)
         self.actor = Actor(self.encoder.repr_dim, self.action_dim, params)
         self.critic = Critic(self.encoder.repr_dim, self.action_dim, params)

@@ -3,7 +3,7 @@
 Defaults live in params.yaml alone, never here.
 """
 
-from gsa.config.learners import BCParams, DreamerParams, DrQv2Params, GuidanceParams
+from gsa.config.learners import BCParams, DreamerParams, DrQv2Params, GuidanceParams, RetnormParams
 from gsa.config.load import load_params, parse_settings, variant
 from gsa.config.params import Params, select
 from gsa.config.sections import (

@@ -3,17 +3,33 @@
 import fnmatch
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gsa.config.sections import Fraction, OptimizerParams, Positive, Rate, Section
 from gsa.tasks import TASKS
+
+
+class RetnormParams(Section):
+    """Return normalisation (DreamerV3's name): ``perc`` divides returns by the distance of two percentiles, a moving
+    average of ``rate`` that is at least ``limit``."""
+
+    impl: Literal["none", "perc"]
+    rate: Rate
+    limit: Annotated[float, Field(gt=0.0)]
+    perclo: Annotated[float, Field(ge=0.0, le=100.0)]
+    perchi: Annotated[float, Field(ge=0.0, le=100.0)]
 
 
 class DreamerParams(Section):
     """World model with reward head, actor and critic, trained online (docs/method.md).
 
     ``replay_ratio``: replayed rows per decision. No update is made before ``warmup_frames`` or
-    ``max_warmup_episodes``, whichever comes first; they are made up for then.
+    ``max_warmup_episodes``, whichever comes first; with ``owe_warmup`` they are made up for then.
+    ``bin_range`` are the ends of the two-hot bins in symlog space, ``decode`` how they become a number.
+    ``imag_gradient``: the actor's gradient, through the dynamics or by the score (reinforce). ``reward_grad``: the
+    reward's loss reaches the world model, too. ``actor_outscale`` scales the actor's output layer at the start.
+    ``repval_scale``: weight of the critic's loss on replayed rows. ``slowtar``: values bootstrap from the slow critic.
+    ``slowreg``: weight of the critic's loss to its slow copy. ``continue_head``: whether an episode goes on is learned.
     """
 
     imag_horizon: Positive
@@ -28,6 +44,16 @@ class DreamerParams(Section):
     critic_layers: Positive
     reward_layers: Positive
     bins: Annotated[int, Field(ge=3)]
+    bin_range: Annotated[list[float], Field(min_length=2, max_length=2)]
+    decode: Literal["symexp_of_mean", "mean_of_symexp"]
+    retnorm: RetnormParams
+    imag_gradient: Literal["dynamics", "reinforce"]
+    reward_grad: bool
+    continue_head: bool
+    actor_outscale: Fraction
+    repval_scale: Annotated[float, Field(ge=0.0)]
+    slowtar: bool
+    slowreg: Annotated[float, Field(ge=0.0)]
     slow_critic_fraction: Fraction
     actor_lr: Rate
     critic_lr: Rate
@@ -37,6 +63,14 @@ class DreamerParams(Section):
     replay_ratio: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     warmup_frames: Positive
     max_warmup_episodes: Positive
+    owe_warmup: bool
+
+    @field_validator("bin_range")
+    @classmethod
+    def _rises(cls, bin_range: list[float]) -> list[float]:
+        if bin_range[0] >= bin_range[1]:
+            raise ValueError("expected [low, high] with low below high")
+        return bin_range
 
 
 class BCParams(Section):

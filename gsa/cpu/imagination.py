@@ -13,7 +13,6 @@ from torch.autograd.function import once_differentiable
 from gsa.agents.actor_critic import ActorCritic, ImaginedTrajectory
 from gsa.cpu.gru import GRUByHand, GRUStep
 from gsa.cpu.layers import Normed, applies, norm_silu, norm_silu_backward, sample_backward, sample_one_hot
-from gsa.nets.distributions import normal_entropy
 from gsa.world_model.rssm import RSSM, State
 
 
@@ -33,7 +32,7 @@ def imagine(agent: ActorCritic, rssm: RSSM, start: State) -> ImaginedTrajectory:
         states = torch.stack(rollout.feat[:-1])
     mean, std = actor(states)
     feat = rollout.feats(actor.sample(mean, std, chosen))
-    return ImaginedTrajectory(feat, normal_entropy(std, actor.action_mask.expand_as(std)))
+    return agent.trajectory(feat, mean, std, chosen)
 
 
 class ImaginedStep(NamedTuple):

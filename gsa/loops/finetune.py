@@ -99,9 +99,9 @@ class Finetuner:
         progress, schedule = self.progress, self.learner.schedule
         progress.env_steps += 1
         progress.frames += self.setting.spec.action_repeat
+        if not schedule.owed and not schedule.started(progress):
+            progress.skipped_env_steps = progress.env_steps
         if schedule.while_acting:
-            if not schedule.started(progress):
-                progress.skipped_env_steps = progress.env_steps
             self.update_due()
 
     def update_due(self) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -59,11 +60,16 @@ def symexp(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
     return torch.sign(x) * torch.expm1(torch.abs(x))
 
 
-class TwoHot:
-    """Scalars as a categorical over ``bins`` evenly spaced points of [-20, 20] in symlog space."""
+Decode = Literal["symexp_of_mean", "mean_of_symexp"]
+"""How a two-hot distribution becomes a number: symexp(E[bin]) (the authors' release, TD-MPC2), which is low for a
+distribution with two peaks; or E[symexp(bin)] (DreamerV3), which needs bins that end not far above what occurs."""
 
-    def __init__(self, bins: int, low: float = -20.0, high: float = 20.0):
-        self.bins, self.low, self.high = bins, low, high
+
+class TwoHot:
+    """Scalars as a categorical over ``bins`` evenly spaced points of [low, high] in symlog space."""
+
+    def __init__(self, bins: int, low: float = -20.0, high: float = 20.0, decode: Decode = "symexp_of_mean"):
+        self.bins, self.low, self.high, self.decoding = bins, low, high, decode
 
     def encode(self, x: Float[Tensor, "*N"]) -> Float[Tensor, "*N K"]:
         """Weights of the two bins around symlog(x), summing to 1; values beyond the range sit on the outer bin."""
@@ -76,9 +82,13 @@ class TwoHot:
         return -(weights * F.log_softmax(logits, -1).gather(-1, bins)).sum(-1)
 
     def decode(self, logits: Float[Tensor, "*N K"]) -> Float[Tensor, "*N"]:
-        """symexp of the expected bin."""
+        """The distribution's mean, in the sense of ``Decode``."""
         points = torch.linspace(self.low, self.high, self.bins, device=logits.device, dtype=logits.dtype)
-        return symexp(F.softmax(logits, -1) @ points)
+        prob = F.softmax(logits, -1)
+        if self.decoding == "symexp_of_mean":
+            return symexp(prob @ points)
+        parts = prob * symexp(points)
+        return (parts + parts.flip(-1)).sum(-1) / 2  # first what cancels: the outer bins are large
 
     def _neighbours(self, x: Float[Tensor, "*N"]) -> tuple[Int64[Tensor, "*N 2"], Float[Tensor, "*N 2"]]:
         """The two bins around symlog(x) and their weights."""
@@ -101,6 +111,18 @@ def sample_truncated_normal(
     sample = mean + std * noise
     limit = 1 - 1e-6
     return sample + (sample.clamp(-limit, limit) - sample).detach()
+
+
+def normal_log_prob(
+    mean: Float[Tensor, "*N A"], std: Float[Tensor, "*N A"], noise: Float[Tensor, "*N A"], mask: Float[Tensor, "*N A"]
+) -> Float[Tensor, "*N"]:
+    """Log-density in nats of the unclipped draw mean + std * noise, summed over the dimensions where ``mask`` is 1.
+
+    The draw itself is held fixed: the gradient is the score's.
+    """
+    drawn = (mean + std * noise).detach()
+    density = -0.5 * ((drawn - mean) / std).square() - torch.log(std) - 0.5 * math.log(2 * math.pi)
+    return (density * mask).sum(-1)
 
 
 def normal_entropy(std: Float[Tensor, "*N A"], mask: Float[Tensor, "*N A"]) -> Float[Tensor, "*N"]:

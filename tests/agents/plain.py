@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsa.agents.actor_critic import lambda_return, trajectory_weight
 from gsa.agents.dreamer import Dreamer
+from gsa.agents.returns import lambda_return, trajectory_weight
 from gsa.config import OptimizerParams
 from gsa.episode import Batch, prev_action
 from gsa.loops.import_model import release_name

@@ -16,15 +16,19 @@ from gsa.world_model.rssm import State
 from tests.envs.counting import CountingEnv
 from tests.world_model.factories import random_batch, world_model_params
 
+RETNORM = {"impl": "none", "rate": 0.01, "limit": 1.0, "perclo": 5.0, "perchi": 95.0}
 OPTIMIZER = OptimizerParams(lr=1e-3, eps=1e-5, weight_decay=0.0, clip_norm=100.0)
 
 
 def agent_params(**changes) -> DreamerParams:
     tiny = dict(imag_horizon=4, imag_starts=0, discount=0.99, actor_entropy_coef=1e-4, min_std=0.1, max_std=1.0)
     heads = dict(units=16, actor_layers=1, critic_layers=1, reward_layers=1, bins=255, slow_critic_fraction=0.02)
-    loop = dict(batch_size=4, batch_length=4, replay_ratio=1.0, warmup_frames=1, max_warmup_episodes=1)
+    loop = dict(batch_size=4, batch_length=4, replay_ratio=1.0, warmup_frames=1, max_warmup_episodes=1, owe_warmup=True)
+    returns = dict(bin_range=[-20.0, 20.0], decode="symexp_of_mean", imag_gradient="dynamics", retnorm=RETNORM)
+    critic = dict(repval_scale=0.0, slowtar=True, slowreg=0.0)
+    model = dict(reward_grad=False, continue_head=False, actor_outscale=1.0)
     rates = {"lambda": 0.95, "actor_lr": 1e-3, "critic_lr": 1e-3, "model_optimizer": OPTIMIZER}
-    return DreamerParams(**(tiny | heads | loop | rates | changes))
+    return DreamerParams(**(tiny | heads | loop | returns | critic | model | rates | changes))
 
 
 def make_agent(seed=0, fine_tune="full", **changes) -> Dreamer:
@@ -98,7 +102,7 @@ def test_actor_and_critic_losses_leave_model_and_reward_head_without_gradient():
     start = State(torch.randn(4, 16), torch.zeros(4, 12))
     torch.nn.init.normal_(agent.reward_head[-1].weight)
     actor_loss, critic_loss, _ = agent.behavior.losses(
-        agent.world_model.rssm, agent.reward_head, start, torch.zeros(4, dtype=torch.bool)
+        agent.world_model.rssm, agent.heads, start, torch.zeros(4, dtype=torch.bool)
     )
     (actor_loss + critic_loss).backward()
     for module in (agent.world_model, agent.reward_head, agent.behavior.slow_critic):

@@ -3,7 +3,7 @@ import inspect
 import pytest
 import torch
 
-from gsa.agents.actor_critic import lambda_return, trajectory_weight
+from gsa.agents.returns import lambda_return, trajectory_weight
 
 
 @pytest.mark.parametrize("compiled", [False, True])
