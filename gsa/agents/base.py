@@ -1,6 +1,6 @@
 """What a learner is to the rest of the project: it acts, it is updated, it is kept. ``LEARNERS`` lists them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import nn
 
 from gsa.config import Params
 from gsa.envs.base import Policy
-from gsa.episode import Step
+from gsa.episode import Episode, Step
 from gsa.pipeline import LEARNERS
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
@@ -117,6 +117,11 @@ class Learner(Protocol):
 
     def update(self, online: EpisodeBuffer, number: int) -> dict[str, float]:
         """Update ``number`` (from 0) on the episodes so far; returns losses and diagnostics."""
+        ...
+
+    def diagnose(self, evaluated: Sequence[Episode], online: EpisodeBuffer) -> dict[str, float]:
+        """Cheap numbers that tell why the learner does well or badly, by name; ``evaluated`` are episodes of
+        ``policy`` that it has not learned from. May be empty."""
         ...
 
     def state(self) -> dict[str, Any]:

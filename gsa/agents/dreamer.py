@@ -4,7 +4,7 @@ One update: world model on all windows of a batch, reward head on those with rew
 from the posterior states of all. ``DreamerLearner`` trains it online, from scratch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from gsa.agents.actor_critic import ActorCritic, Heads, make_two_hot
 from gsa.agents.base import Progress, Schedule, Setting
 from gsa.config import DreamerParams
 from gsa.envs.base import Policy
-from gsa.episode import Batch, Step
+from gsa.episode import Batch, Episode, Step
 from gsa.errors import DataError
 from gsa.nets.blocks import mlp
 from gsa.nets.optimizer import Optimizer
@@ -226,6 +226,16 @@ class DreamerLearner:
         if self.replay is None:
             self.replay = Replay(online, self.setting.params.world_model.action_dim, self.setting.batch_seed("online"))
         return self.replay.batch(number, size, self.params.batch_length).to(self.setting.device)
+
+    def diagnose(self, evaluated: Sequence[Episode], online: EpisodeBuffer) -> dict[str, float]:
+        """Imagined against real rewards, critic against real returns, on episodes that were not learned from."""
+        from gsa.agents.diagnostics import buffered, imagined_rewards, judged_states, places
+
+        own = buffered(evaluated)
+        where = places(own.lengths, None, np.random.default_rng(0))
+        if not where:
+            return {}
+        return imagined_rewards(self.networks, own, where, "own") | judged_states(self.networks, own, where)
 
     def state(self) -> dict[str, Any]:
         """Weights, optimizers, the warm-up's generator."""

@@ -12,7 +12,7 @@ number; images are 64 x 64, with the pad of 4 that was published for 84 x 84; wh
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from gsa.agents.base import Progress, Schedule, Setting
 from gsa.agents.frames import FrameStack, random_shift
 from gsa.config import DrQv2Params, OptimizerParams
-from gsa.episode import IMAGE_SIZE, Step
+from gsa.episode import IMAGE_SIZE, Episode, Step
 from gsa.errors import ParamsError
 from gsa.nets.blocks import init_orthogonal
 from gsa.nets.conv import channels_last, scale_image
@@ -204,6 +204,10 @@ class DrQv2Learner:
         value = self.critic(seen, add_noise(self.actor(seen), std, self.params.noise_clip)).amin(0)
         self.critic.requires_grad_(True)
         return -value.mean()
+
+    def diagnose(self, evaluated: Sequence[Episode], online: EpisodeBuffer) -> dict[str, float]:
+        """Nothing: it has no model to imagine with."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """All weights, Adam's moments and the generator of uniform actions."""

@@ -4,7 +4,7 @@ The paper's four ingredients, each a switch of the method (docs/method.md): pre-
 windows, guidance by a policy cloned from them, and which part of the world model is fine-tuned.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class GSALearner(DreamerLearner):
         self.retrieved: list[int] = []
         self.retrieved_replay: Replay | None = None
         self.bc_net: BCNet | None = None
+        self.guided: list[range] = []
+        """Of each online episode, the decisions that the cloned policy took."""
         setting.params.check_fit(setting.method, setting.spec.name)  # a guidance schedule for the suite
         super().__init__(setting)
         self.share = round(self.params.batch_size * switches.rehearsal_fraction)
@@ -72,11 +74,14 @@ class GSALearner(DreamerLearner):
     def behaviour(self, progress: Progress) -> Policy:
         """After the warm-up, the cloned policy acts inside a guidance window of the episode."""
         policy = super().behaviour(progress)
-        if self.bc_net is None or not isinstance(policy, DreamerPolicy):
+        if self.bc_net is None:
+            return policy
+        if not isinstance(policy, DreamerPolicy):
+            self.guided.append(range(self.setting.max_env_steps))
             return policy
         prob = guidance_prob(self.section.guidance[self.setting.spec.suite], progress.env_steps)
-        window = draw_window(prob, self.setting.max_env_steps, self.rng)
-        return GuidedPolicy(policy, self._cloned(), window)
+        self.guided.append(draw_window(prob, self.setting.max_env_steps, self.rng))
+        return GuidedPolicy(policy, self._cloned(), self.guided[-1])
 
     def warmup(self) -> Policy:
         """The cloned policy where there is one."""
@@ -89,16 +94,32 @@ class GSALearner(DreamerLearner):
         retrieved = self.retrieved_replay.batch(number, self.share, self.params.batch_length).to(self.setting.device)
         return concat_batches(self.online_batch(online, number, self.params.batch_size - self.share), retrieved)
 
+    def diagnose(self, evaluated: Sequence[Episode], online: EpisodeBuffer) -> dict[str, float]:
+        """Dreamer's, and imagined rewards from states the clone led to and from retrieved ones."""
+        from gsa.agents.diagnostics import imagined_rewards, places
+
+        found, rng = super().diagnose(evaluated, online), np.random.default_rng(1)
+        if self.guided:
+            found |= imagined_rewards(self.networks, online, places(online.lengths, self.guided, rng), "guided")
+        if self.retrieved_replay is not None:
+            kept = self.retrieved_replay.source
+            assert isinstance(kept, EpisodeBuffer)
+            found |= imagined_rewards(self.networks, kept, places(kept.lengths, None, rng), "retrieved")
+        return found
+
     def state(self) -> dict[str, Any]:
         """Dreamer's, and what was retrieved and cloned."""
         bc = self.bc_net.state_dict() if self.bc_net else None
-        return super().state() | {"bc": bc, "bc_rng": self.bc_rng.bit_generator.state, "retrieved": self.retrieved}
+        guided = [(window.start, window.stop) for window in self.guided]
+        facts = {"bc": bc, "bc_rng": self.bc_rng.bit_generator.state, "retrieved": self.retrieved, "guided": guided}
+        return super().state() | facts
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state``."""
         super().load_state(state)
         self.bc_rng.bit_generator.state = state["bc_rng"]
         self.retrieved = state["retrieved"]
+        self.guided = [range(*window) for window in state["guided"]]
         self._open_retrieved()
         if state["bc"] is not None:
             self.bc_net = BCNet(self.section.bc, self.setting.action_dim).to(self.setting.device).eval()

@@ -127,7 +127,20 @@ class Finetuner:
         frames, count = self.progress.frames, self.budget.eval_episodes
         row, self.episodes = evaluate(self.learner, self.eval_env, self.setting, frames, count)
         self.record.scores.append(row)
+        self.diagnose()
         checkpoints.note(SCORES_FILE, self.record.score_lines())
+
+    def diagnose(self) -> None:
+        """Put the learner's diagnostics beside the last losses, as ``diag_...``; random streams stay as they were."""
+        device = self.setting.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.setting.seed)
+            found = self.learner.diagnose(self.episodes, self.online)
+        if found:
+            now = {"frames": self.progress.frames, "updates": self.progress.updates}
+            if not self.record.losses or self.record.losses[-1]["frames"] != now["frames"]:
+                self.record.losses.append(now)
+            self.record.losses[-1] |= {f"diag_{name}": value for name, value in found.items()}
 
     def state(self) -> dict[str, Any]:
         """Everything a run needs to go on as if it had never stopped: learner, online episodes, random states."""

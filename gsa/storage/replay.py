@@ -177,6 +177,10 @@ class Replay:
             DataError: no episodes, none as long as a window, or actions wider than ``action_dim``.
         """
         episodes, starts = (drawn[rows] for drawn in self.draw(number, batch_size, batch_length))
+        return self.windows(episodes, starts, batch_length)
+
+    def windows(self, episodes: Int64[np.ndarray, " B"], starts: Int64[np.ndarray, " B"], batch_length: int) -> Batch:
+        """The windows that begin there, as ``batch`` gives them."""
         batch_size = len(episodes)
         image = np.empty((batch_size, batch_length, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         action = np.zeros((batch_size, batch_length, self.action_dim), np.float32)
