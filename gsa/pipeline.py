@@ -33,6 +33,7 @@ FOLDERS = {
     "model": "models/${matrix.pretrain.name}",
     "index": "index/${matrix.pretrain.name}",
     "runs": "runs",
+    "floors": "floors",
     "report": "reports",
 }
 """Where the stages' outputs lie."""
@@ -104,10 +105,11 @@ STAGES = {
         Stage("pretrain", ("world_model", "pretrain"), ("offline",), "model"),
         Stage("build-index", ("world_model",), ("offline", "model"), "index"),
         *(_finetune(learner, row) for learner, row in LEARNERS.items()),
+        Stage("floors", ("floors",), (), "floors", "${item.task}", {"task": "matrix.finetune.tasks"}),
         Stage(
             "report",
             ("matrix.finetune", "finetune", "own_tasks", "report"),
-            ("runs",),
+            ("runs", "floors"),
             "report",
             also=(*_CARD, "data/reference", FOLDERS["model"]),  # the model's log too
         ),
@@ -209,10 +211,10 @@ def _list(name: str, items: list[str]) -> list[str]:
 GROUPS = {
     "data": [stage.name for stage in STAGES.values() if stage.makes == "raw"],
     "index": [stage.name for stage in STAGES.values() if stage.makes in SEALED],
-    "free": [stage.name for stage in STAGES.values() if stage.makes == "runs" and not stage.inputs],
+    "free": [stage.name for stage in STAGES.values() if stage.makes in ("runs", "floors") and not stage.inputs],
     "waiting": [stage.name for stage in STAGES.values() if stage.makes == "runs" and stage.inputs],
 }
-"""Stages whose items may run at once: those that make data, and runs that need none of it or wait for the index.
+"""Stages whose items may run at once: those that make data, floors, and runs that need no data or wait for the index.
 Those of ``index`` make it, one after another."""
 
 if __name__ == "__main__":

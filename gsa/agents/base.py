@@ -107,6 +107,10 @@ class Learner(Protocol):
         """
         ...
 
+    def floors(self) -> dict[str, Callable[[], Policy]]:
+        """After ``prepare``: what makes the policies, by name, that learning should beat; the run scores them once."""
+        ...
+
     def behaviour(self, progress: Progress) -> Policy:
         """Who acts in the next training episode; ``progress`` goes on while it does."""
         ...

@@ -201,6 +201,10 @@ class DreamerLearner:
         """Nothing to prepare."""
         return {}
 
+    def floors(self) -> dict[str, Callable[[], Policy]]:
+        """None."""
+        return {}
+
     def behaviour(self, progress: Progress) -> Policy:
         """The warm-up's policy, then the agent's with noise."""
         return self.warmup() if progress.frames < self.params.warmup_frames else DreamerPolicy(self.networks, True)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from gsa.agents.base import Progress, Schedule, Setting
 from gsa.agents.frames import FrameStack, random_shift
 from gsa.config import DrQv2Params, OptimizerParams
+from gsa.envs.base import Policy
 from gsa.episode import IMAGE_SIZE, Episode, Step
 from gsa.errors import ParamsError
 from gsa.nets.blocks import init_orthogonal
@@ -143,6 +144,10 @@ class DrQv2Learner:
 
     def prepare(self, first_step: Callable[[], Step]) -> dict[str, Any]:
         """Nothing: all is learned online."""
+        return {}
+
+    def floors(self) -> dict[str, Callable[[], Policy]]:
+        """None."""
         return {}
 
     def behaviour(self, progress: Progress) -> "DrQv2Policy":

@@ -71,6 +71,10 @@ class GSALearner(DreamerLearner):
             facts["bc_loss"] = [losses[0], float(np.mean(losses[-20:]))]
         return facts
 
+    def floors(self) -> dict[str, Callable[[], Policy]]:
+        """The cloned policy, where there is one."""
+        return {} if self.bc_net is None else {"bc": self._cloned}
+
     def behaviour(self, progress: Progress) -> Policy:
         """After the warm-up, the cloned policy acts inside a guidance window of the episode."""
         policy = super().behaviour(progress)

@@ -10,6 +10,7 @@ from gsa.config.sections import (
     CollectDataParams,
     ConvertParams,
     ExploreDataParams,
+    FloorsParams,
     MachineParams,
     OptimizerParams,
     OwnTaskParams,

@@ -27,6 +27,7 @@ class Params(Section):
     sizes: dict[str, sections.SizeParams]
     pretrain: sections.PretrainParams
     finetune: sections.FinetuneParams
+    floors: sections.FloorsParams
     dreamer: learners.DreamerParams
     gsa: learners.GSAParams
     drqv2: learners.DrQv2Params

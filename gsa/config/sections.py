@@ -183,6 +183,18 @@ class FinetuneParams(Section):
     video_fps: Positive
 
 
+class FloorsParams(Section):
+    """Policies that do not learn (``gsa.loops.floors``): ``episodes`` behind each score.
+
+    Every constant action plays ``search_episodes``; the best ``finalists`` of them play ``episodes`` in the search.
+    """
+
+    episodes: Positive
+    search_episodes: Positive
+    finalists: Positive
+    seed: Seed
+
+
 class ReportParams(Section):
     """Bootstrap resamples and seed; ``missing``: fail refuses an aggregate over absent runs, zero counts them as 0,
     drop leaves them out and says so; ``baseline`` and ``treatment`` name the pair of the probability of improvement."""

@@ -1,7 +1,7 @@
 """Evaluation: a learner's policy alone, on episodes whose seeds are the same for every method; what a run records."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsa.agents.base import Learner, Setting, make_learner
+from gsa.agents.base import Setting, make_learner
 from gsa.config import Params, load_params
 from gsa.cpu import accelerate_for
 from gsa.envs import make_env
-from gsa.envs.base import Env
+from gsa.envs.base import Env, Policy
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode
 from gsa.errors import ArtifactError
+from gsa.loops.scoring import outcome, score_row
 from gsa.parallel.ranks import choose_device
 from gsa.runs.checkpoint import load_weights
 from gsa.runs.fingerprint import read_run
-from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores, score_line
+from gsa.runs.scores import FLOORS_FILE, SCORES_FILE, ScoreRow, read_scores, score_line
 from gsa.tasks import get_task, register_recorded
 
 AGENT_DIR = "agent"
@@ -32,9 +33,11 @@ EVAL_SEED_OFFSET = 10
 
 
 def evaluate(
-    learner: Learner, env: Env, setting: Setting, frames: int, num_episodes: int
+    make_policy: Callable[[], Policy], env: Env, setting: Setting, frames: int, num_episodes: int, method: str = ""
 ) -> tuple[ScoreRow, list[Episode]]:
     """Run ``num_episodes`` episodes and score them; training's random streams are left as they were.
+
+    ``method`` names the policy in the row where it is not the method's own.
 
     The same seed gives the same episodes at every evaluation of every method, so curves compare like with like, and
     the first of many episodes are those of a shorter evaluation.
@@ -43,29 +46,35 @@ def evaluate(
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        policy = learner.policy()
+        policy = make_policy()
         episodes = [rollout(env, policy, int(rng.integers(2**32))) for _ in range(num_episodes)]
-    returns = tuple(float(np.sum(e.reward)) for e in episodes if e.reward is not None)
-    flags = [e.success for e in episodes if e.success is not None and get_task(env.name).metric == "success"]
-    final, ever = tuple(int(f[-1]) for f in flags), tuple(int(f.any()) for f in flags)
-    return ScoreRow(env.name, setting.method, setting.seed, frames, returns, final, ever), episodes
+    return score_row(env.name, method or setting.method, setting.seed, frames, map(outcome, episodes)), episodes
 
 
 @dataclass
 class Record:
-    """What a run has to tell: evaluations in order, mean losses after training episodes, facts of the preparation."""
+    """What a run has to tell: evaluations in order, mean losses after training episodes, facts of the preparation.
+
+    ``floors`` are scores of what the learner had before it learned (``Learner.floors``).
+    """
 
     scores: list[ScoreRow] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    floors: list[ScoreRow] = field(default_factory=list)
 
     def score_lines(self) -> str:
         """``scores.jsonl``."""
         return "".join(map(score_line, self.scores))
 
     def write(self, out: Path, updates: int) -> None:
-        """``scores.jsonl``, ``losses.jsonl`` and ``metrics.json``, the last scores and the number of ``updates``."""
+        """``scores.jsonl``, ``losses.jsonl`` and ``metrics.json``, the last scores and the number of ``updates``.
+
+        ``floors.jsonl`` too, where there are floors.
+        """
         (out / SCORES_FILE).write_text(self.score_lines())
+        if self.floors:
+            (out / FLOORS_FILE).write_text("".join(map(score_line, self.floors)))
         (out / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in self.losses))
         names = ("frames", "score", "episode_return", "success_any")
         metrics = {name: value for name in names if (value := getattr(self.scores[-1], name)) is not None}
@@ -97,7 +106,7 @@ def play_again(
             learner.networks.load_state_dict(weights)
         except RuntimeError as error:
             raise ArtifactError(f"{folder / AGENT_DIR} belongs to another agent ({error}); run it again") from error
-        row, episodes = evaluate(learner, env, setting, last.frames, num_episodes or last.num_episodes)
+        row, episodes = evaluate(learner.policy, env, setting, last.frames, num_episodes or last.num_episodes)
     return row, last, episodes
 
 

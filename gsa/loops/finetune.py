@@ -71,6 +71,7 @@ class Finetuner:
             self.load_state(latest[1])
         else:
             self.record.facts |= self.learner.prepare(self.first_step)
+            self.score_floors()
         advance(progress.frames)
         while progress.frames < budget.total_frames:
             before = progress.frames
@@ -88,6 +89,12 @@ class Finetuner:
     def first_step(self) -> Step:
         """The start of an episode that is not played."""
         return self.env.reset(self._env_seed())
+
+    def score_floors(self) -> None:
+        """Score what the learner has before it learns, e.g. a cloned policy, on the episodes of every evaluation."""
+        for name, make_policy in self.learner.floors().items():
+            row, _ = evaluate(make_policy, self.eval_env, self.setting, 0, self.budget.eval_episodes, name)
+            self.record.floors.append(row)
 
     def collect_episode(self) -> None:
         """One training episode into the online buffer."""
@@ -125,7 +132,7 @@ class Finetuner:
     def evaluate(self, checkpoints: CheckpointStore) -> None:
         """Score the policy; the scores so far lie beside the checkpoints, for whoever looks at a run under way."""
         frames, count = self.progress.frames, self.budget.eval_episodes
-        row, self.episodes = evaluate(self.learner, self.eval_env, self.setting, frames, count)
+        row, self.episodes = evaluate(self.learner.policy, self.eval_env, self.setting, frames, count)
         self.record.scores.append(row)
         self.diagnose()
         checkpoints.note(SCORES_FILE, self.record.score_lines())
@@ -161,14 +168,14 @@ class Finetuner:
         self.online.load_state_dict({name: tensor.numpy() for name, tensor in state["online"].items()})
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
-        scores, losses, facts = json.loads(state["record"]).values()
-        self.record = Record([ScoreRow(**row) for row in scores], losses, facts)
+        scores, losses, facts, floors = json.loads(state["record"]).values()
+        self.record = Record([ScoreRow(**row) for row in scores], losses, facts, [ScoreRow(**row) for row in floors])
         torch.set_rng_state(state["torch_rng"])
         if self.setting.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.setting.device)
 
     def write(self, out: Path) -> None:
-        """Fill the run's folder: scores, losses, metrics.json (the last scores), agent/ (weights) and eval.mp4."""
+        """Fill the run's folder: scores, floors, losses, metrics.json (the last scores), agent/ (weights), eval.mp4."""
         self.record.write(out, self.progress.updates)
         facts = {"task": self.setting.spec.name, "method": self.setting.method}
         save_weights(out / AGENT_DIR, self.learner.networks.state_dict(), facts)

@@ -1,6 +1,7 @@
 """Policies that nobody trained: noise, Meta-World's scripted experts, and noise on what any policy would do."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,17 @@ class UniformPolicy:
     def act(self, step: Step) -> np.ndarray:
         """Float32 ``(A,)``."""
         return self._rng.uniform(-1.0, 1.0, self._action_dim).astype(np.float32)
+
+
+class ConstantPolicy:
+    """The same ``action``, floats ``(A,)`` in [-1, 1], at every decision."""
+
+    def __init__(self, name: str, action: Sequence[float]):
+        self.name, self._action = name, np.array(action, np.float32)
+
+    def act(self, step: Step) -> np.ndarray:
+        """Float32 ``(A,)``."""
+        return self._action
 
 
 class OUPolicy:

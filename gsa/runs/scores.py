@@ -6,7 +6,7 @@ A run's ``scores.jsonl`` holds one row per evaluation, frames strictly increasin
 import json
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,9 @@ from gsa.errors import ArtifactError, GSAError
 from gsa.tasks import get_task
 
 SCORES_FILE = "scores.jsonl"
+
+FLOORS_FILE = "floors.jsonl"
+"""Rows of policies that did not learn the task, one each: of ``gsa floors``, or a run's cloned policy."""
 
 
 def _plain(values: Any) -> Any:
@@ -128,20 +131,40 @@ def read_scores(path: Path) -> list[ScoreRow]:
             holds NaN, contradicts its own means, belongs to another run than the first line's, or does not come after
             the line before; the message names file and line.
     """
-    if not path.is_file():
-        raise ArtifactError(f"no scores at {path}")
     rows: list[ScoreRow] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        where = f"{path}, line {number}"
-        row = _parse(line, where)
+    for where, row in _rows(path):
         if rows and (first := _who(vars(rows[0]))) != (found := _who(vars(row))):
             raise ArtifactError(f"{where}: expected {first}, found {found}; one file holds one run")
         if rows and row.frames <= rows[-1].frames:
             raise ArtifactError(f"{where}: frames must increase, found {row.frames} after {rows[-1].frames}")
         rows.append(row)
-    if not rows:
-        raise ArtifactError(f"{path} is empty, expected a line per evaluation")
     return rows
+
+
+def read_floors(path: Path, task: str) -> list[ScoreRow]:
+    """All rows of a ``floors.jsonl`` of that task.
+
+    Raises:
+        ArtifactError: as ``read_scores``, or a row is of another task, or a policy has two.
+    """
+    rows: list[ScoreRow] = []
+    for where, row in _rows(path):
+        if row.task != task or row.method in {other.method for other in rows}:
+            raise ArtifactError(f"{where}: expected one row per policy, all on {task!r}, found {_who(vars(row))}")
+        rows.append(row)
+    return rows
+
+
+def _rows(path: Path) -> Iterator[tuple[str, ScoreRow]]:
+    """Where a row stands, and the row; at least one."""
+    if not path.is_file():
+        raise ArtifactError(f"no scores at {path}")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines:
+        raise ArtifactError(f"{path} is empty, expected a line per evaluation")
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
+        yield where, _parse(line, where)
 
 
 def _parse(line: str, where: str) -> ScoreRow:

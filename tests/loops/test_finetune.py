@@ -16,7 +16,7 @@ from gsa.loops.build_index import build_index
 from gsa.loops.finetune import AGENT_DIR, Finetuner
 from gsa.pipeline import LEARNERS
 from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
-from gsa.runs.scores import read_scores
+from gsa.runs.scores import read_floors, read_scores
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.store_writer import write_store
 from gsa.tasks import get_task
@@ -227,8 +227,22 @@ def test_a_stopped_run_resumes_exactly(tmp_path, offline, method):
     found = resumed.run(CheckpointStore(tmp_path / "cut", "f"))
     assert found.scores == expected.scores
     assert found.losses == expected.losses
+    assert found.floors == expected.floors and len(found.floors) == (method == "gsa")
     for name, value in whole.learner.networks.state_dict().items():
         assert torch.equal(value, resumed.learner.networks.state_dict()[name]), name
+
+
+def test_a_run_that_clones_scores_the_clone_once_and_learns_as_before(tmp_path, offline, monkeypatch):
+    tuner = make_tuner("gsa", params(**{"finetune.eval_episodes": 2}), offline)
+    record = tuner.run(CheckpointStore(tmp_path / "with", "f"))
+    (row,) = record.floors
+    assert (row.method, row.frames, row.num_episodes) == ("bc", 0, 2)
+    tuner.write(tmp_path)
+    assert read_floors(tmp_path / "floors.jsonl", TASK) == [row]
+    monkeypatch.setattr(Finetuner, "score_floors", lambda self: None)
+    plain = make_tuner("gsa", params(**{"finetune.eval_episodes": 2}), offline)
+    without = plain.run(CheckpointStore(tmp_path / "without", "f"))
+    assert without.floors == [] and (without.scores, without.losses) == (record.scores, record.losses)
 
 
 def test_updates_are_made_while_drqv2_acts_and_none_is_owed(monkeypatch):

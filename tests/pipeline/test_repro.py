@@ -36,6 +36,7 @@ OUTPUTS = (
     "index/world_model",
     "runs/gsa_mw-drawer-close_s0",
     "runs/scratch_mw-drawer-close_s0",
+    "floors/mw-drawer-close",
     "reports",
 )
 
@@ -119,6 +120,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "build-index",
         "finetune-gsa@gsa-mw-drawer-close-0",
         "finetune-dreamer@scratch-mw-drawer-close-0",
+        "floors@mw-drawer-close",
         "report",
     }
     return made
@@ -157,7 +159,8 @@ def test_the_same_index_made_again_reruns_no_run(project: Project) -> None:
 def test_another_task_runs_only_itself(project: Project) -> None:
     with project.params(matrix={"finetune": {"tasks": ["mw-drawer-close", "mw-button-press"]}}):
         planned = project.repro("--dry")
-    assert planned == {"finetune-gsa@gsa-mw-button-press-0", "finetune-dreamer@scratch-mw-button-press-0", "report"}
+    runs = {"finetune-gsa@gsa-mw-button-press-0", "finetune-dreamer@scratch-mw-button-press-0"}
+    assert planned == {*runs, "floors@mw-button-press", "report"}
 
 
 def test_another_machine_runs_nothing(project: Project) -> None:
