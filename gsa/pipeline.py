@@ -5,6 +5,7 @@ missing input and ``dvc.yaml`` come from here. ``python -m gsa.pipeline`` writes
 prints the group's stages for ``scripts/repro.sh``. Paths are written as DVC interpolates them.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -48,8 +49,8 @@ class Stage:
     """A stage of ``dvc.yaml``: it runs ``gsa <command>`` once per item of ``matrix`` (variable to dotted list).
 
     ``sections`` are the parameters that decide the output and ``inputs`` names of ``FOLDERS``. The output is the folder
-    named ``makes``, or ``item`` in it. ``command`` is the stage's name where it is not given, ``learner`` the module of
-    the learner that runs in it, ``also`` what it depends on beside ``inputs``.
+    named ``makes``, or ``item`` in it. ``command`` is the stage's name where it is not given (flags may follow it),
+    ``learner`` the module of the learner that runs in it, ``also`` what it depends on beside ``inputs``.
     """
 
     name: str
@@ -67,6 +68,11 @@ class Stage:
         """The output as DVC interpolates it."""
         return f"{FOLDERS[self.makes]}/{self.item}" if self.item else FOLDERS[self.makes]
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Dotted keys of parameters that the name of an item tells, beside the variables of ``matrix``."""
+        return tuple(key for key in re.findall(r"\$\{(.+?)\}", self.item) if not key.startswith("item."))
+
     def place(self, variant: str = "", **item: object) -> Path:
         """Where the output of an item lies: ``item`` has a value for each variable of ``matrix``.
 
@@ -76,6 +82,11 @@ class Stage:
         for name, value in item.items():
             path = path.replace(f"${{item.{name}}}", str(value))
         return Path(f"{path}_{variant}" if variant else path)
+
+
+def source_name(task: str, policy: str, sigma: float | str, variant: str = "") -> str:
+    """The folder in ``data/raw`` of what ``policy`` did in a task with one noise; ``variant``: see ``Stage.place``."""
+    return f"{task}_{policy}_sigma-{sigma}" + (f"_{variant}" if variant else "")
 
 
 def run_name(method: str, task: str, seed: int | str, variant: str = "") -> str:
@@ -92,16 +103,31 @@ def _finetune(learner: str, row: LearnerRow) -> Stage:
     return Stage(f"finetune-{learner}", sections, row.inputs, "runs", item, lists, "finetune", module)
 
 
+NOISE = "ou"
+"""Who acts in ``collect-noise``: Ornstein-Uhlenbeck noise, whose neighbouring actions are alike."""
+
 _COLLECT = {"task": "matrix.collect_data.tasks", "sigma": "matrix.collect_data.sigmas"}
+_NOISE = {"task": "matrix.collect_noise.tasks", "sigma": "matrix.collect_noise.sigmas"}
+_COLLECTED, _NOISY = (source_name("${item.task}", who, "${item.sigma}") for who in ("${collect_data.policy}", NOISE))
+_SOURCES = ("matrix.collect_data", "matrix.collect_noise", "matrix.explore_data", "collect_data.policy")
 _EXPLORE = {"domain": "matrix.explore_data.domains"}
 _CARD = ("data/offline/card.json", "data/offline/first_images.png")
 
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("collect-data", ("render", "collect_data"), (), "raw", "${item.task}_sigma-${item.sigma}", _COLLECT),
+        Stage("collect-data", ("render", "collect_data"), (), "raw", _COLLECTED, _COLLECT),
+        Stage(
+            "collect-noise",
+            ("render", "collect_data.episodes", "collect_data.seed"),
+            (),
+            "raw",
+            _NOISY,
+            _NOISE,
+            f"collect-data --policy {NOISE}",
+        ),
         Stage("explore-data", ("render", "explore_data"), (), "raw", "explore-${item.domain}", _EXPLORE),
-        Stage("convert", ("convert", "matrix.collect_data", "matrix.explore_data"), ("raw",), "offline"),
+        Stage("convert", ("convert", *_SOURCES), ("raw",), "offline"),
         Stage("pretrain", ("world_model", "pretrain"), ("offline",), "model"),
         Stage("build-index", ("world_model",), ("offline", "model"), "index"),
         *(_finetune(learner, row) for learner, row in LEARNERS.items()),
@@ -120,7 +146,7 @@ STAGES = {
 
 def command(stage: str) -> str:
     """The command that runs a stage; a tool's name is its command."""
-    return (stage in STAGES and STAGES[stage].command) or stage
+    return ((stage in STAGES and STAGES[stage].command) or stage).partition(" ")[0]
 
 
 COMMANDS = tuple(dict.fromkeys(map(command, STAGES)))
@@ -193,7 +219,7 @@ def _block(stage: Stage) -> Iterator[str]:
         yield "    matrix:"
         yield from (f"      {variable}: ${{{key}}}" for variable, key in stage.matrix.items())
     flags = "".join(f" --{variable} ${{item.{variable}}}" for variable in stage.matrix)
-    yield f"    cmd: exec gsa {command(stage.name)}{flags}"
+    yield f"    cmd: exec gsa {stage.command or stage.name}{flags}"
     facts = [".gsa/tasks/${item.task}.json"] if "task" in stage.matrix else []
     inputs = [f"{FOLDERS[name]}/{SEALED[name]}" if name in SEALED else FOLDERS[name] for name in stage.inputs]
     yield from _list("deps", [f".gsa/code/{stage.name}.json", *facts, *stage.also, *inputs])

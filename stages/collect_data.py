@@ -1,25 +1,22 @@
-"""``gsa collect-data``: raw episodes of scripted experts with noise, one folder per task and noise level."""
+"""``gsa collect-data``: raw episodes of experts and of noise, one folder per task, policy and noise level."""
 
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from gsa.pipeline import STAGES
+from gsa.pipeline import FOLDERS, NOISE, source_name
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
-
-STAGE = "collect-data"
 
 
 def collect_data(
-    task: Annotated[str | None, typer.Option(help="One task (see `gsa tasks`); all of params.yaml without it.")] = None,
-    sigma: Annotated[
-        float | None, typer.Option(help="One std of the action noise; all of params.yaml without.")
+    task: Annotated[str | None, typer.Option(help="One task [default: matrix.collect_data.tasks].")] = None,
+    sigma: Annotated[float | None, typer.Option(help="One std of noise [default: matrix.collect_data.sigmas].")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="expert, tdmpc2, random or ou [default: collect_data.policy].")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="expert, tdmpc2, random or ou.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Episodes per task and sigma.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; 0 is one per core. The same data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder of one task and sigma; needs both flags.")] = None,
@@ -27,9 +24,10 @@ def collect_data(
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Let noisy experts act in the simulators and store raw episodes, by default in data/raw/TASK_sigma-SIGMA.
+    """Let noisy experts act in the simulators and store raw episodes, by default in data/raw/TASK_POLICY_sigma-SIGMA.
 
-    Other settings than the file's have a folder of their own, e.g. TASK_sigma-SIGMA_collect_data.policy=ou.
+    Without --task, --sigma and --policy, everything that matrix.collect_data and matrix.collect_noise list is made.
+    Other settings than the file's have a folder of their own, e.g. TASK_POLICY_sigma-SIGMA_collect_data.seed=1.
     """
     from gsa.envs import make_env
     from gsa.errors import ParamsError
@@ -50,21 +48,25 @@ def collect_data(
         "--episodes": ("collect_data.episodes", episodes),
         "--workers": ("machine.workers", workers),
     }
-    loaded = open_params(params, sets, plugin, flags)
-    matrix, section = loaded.params.matrix.collect_data, loaded.params.collect_data
+    chosen = (task, sigma, policy) != (None, None, None)
+    implied: dict[str, Any] = {"matrix.collect_noise.tasks": []} if chosen else {}
+    loaded = open_params(params, sets, plugin, flags, implied)
+    tree, section = loaded.params, loaded.params.collect_data
     if out is not None and (task is None or sigma is None):
         raise ParamsError("--out is the folder of one task and sigma; give --task and --sigma too, or leave it out")
-    for name in matrix.tasks:
-        check_policy(section.policy, get_task(name))
-    say_cost(STAGE, loaded.params)
-    workers = loaded.params.machine.workers or default_workers()
-    for spec, noise in product(map(get_task, matrix.tasks), matrix.sigmas):
-        folder = out or STAGES[STAGE].place(loaded.variant(STAGE, task=spec.name), task=spec.name, sigma=noise)
-        job = CollectJob(spec, section.policy, noise, section.seed, loaded.params.render)
+    for name, who, _ in tree.sources:
+        check_policy(who, get_task(name))
+    say_cost("collect-data", tree)
+    workers = tree.machine.workers or default_workers()
+    for name, who, noise in tree.sources:
+        spec, stage = get_task(name), "collect-noise" if who == NOISE else "collect-data"
+        variant = loaded.variant(stage, task=name)
+        folder = out or Path(FOLDERS["raw"]) / source_name(name, who, noise, variant)
+        job = CollectJob(spec, who, noise, section.seed, tree.render)
         files = agent_paths(Path(section.tdmpc2.folder), spec) if job.policy == "tdmpc2" else ()
         agents = {path.name: path for path in files}
         with (
-            open_run(folder, **loaded.identity(STAGE, task=spec.name), inputs=agents, item=job.name) as run,
+            open_run(folder, **loaded.identity(stage, task=name), inputs=agents, item=job.name) as run,
             progress(section.episodes * spec.max_env_steps, f"collect {job.name}") as advance,
         ):
             if agents:

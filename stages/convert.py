@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gsa.config import Params
-from gsa.pipeline import STAGES
+from gsa.pipeline import FOLDERS, STAGES, source_name
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 from stages.progress import progress
 
@@ -16,11 +16,10 @@ DRAWN_HERE = ("exorl",)
 
 def raw_folders(params: Params) -> list[tuple[Path, str]]:
     """Every source folder the parameters name, with the command that makes it."""
-    collect, explore = STAGES["collect-data"], STAGES["explore-data"]
+    raw, explore = Path(FOLDERS["raw"]), STAGES["explore-data"]
     tasks = [
-        (collect.place(task=task, sigma=sigma), f"gsa collect-data --task {task} --sigma {sigma}")
-        for task in params.matrix.collect_data.tasks
-        for sigma in params.matrix.collect_data.sigmas
+        (raw / source_name(*source), "gsa collect-data --task {} --policy {} --sigma {}".format(*source))
+        for source in params.sources
     ]
     domains = [
         (explore.place(domain=domain), f"gsa explore-data --domain {domain}")

@@ -11,7 +11,7 @@ import typer
 
 from gsa.config import Params, load_params, parse_settings, select, variant
 from gsa.errors import ParamsError
-from gsa.pipeline import reads
+from gsa.pipeline import STAGES, reads
 from gsa.tasks import get_task, task_stamp
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file.")]
@@ -59,23 +59,30 @@ class Loaded:
     def variant(self, stage: str, method: str = "", task: str = "", folders: Mapping[str, Path] = {}) -> str:
         """The end of an item's name where overrides change what decides it; empty where it is the file's item.
 
-        ``folders`` are inputs, by name, in the place of the usual ones.
+        What the item's name tells anyway does not count. ``folders`` are inputs, by name, in the place of the usual
+        ones.
         """
         keys = (*reads(stage, method), *([f"own_tasks.{task}"] if task else ()))
-        return variant(self.path, self.overrides, self.params, keys, folders)
+        overrides = {key: value for key, value in self.overrides.items() if key not in STAGES[stage].named}
+        return variant(self.path, overrides, self.params, keys, folders)
 
 
 def open_params(
-    path: Path = PARAMS, settings: list[str] | None = None, plugin: str | None = None, flags: Flags | None = None
+    path: Path = PARAMS,
+    settings: list[str] | None = None,
+    plugin: str | None = None,
+    flags: Flags | None = None,
+    implied: Mapping[str, Any] = {},
 ) -> Loaded:
     """Import the plugin, then read the parameters with flags and ``--set`` in the place of the file's values.
 
-    A ParamsError about a plugin or a value names the flag.
+    ``implied`` are values, by dotted key, that follow from the flags. A ParamsError about a plugin or a value names the
+    flag.
     """
     if plugin:
         import_plugin(plugin)
     given = {flag: (key, value) for flag, (key, value) in (flags or {}).items() if value is not None}
-    overrides = dict(given.values()) | parse_settings(settings or [])
+    overrides = {**implied, **dict(given.values()), **parse_settings(settings or [])}
     said: list[Any] = []
     for flag, (_, value) in given.items():
         said += [flag, *(value if isinstance(value, list) else [value])]

@@ -1,6 +1,7 @@
 """``Params``: all sections together, and what must hold between them."""
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 from pydantic import model_validator
@@ -9,7 +10,7 @@ from gsa.config import learners, sections
 from gsa.config.learners import GSAMethod, MethodParams
 from gsa.config.sections import Section, nearest
 from gsa.errors import ParamsError
-from gsa.pipeline import LEARNERS
+from gsa.pipeline import LEARNERS, NOISE, source_name
 from gsa.tasks import get_task
 
 
@@ -62,7 +63,21 @@ class Params(Section):
         for method in self.matrix.finetune.all_methods:
             for task in self.matrix.finetune.tasks:
                 self.check_fit(method, task)
+        names = [source_name(*source) for source in self.sources]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ParamsError(
+                f"{twice[0]} is in matrix.collect_data, where collect_data.policy is {NOISE}, and in "
+                "matrix.collect_noise; take it out of one"
+            )
         return self
+
+    @property
+    def sources(self) -> list[tuple[str, str, float]]:
+        """Task, policy and sigma of everything that ``collect-data`` and ``collect-noise`` make, in their order."""
+        policies = ((self.collect_data.policy, self.matrix.collect_data), (NOISE, self.matrix.collect_noise))
+        return [
+            (task, policy, sigma) for policy, lists in policies for task, sigma in product(lists.tasks, lists.sigmas)
+        ]
 
     def method(self, name: str) -> MethodParams:
         """The method of that name; ParamsError where ``methods`` has none."""

@@ -58,7 +58,7 @@ class TDMPC2Params(Section):
 
 
 class CollectDataParams(Section):
-    """Scripted experts with noise: ``episodes`` per task and sigma of the matrix."""
+    """Who acts in ``matrix.collect_data``; ``episodes`` per task and sigma there and in ``matrix.collect_noise``."""
 
     policy: Literal["expert", "tdmpc2", "random", "ou"]
     tdmpc2: TDMPC2Params
@@ -207,8 +207,9 @@ class ReportParams(Section):
 
 
 class CollectMatrix(Section):
-    """Tasks to collect, and stds of the Gaussian noise on the policy's action: one output per pair.
+    """Tasks to collect, and stds of the noise: one output per pair.
 
+    In ``collect_data`` it is white noise on the policy's action, in ``collect_noise`` the correlated noise that acts.
     A sigma has a decimal point: DVC names the folder by the text in the file, where 1 and 1.0 would be two folders.
     """
 
@@ -257,6 +258,7 @@ class MatrixParams(Section):
     """What is run: a new entry of a list runs itself and what reads all of it, never its siblings."""
 
     collect_data: CollectMatrix
+    collect_noise: CollectMatrix
     explore_data: ExploreMatrix
     pretrain: PretrainMatrix
     finetune: FinetuneMatrix

@@ -73,10 +73,11 @@ def count(params: Params) -> Counts:
     collect, explore, matrix = params.collect_data, params.explore_data, params.matrix
     tune, learner = params.finetune, params.dreamer
     collected: dict[str, tuple[int, int]] = {}
-    for spec in map(get_task, matrix.collect_data.tasks):
-        each = len(matrix.collect_data.sigmas) * collect.episodes
+    for task, _, _ in params.sources:
+        spec = get_task(task)
         episodes, rows = collected.get(spec.embodiment, (0, 0))
-        collected[spec.embodiment] = (episodes + each, rows + each * (spec.max_env_steps + 1))
+        new = collect.episodes * (spec.max_env_steps + 1)
+        collected[spec.embodiment] = (episodes + collect.episodes, rows + new)
     walks = (explore.episodes, explore.episodes * (EXPLORED_ENV_STEPS + 1))
     explored: dict[str, tuple[int, int]] = dict.fromkeys(matrix.explore_data.domains, walks)
     runs_per_task = len(matrix.finetune.all_methods) * len(matrix.finetune.seeds)

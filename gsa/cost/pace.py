@@ -79,9 +79,10 @@ def trials(params: Params, workers: int) -> list[Trial]:
     A body has a trial per worker, on tasks spread evenly over those it appears in.
     """
     bodies: dict[tuple[str, bool], list[Trial]] = defaultdict(list)
-    matrix, policy = params.matrix, params.collect_data.policy
+    matrix = params.matrix
     # The agents of tdmpc2 may not be there yet; their networks take little beside the simulator, plans do not.
-    todo = [Trial(task, "expert" if policy == "tdmpc2" else policy, False) for task in matrix.collect_data.tasks]
+    acting = dict.fromkeys((task, "expert" if who == "tdmpc2" else who) for task, who, _ in params.sources)
+    todo = [Trial(task, policy, False) for task, policy in acting]
     todo += [Trial(BODY_TASK[domain], params.explore_data.method, True) for domain in matrix.explore_data.domains]
     for trial in todo:
         bodies[trial.key].append(trial)

@@ -21,6 +21,7 @@ from gsa.envs.rollout import rollout
 from gsa.episode import Episode
 from gsa.errors import BrokenWorkerError, DataError
 from gsa.loops.watched import with_envs
+from gsa.pipeline import source_name
 from gsa.policies import POLICIES, AgentFile, check_policy
 from gsa.storage.kept import KeptEpisodes
 from gsa.storage.raw import write_manifest
@@ -51,8 +52,8 @@ class CollectJob:
 
     @property
     def name(self) -> str:
-        """The source's name, e.g. ``mw-reach_sigma-0.5``."""
-        return f"{self.task}_sigma-{self.sigma}"
+        """The source's name, e.g. ``mw-reach_expert_sigma-0.5``."""
+        return source_name(self.task, self.policy, self.sigma)
 
     @property
     def task(self) -> str:

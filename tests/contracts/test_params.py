@@ -81,6 +81,7 @@ def test_the_paper_profile_spans_the_papers_tasks_data_and_model() -> None:
     matrix = paper.matrix
     assert len(matrix.finetune.tasks) == 72 and len(matrix.finetune.seeds) == 3
     assert len(matrix.collect_data.tasks) * len(matrix.collect_data.sigmas) * paper.collect_data.episodes == 50_000
+    assert {source[1] for source in paper.sources} == {"expert"}  # no correlated noise
     assert len(matrix.explore_data.domains) * paper.explore_data.episodes == 10_000
     assert (paper.world_model.deter, paper.world_model.hidden, paper.world_model.action_dim) == (12288, 1536, 21)
 
@@ -169,6 +170,14 @@ def test_numbers_in_names_of_folders_are_spelled_one_way() -> None:
     """DVC names the folder by the text of the file; the command by the number."""
     with pytest.raises(ParamsError, match=r"matrix\.collect_data\.sigmas = \[0\.5, 1\]: write 1\.0 instead of 1"):
         load_params(ROOT / "params.yaml", {"matrix.collect_data.sigmas": [0.5, 1]})
+
+
+def test_what_two_lists_would_collect_is_refused() -> None:
+    same = {"collect_data.policy": "ou", "matrix.collect_data.sigmas": [0.1, 0.5]}
+    with pytest.raises(
+        ParamsError, match=r"mw-door-close_ou_sigma-0\.5 is in matrix\.collect_data, where .* is ou, and"
+    ):
+        load_params(ROOT / "params.yaml", same)
 
 
 VARIANTS: list[tuple[list[str], str, str]] = [

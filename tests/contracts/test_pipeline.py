@@ -13,7 +13,19 @@ from typer.main import get_command
 from gsa import pipeline
 from gsa.config import RenderParams, load_params, select
 from gsa.loops.collect import CollectJob
-from gsa.pipeline import COMMANDS, FOLDERS, GROUPS, LEARNERS, MADE_BY, STAGES, dvc_yaml, place, reads, roots
+from gsa.pipeline import (
+    COMMANDS,
+    FOLDERS,
+    GROUPS,
+    LEARNERS,
+    MADE_BY,
+    STAGES,
+    dvc_yaml,
+    place,
+    reads,
+    roots,
+    source_name,
+)
 from gsa.tasks import get_task
 from stages.cli import HIDDEN, TOOLS, app
 
@@ -79,8 +91,10 @@ def test_folders_have_makers_and_readers() -> None:
 def test_names_of_items() -> None:
     job = CollectJob(get_task("mw-reach"), "ou", 1.0, 0, RenderParams(quality="fast", backend="egl"))
     collect = STAGES["collect-data"]
-    assert collect.place(task="mw-reach", sigma=1.0) == Path("data/raw") / job.name
-    assert collect.place("a=1", task="mw-reach", sigma=1.0).name == "mw-reach_sigma-1.0_a=1"
+    assert job.name == "mw-reach_ou_sigma-1.0" == source_name("mw-reach", "ou", 1.0)
+    assert STAGES["collect-noise"].place(task="mw-reach", sigma=1.0) == Path("data/raw") / job.name
+    assert str(collect.place(task="mw-reach", sigma=1.0)) == "data/raw/mw-reach_${collect_data.policy}_sigma-1.0"
+    assert collect.named == ("collect_data.policy",) and STAGES["collect-noise"].named == ()
     run = {"method": "gsa", "task": "mw-reach", "seed": 0}
     assert STAGES["finetune-gsa"].place(**run) == Path("runs/gsa_mw-reach_s0")
     assert (
@@ -96,7 +110,7 @@ def test_learners_without_inputs_wait_for_nothing() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "gsa.pipeline", "data"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert printed.stdout == "collect-data|explore-data\n"
+    assert printed.stdout == "collect-data|collect-noise|explore-data\n"
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

@@ -32,6 +32,7 @@ def small(**changes: Any) -> Params:
     values = {
         "matrix.collect_data.tasks": ["mw-reach"],
         "matrix.collect_data.sigmas": [0.1, 0.5],
+        "matrix.collect_noise.tasks": [],
         "collect_data.episodes": 3,
         "matrix.explore_data.domains": ["walker"],
         "explore_data.episodes": 2,
@@ -64,6 +65,13 @@ def test_counts_by_hand() -> None:
     assert (found.episodes, found.rows, found.decisions) == (8, 606 + 1002, 600 + 1000)
     assert found.tuned_frames == {"sawyer": 2 * (500 + 3 * 5 * 100)}  # 2 runs of 500 decisions, 3 evaluations each
     assert (found.pretrain_updates, found.finetune_updates) == (7, 2 * 500 * 16 // 32)
+
+
+def test_noise_is_collected_too() -> None:
+    params = small(**{"matrix.collect_noise.tasks": ["mw-push", "mw-reach"], "matrix.collect_noise.sigmas": [0.5]})
+    assert count(params).collected == {"sawyer": (6 + 2 * 3, (6 + 2 * 3) * 101)}
+    policies = {(trial.task, trial.policy) for trial in trials(params, 3) if not trial.explores}
+    assert policies == {("mw-reach", "expert"), ("mw-push", "ou"), ("mw-reach", "ou")}
 
 
 def test_the_paper_profile_makes_the_papers_data() -> None:

@@ -262,7 +262,7 @@ def test_data_is_collected_by_processes_that_know_the_task_by_its_facts_alone(tm
     assert facts.mean_return == 1 + 2 + 3 + 4 and facts.success_share == 1.0
     manifest = read_manifest(out)
     source = manifest["source"]
-    assert (source["name"], source["embodiment"], source["action_dim"]) == ("my-dot_sigma-0.3", "my-dot", 2)
+    assert (source["name"], source["embodiment"], source["action_dim"]) == ("my-dot_ou_sigma-0.3", "my-dot", 2)
     assert source["env"] == task_stamp(job.spec) and "gymnasium" in source["versions"]
     episodes = [read_raw_episode(out / record["file"]) for record in manifest["episodes"]]
     assert [len(episode) for episode in episodes] == [5, 5] and all(episode.is_terminal[-1] for episode in episodes)

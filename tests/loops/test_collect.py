@@ -58,7 +58,7 @@ def files(folder):
 def test_writes_raw_episodes_and_a_manifest_without_reward(tmp_path):
     folder, facts = run(tmp_path)
     manifest = read_manifest(folder)
-    assert manifest["source"]["name"] == "mw-reach_sigma-0.5"
+    assert manifest["source"]["name"] == "mw-reach_random_sigma-0.5"
     assert manifest["source"]["render"] == {"quality": "fast", "backend": "egl", "camera": "corner2"}
     assert set(manifest["source"]["versions"]) == {"dm_control", "metaworld", "mujoco", "numpy"}
     assert [set(record) for record in manifest["episodes"]] == [

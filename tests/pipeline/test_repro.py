@@ -29,7 +29,8 @@ STAMPS = "code-stamp"
 """Runs whenever any source file changed since the last time, also when it was changed back; it takes a second."""
 
 OUTPUTS = (
-    "data/raw/mw-drawer-close_sigma-0.5",
+    "data/raw/mw-drawer-close_expert_sigma-0.5",
+    "data/raw/mw-drawer-close_ou_sigma-0.5",
     "data/raw/explore-walker",
     "data/offline",
     "models/world_model",
@@ -114,6 +115,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     assert ran(made.run("env", "JOBS=2", "scripts/repro.sh")) == {
         "code-stamp",
         "collect-data@mw-drawer-close-0.5",
+        "collect-noise@mw-drawer-close-0.5",
         "explore-data@walker",
         "convert",
         "pretrain",

@@ -135,7 +135,7 @@ def test_parameters_elsewhere(project: Path, invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("stage", "code", "hint"),
     [
-        ("convert", 3, "run `gsa collect-data --task mw-drawer-close --sigma 0.5` first"),
+        ("convert", 3, "run `gsa collect-data --task mw-drawer-close --policy expert --sigma 0.5` first"),
         ("pretrain", 4, "no offline at data/offline: run `gsa convert` first"),
         ("build-index", 4, "run `gsa pretrain` first"),
         ("finetune", 4, "run `gsa convert` first"),

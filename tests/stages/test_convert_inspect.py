@@ -20,7 +20,7 @@ def collect(folder: Path, embodiment: str) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project whose parameters name two tasks' folders and one explored body."""
+    """An empty project whose parameters name two tasks' folders, as many of noise and one explored body."""
     matrix = {"collect_data": {"sigmas": [0.5]}, "explore_data": {"domains": ["walker"]}}
     (tmp_path / "params.yaml").write_text(merge((root / "params.yaml").read_text(), {"matrix": matrix}))
     monkeypatch.chdir(tmp_path)
@@ -33,7 +33,7 @@ def test_the_folders_the_parameters_name_become_a_store(project: Path, invoke) -
     named = raw_folders(load_params())
     for folder, _ in named:
         collect(folder, "walker" if folder.name == "explore-walker" else "sawyer")
-    collect(Path("data/raw/mw-reach_sigma-0.5"), "sawyer")  # left over from other parameters
+    collect(Path("data/raw/mw-reach_expert_sigma-0.5"), "sawyer")  # left over from other parameters
     result: Result = invoke("convert")
     assert result.exit_code == 0, result.output
     assert f"wrote {2 * len(named)} episodes" in result.output
