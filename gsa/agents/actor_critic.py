@@ -134,6 +134,11 @@ class ActorCritic(nn.Module):
             loss = loss + self.params.slowreg * self.two_hot.loss(logits, slow)
         return loss
 
+    def cloning_loss(self, feat: Float[Tensor, "*N F"], action: Float[Tensor, "*N A"]) -> Float[Tensor, ""]:
+        """Squared error of the mean action, summed over the task's dimensions: the actor as a clone of who acted."""
+        mean, _ = self.actor(feat)
+        return ((mean - action).square() * self.actor.action_mask).sum(-1).mean()
+
     def replay_value_loss(
         self,
         feat: Float[Tensor, "B T F"],

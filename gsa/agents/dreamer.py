@@ -30,11 +30,20 @@ class Dreamer(nn.Module):
     """World model, reward head, actor and critic with one optimizer each.
 
     ``action_dim`` is the task's native width; actions are padded to the model's. ``fine_tune`` says which weights of
-    the world model may change: full, autoencoder or dynamics (ablation).
+    the world model may change: full, autoencoder or dynamics (ablation). ``cloning_scale`` weighs a loss of the actor
+    on windows without rewards: the distance from the actions that were taken there.
     """
 
-    def __init__(self, world_model: WorldModel, action_dim: int, params: DreamerParams, fine_tune: str = "full"):
+    def __init__(
+        self,
+        world_model: WorldModel,
+        action_dim: int,
+        params: DreamerParams,
+        fine_tune: str = "full",
+        cloning_scale: float = 0.0,
+    ):
         super().__init__()
+        self.cloning_scale = cloning_scale
         self.params, self.action_dim = params, action_dim
         self.compiled = False
         self.world_model = world_model
@@ -106,6 +115,10 @@ class Dreamer(nn.Module):
         if self.params.repval_scale > 0:
             replayed = self.behavior.replay_value_loss(feat.detach(), reward, is_first, is_terminal)
             critic_loss = critic_loss + self.params.repval_scale * replayed
+        if self.cloning_scale > 0 and not batch.has_reward.all():
+            shown = (~batch.has_reward).nonzero()[:, 0].to(batch.action.device, non_blocking=True)
+            feat, action = (x.index_select(0, shown)[:, :-1] for x in (post.feat, batch.action))  # the last may be none
+            actor_loss = actor_loss + self.cloning_scale * self.behavior.cloning_loss(feat, action)
         norms["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
         self.optimizers["critic"].step(critic_loss)
         self.behavior.update_slow_critic()
@@ -173,6 +186,7 @@ class DreamerLearner:
     """
 
     fine_tune = "full"
+    cloning_scale = 0.0
 
     def __init__(self, setting: Setting):
         self.setting, self.params = setting, setting.params.dreamer
@@ -193,7 +207,8 @@ class DreamerLearner:
         self.rng = setting.generator("behaviour")
         self.replay: Replay | None = None
         model = WorldModel(setting.params.world_model)
-        self.networks = Dreamer(model, setting.action_dim, self.params, self.fine_tune).to(setting.device)
+        agent = Dreamer(model, setting.action_dim, self.params, self.fine_tune, self.cloning_scale)
+        self.networks = agent.to(setting.device)
         if setting.params.machine.compile != "none":
             self.networks.compile_losses(mode=setting.params.machine.compile)
 

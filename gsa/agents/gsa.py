@@ -30,6 +30,7 @@ class GSALearner(DreamerLearner):
         switches = setting.params.methods[setting.method]
         assert isinstance(switches, GSAMethod)
         self.switches, self.section, self.fine_tune = switches, setting.params.gsa, switches.fine_tune
+        self.cloning_scale = self.section.cloning_scale
         self.bc_rng = setting.generator("bc")
         self.retrieved: list[int] = []
         self.retrieved_replay: Replay | None = None

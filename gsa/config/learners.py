@@ -99,9 +99,13 @@ class GuidanceParams(Section):
 
 
 class GSAParams(Section):
-    """What the GSA learner adds to Dreamer: retrieval, cloning, guidance; ``guidance`` has a schedule per suite."""
+    """What the GSA learner adds to Dreamer: retrieval, cloning, guidance; ``guidance`` has a schedule per suite.
+
+    ``cloning_scale`` weighs a loss of the actor on rehearsed windows: its mean action's squared distance from theirs.
+    """
 
     retrieve_episodes: Positive
+    cloning_scale: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
     guidance: dict[str, GuidanceParams]
     bc: BCParams
 
