@@ -81,6 +81,12 @@ def training_episodes(store: EpisodeStore) -> EpisodeStore:
     return store.select(train)
 
 
+def kinds(store: EpisodeStore) -> np.ndarray:
+    """Of each episode, which body it shows and what acted: ``sawyer, ou``. Recordings may not say the latter."""
+    table = store.episodes
+    return (table["embodiment"] + ", " + table["policy"].fillna("-")).to_numpy(str)
+
+
 class Objective(nn.Module):
     """The scalar to minimise and the values to log, in one forward pass that data parallelism can wrap."""
 
@@ -122,7 +128,7 @@ class Trainer:
         accelerate_for(self.model, machine, ranks.device)
         self.source = training_episodes(store)
         rows = ranks.rows(section.batch_size)
-        groups = self.source.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None
+        groups = kinds(self.source) if section.sampling == "balanced" else None
         replay = Replay(self.source, params.world_model.action_dim, section.seed, groups)
         self.batches = NumberedBatches(replay, section.batch_size, section.batch_length, rows)
         self.batches.draw(0)  # no data is said before anything is built on it
