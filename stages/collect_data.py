@@ -19,7 +19,7 @@ def collect_data(
     sigma: Annotated[
         float | None, typer.Option(help="One std of the action noise; all of params.yaml without.")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="expert, tdmpc2, random or ou.")] = None,
+    policy: Annotated[str | None, typer.Option(help="expert, expert-go-on, tdmpc2, random or ou.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Episodes per task and sigma.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; 0 is one per core. The same data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder of one task and sigma; needs both flags.")] = None,

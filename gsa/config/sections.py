@@ -58,9 +58,12 @@ class TDMPC2Params(Section):
 
 
 class CollectDataParams(Section):
-    """Scripted experts with noise: ``episodes`` per task and sigma of the matrix."""
+    """Scripted experts with noise: ``episodes`` per task and sigma of the matrix.
 
-    policy: Literal["expert", "tdmpc2", "random", "ou"]
+    ``expert`` stays where it succeeded; ``expert-go-on`` is Meta-World's own, which often ends in failure.
+    """
+
+    policy: Literal["expert", "expert-go-on", "tdmpc2", "random", "ou"]
     tdmpc2: TDMPC2Params
     episodes: Positive
     seed: Seed
