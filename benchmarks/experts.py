@@ -1,7 +1,8 @@
 """How often Meta-World's scripted experts succeed within 200 simulator steps: ``python -m benchmarks.experts``.
 
 Through this project's environment, action repeat 2 included. ``final`` is success at the last decision, ``any`` at some
-decision; their published rates are of the second kind.
+decision; the experts' published rates are of the second kind. ``--policy expert-go-on`` is Meta-World's own expert,
+which does not stay where it succeeded.
 """
 
 import zlib
@@ -25,17 +26,17 @@ Outcome = tuple[str, list[tuple[bool, bool]]]
 """Task, and success at the last and at any decision of each episode."""
 
 
-def start(sigma: float, episodes: int, beat: Beat) -> Callable[[str], Outcome]:
-    return partial(play, sigma, episodes, beat)
+def start(name: str, sigma: float, episodes: int, beat: Beat) -> Callable[[str], Outcome]:
+    return partial(play, name, sigma, episodes, beat)
 
 
-def play(sigma: float, episodes: int, beat: Beat, task: str) -> Outcome:
+def play(name: str, sigma: float, episodes: int, beat: Beat, task: str) -> Outcome:
     """All episodes of one task; its goals and noise depend on task and episode alone."""
     env = make_env(task, RenderParams(quality="fast", backend="auto"), pixels=False)
     outcomes = []
     for number in range(episodes):
         policy_stream, env_stream = np.random.SeedSequence([zlib.crc32(task.encode()), number]).spawn(2)
-        policy = POLICIES["expert"](get_task(task), sigma, np.random.default_rng(policy_stream), None)
+        policy = POLICIES[name](get_task(task), sigma, np.random.default_rng(policy_stream), None)
         success = rollout(WatchedEnv(env, beat), policy, int(env_stream.generate_state(1)[0])).success
         assert success is not None
         outcomes.append((bool(success[-1]), bool(success.any())))
@@ -44,13 +45,14 @@ def play(sigma: float, episodes: int, beat: Beat, task: str) -> Outcome:
 
 
 def main(
-    episodes: Annotated[int, typer.Option(help="Episodes a task.")] = 5,
+    episodes: Annotated[int, typer.Option(help="Episodes per task.")] = 5,
     sigma: Annotated[float, typer.Option(help="Standard deviation of the action noise.")] = 0.0,
-    workers: Annotated[int, typer.Option(help="Processes; 0 is one a core.")] = 0,
+    policy: Annotated[str, typer.Option(help="expert or expert-go-on.")] = "expert",
+    workers: Annotated[int, typer.Option(help="Processes; 0 is one per core.")] = 0,
 ) -> None:
     tasks = [name for name, spec in TASKS.items() if spec.suite == "mw"]
-    found = dict(run_workers(partial(start, sigma, episodes), tasks, str, workers or default_workers()))
-    print(f"{'task':32s}{'final':>7s}{'any':>7s}   of {episodes} episodes each, sigma {sigma}")
+    found = dict(run_workers(partial(start, policy, sigma, episodes), tasks, str, workers or default_workers()))
+    print(f"{'task':32s}{'final':>7s}{'any':>7s}   of {episodes} episodes each, {policy}, sigma {sigma}")
     total: dict[str, int] = defaultdict(int)
     for task in tasks:
         final, ever = (sum(kind) for kind in zip(*found[task], strict=True))

@@ -15,7 +15,7 @@ def collect_data(
     task: Annotated[str | None, typer.Option(help="One task [default: matrix.collect_data.tasks].")] = None,
     sigma: Annotated[float | None, typer.Option(help="One std of noise [default: matrix.collect_data.sigmas].")] = None,
     policy: Annotated[
-        str | None, typer.Option(help="expert, tdmpc2, random or ou [default: collect_data.policy].")
+        str | None, typer.Option(help="expert, expert-go-on, tdmpc2, random or ou [default: collect_data.policy].")
     ] = None,
     episodes: Annotated[int | None, typer.Option(help="Episodes per task and sigma.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; 0 is one per core. The same data.")] = None,

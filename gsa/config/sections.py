@@ -58,9 +58,12 @@ class TDMPC2Params(Section):
 
 
 class CollectDataParams(Section):
-    """Who acts in ``matrix.collect_data``; ``episodes`` per task and sigma there and in ``matrix.collect_noise``."""
+    """Who acts in ``matrix.collect_data``; ``episodes`` per task and sigma there and in ``matrix.collect_noise``.
 
-    policy: Literal["expert", "tdmpc2", "random", "ou"]
+    ``expert`` stays where it succeeded; ``expert-go-on`` is Meta-World's own, which often ends in failure.
+    """
+
+    policy: Literal["expert", "expert-go-on", "tdmpc2", "random", "ou"]
     tdmpc2: TDMPC2Params
     episodes: Positive
     seed: Seed

@@ -7,7 +7,7 @@ import numpy as np
 
 from gsa.envs.base import Policy
 from gsa.errors import ParamsError
-from gsa.policies.untrained import Noisy, OUPolicy, ScriptedExpert, UniformPolicy
+from gsa.policies.untrained import Noisy, OUPolicy, ScriptedExpert, Staying, UniformPolicy
 from gsa.tasks import TaskSpec
 
 
@@ -38,12 +38,13 @@ def _width(spec: TaskSpec) -> int:
 
 
 POLICIES: dict[str, MakePolicy] = {
-    "expert": lambda spec, sigma, rng, agent: Noisy(ScriptedExpert(spec), sigma, rng),
+    "expert": lambda spec, sigma, rng, agent: Noisy(Staying(ScriptedExpert(spec)), sigma, rng),
+    "expert-go-on": lambda spec, sigma, rng, agent: Noisy(ScriptedExpert(spec), sigma, rng),
     "tdmpc2": _tdmpc2,
     "random": lambda spec, sigma, rng, agent: UniformPolicy(_width(spec), rng),
     "ou": lambda spec, sigma, rng, agent: OUPolicy(_width(spec), sigma, rng),
 }
-"""``collect_data.policy`` to a factory."""
+"""``collect_data.policy`` to a factory; ``expert`` stays where it succeeded, ``expert-go-on`` is Meta-World's own."""
 
 
 def check_policy(policy: str, spec: TaskSpec) -> None:
@@ -54,7 +55,8 @@ def check_policy(policy: str, spec: TaskSpec) -> None:
     """
     if policy not in POLICIES:
         raise ParamsError(f"unknown policy {policy!r}; one of {', '.join(POLICIES)}")
-    missing = {"expert": "scripted expert", "tdmpc2": "TD-MPC2 agent that this project reads"}.get(policy)
+    scripted, trained = "scripted expert", "TD-MPC2 agent that this project reads"
+    missing = {"expert": scripted, "expert-go-on": scripted, "tdmpc2": trained}.get(policy)
     if missing and spec.suite != "mw":
         raise ParamsError(
             f"no {missing} for {spec.name}, only for mw- tasks; use --policy random or ou, or gsa explore-data"

@@ -14,6 +14,12 @@ from gsa.tasks import TaskSpec
 OU_DECAY = 0.15
 """Share of the Ornstein-Uhlenbeck process that is lost each decision: it forgets within about 7."""
 
+RETRACE_GAIN = 10.0
+"""Action per metre between the hand and where it shall be; Meta-World's experts use 10 and 25."""
+
+RETRACE_DECISIONS = 20
+"""How long an expert that lost its success goes back the way it came before it tries afresh."""
+
 
 class UniformPolicy:
     """A fresh uniform draw from [-1, 1] each decision: the floor to compare other data with."""
@@ -84,6 +90,43 @@ class ScriptedExpert:
             # Says that asking for more than 1 gets clipped, which is what becomes of it.
             warnings.filterwarnings("ignore", r"Constant\(s\) may be too high", UserWarning)
             return np.asarray(self._expert.get_action(step.state), np.float64)
+
+
+class Staying:
+    """An expert that stays where it succeeded: without motion, the gripper as it was, for as long as success lasts.
+
+    Where success is lost (the object had momentum and went past its goal), the hand goes back the way it came, one
+    decision of its path per decision, so that what it pushed can follow; after ``RETRACE_DECISIONS`` the expert acts
+    again. Without this many experts move on and end their episode in failure (docs/experiments/scripted-experts.md).
+    """
+
+    name = "expert"
+
+    def __init__(self, expert: Policy):
+        self._expert = expert
+        self._path: list[np.ndarray] = []
+        self._reached: int | None = None  # where on the path success was found
+        self._lost, self._grip = 0, 0.0  # decisions since success was lost; the gripper's last command
+
+    def act(self, step: Step) -> np.ndarray:
+        """What the expert does, or ``(4,)`` that stays or goes back."""
+        if step.is_first:
+            self._path, self._reached = [], None
+        if step.state is not None:
+            self._path.append(step.state[:3].copy())
+        if step.success:
+            self._lost = 0
+            if self._reached is None:
+                self._reached = len(self._path) - 1
+            return np.array([0.0, 0.0, 0.0, self._grip])
+        if self._reached is not None and self._lost < RETRACE_DECISIONS:
+            self._lost += 1
+            way = self._path[max(self._reached - self._lost, 0)] - self._path[-1]
+            return np.append(RETRACE_GAIN * way, self._grip)
+        self._reached = None
+        action = self._expert.act(step)
+        self._grip = float(np.clip(action[3], -1.0, 1.0))
+        return action
 
 
 class Noisy:

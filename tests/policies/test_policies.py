@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from gsa.config import RenderParams
+from gsa.envs import make_env
+from gsa.envs.rollout import rollout
 from gsa.episode import Step
 from gsa.errors import DataError, ParamsError
 from gsa.policies import POLICIES, check_policy
-from gsa.policies.untrained import OU_DECAY
+from gsa.policies.untrained import OU_DECAY, RETRACE_DECISIONS, Staying
 from gsa.tasks import TASKS, get_task
 
 IMAGE = np.zeros((3, 64, 64), np.uint8)
@@ -59,10 +62,56 @@ def test_expert_noise_is_added_to_the_clipped_action_and_clipped_again():
         act(POLICIES["expert"](REACH, 0.5, np.random.default_rng(0), None), 1)
 
 
+class Marching:
+    """Stands for an expert: moves forward for ever, with a gripper command that closes step by step."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def act(self, step):
+        self.asked += 1
+        return np.array([5.0, 0.0, 0.0, 0.1 * self.asked])
+
+
+def hand_at(x, success=False, is_first=False):
+    state = np.zeros(39)
+    state[0] = x
+    return Step(IMAGE, 0.0, is_first=is_first, is_last=False, success=success, state=state)
+
+
+def test_an_expert_stays_where_it_succeeded_and_retraces_its_path_where_success_is_lost():
+    policy = Staying(Marching())
+    for t in range(30):
+        assert policy.act(hand_at(0.01 * t, is_first=t == 0))[0] == 5.0
+    for x in (0.30, 0.31, 0.32):
+        assert policy.act(hand_at(x, success=True)).tolist() == [0.0, 0.0, 0.0, 1.0]  # the gripper's last command
+    back = np.stack([policy.act(hand_at(0.32)) for _ in range(RETRACE_DECISIONS)])
+    assert back[:, 0] == pytest.approx(10.0 * (0.29 - 0.01 * np.arange(RETRACE_DECISIONS) - 0.32))
+    assert (back[:, 1:] == (0.0, 0.0, 1.0)).all()
+    assert policy.act(hand_at(0.1))[0] == 5.0  # it did not help: the expert again
+    assert policy.act(hand_at(0.2, success=True))[0] == 0.0
+    assert policy.act(hand_at(0.2))[0] == pytest.approx(-1.0)
+    assert policy.act(hand_at(0.0, is_first=True))[0] == 5.0  # a new episode knows nothing of the last
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("task", ["mw-handle-press", "mw-faucet-open", "mw-plate-slide-back"])
+def test_experts_end_in_success_where_going_on_fails(task):
+    env = make_env(task, RenderParams(quality="fast", backend="auto"), pixels=False)
+    ends = {}
+    for name in ("expert", "expert-go-on"):
+        policy = POLICIES[name](get_task(task), 0.0, np.random.default_rng(0), None)
+        success = rollout(env, policy, 3).success
+        assert success.any()
+        ends[name] = success[-1]
+    env.close()
+    assert ends == {"expert": True, "expert-go-on": False}
+
+
 def test_policies_that_cannot_act_are_refused_with_what_to_do():
     with pytest.raises(ParamsError, match=r"no scripted expert for dmc-walker-walk.*gsa explore-data"):
         check_policy("expert", WALKER)
-    with pytest.raises(ParamsError, match="unknown policy 'experts'; one of expert, tdmpc2, random, ou"):
+    with pytest.raises(ParamsError, match="unknown policy 'experts'; one of expert, expert-go-on, tdmpc2, random, ou"):
         check_policy("experts", REACH)
     check_policy("ou", WALKER)
     check_policy("expert", REACH)
