@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from gsa.config.load import read_tree
-from gsa.config.sections import PretrainMatrix
 from gsa.errors import ParamsError
 from gsa.pipeline import LEARNERS, place, run_name
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
@@ -58,7 +57,7 @@ def finetune(
     loaded = open_params(params, sets, plugin, flags)
     tree, matrix = loaded.params, loaded.params.matrix.finetune
     given = {"offline": offline, "model": model, "index": index}
-    listed = PretrainMatrix.model_validate(read_tree(params)["matrix"]["pretrain"])  # without --set
+    listed = read_tree(params)["matrix"]["pretrain"].get("models", {})  # without --set
     device = choose_device(tree.machine.device)
 
     def learn(task: str, method: str, seed: int) -> None:
@@ -67,7 +66,7 @@ def finetune(
         names = LEARNERS[learner].inputs
         own = tree.model_of(task) if "model" in names else ""
         inputs = {name: given[name] or place(name, own) for name in names}
-        usual = "".join(listed.listing(spec.embodiment))
+        usual = "".join(name for name, bodies in listed.items() if spec.embodiment in bodies)
         others = {name: path for name, path in inputs.items() if path != place(name, usual)}
         item = run_name(method, task, seed, loaded.variant(stage, method, task, others))
         with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
