@@ -39,10 +39,7 @@ def table() -> Iterator[None]:
 @pytest.fixture
 def both(runs: Path, make_params: MakeParams) -> tuple[Path, Any]:
     """The twelve runs on our tasks and four on the user's."""
-    more = {"tasks": ["mw-drawer-close", "dmc-walker-stand", OWN], "models": {"all": ["sawyer", "walker", OWN]}}
-    params = make_params(
-        own_tasks={OWN: FACTS}, matrix__finetune__tasks=more["tasks"], matrix__pretrain__models=more["models"]
-    )
+    params = make_params(own_tasks={OWN: FACTS}, matrix__finetune__tasks=["mw-drawer-close", "dmc-walker-stand", OWN])
     for (method, seed), value in RETURNS.items():
         folder = runs / run_name(method, OWN, seed)
         folder.mkdir()
