@@ -79,7 +79,7 @@ def main() -> None:
         summarise(scores, params)  # build_report does it again: left out of the total below
         summarised, twice = time.perf_counter(), time.process_time() - between
         out = folder / "reports"
-        build_report(scores, params, out, out, folder / "data", folder / "model", ROOT / "data" / "reference")
+        build_report(scores, params, out, out, folder / "data", [folder / "model"], ROOT / "data" / "reference")
         built, cpu = time.perf_counter(), time.process_time() - cpu - twice
         size = (out / "index.html").stat().st_size
     print(f"{count} runs, {args.resamples} resamples, {len(tasks)} tasks, page {size / 1e6:.1f} MB")

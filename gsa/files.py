@@ -64,6 +64,15 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         raise ResourceError(f"no space left writing {path}, {free_mb:.0f} MB free; free some and rerun") from error
 
 
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """One JSON file per name in ``facts``, and no other: DVC compares them one by one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.json"):
+        old.unlink()  # of what is none any more; or a link into DVC's cache
+    for name, value in facts.items():
+        (folder / f"{name}.json").write_text(json.dumps(value, indent=1) + "\n")
+
+
 def fsync(path: Path) -> None:
     """Flush a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -31,8 +31,9 @@ LEARNERS = {
 FOLDERS = {
     "raw": "data/raw",
     "offline": "data/offline",
-    "model": "models/${matrix.pretrain.name}",
-    "index": "index/${matrix.pretrain.name}",
+    "model": "models/${item.model}",
+    "index": "index/${item.model}",
+    "choice": ".gsa/models",
     "runs": "runs",
     "floors": "floors",
     "report": "reports",
@@ -111,6 +112,8 @@ _NOISE = {"task": "matrix.collect_noise.tasks", "sigma": "matrix.collect_noise.s
 _COLLECTED, _NOISY = (source_name("${item.task}", who, "${item.sigma}") for who in ("${collect_data.policy}", NOISE))
 _SOURCES = ("matrix.collect_data", "matrix.collect_noise", "matrix.explore_data", "collect_data.policy")
 _EXPLORE = {"domain": "matrix.explore_data.domains"}
+_MODELS = {"model": "matrix.pretrain.models"}  # of a mapping, DVC takes the keys
+_BODIES = "matrix.pretrain.models.${item.model}"
 _CARD = ("data/offline/card.json", "data/offline/first_images.png")
 
 STAGES = {
@@ -128,16 +131,17 @@ STAGES = {
         ),
         Stage("explore-data", ("render", "explore_data"), (), "raw", "explore-${item.domain}", _EXPLORE),
         Stage("convert", ("convert", *_SOURCES), ("raw",), "offline"),
-        Stage("pretrain", ("world_model", "pretrain"), ("offline",), "model"),
-        Stage("build-index", ("world_model",), ("offline", "model"), "index"),
+        Stage("pretrain", ("world_model", "pretrain", _BODIES), ("offline",), "model", matrix=_MODELS),
+        Stage("build-index", ("world_model", _BODIES), ("offline", "model"), "index", matrix=_MODELS),
+        Stage("choose-model", ("matrix.pretrain.models", "own_tasks"), ("model", "index"), "choice"),
         *(_finetune(learner, row) for learner, row in LEARNERS.items()),
         Stage("floors", ("floors",), (), "floors", "${item.task}", {"task": "matrix.finetune.tasks"}),
         Stage(
             "report",
             ("matrix.finetune", "finetune", "own_tasks", "report"),
-            ("runs", "floors"),
+            ("runs", "floors", "model"),
             "report",
-            also=(*_CARD, "data/reference", FOLDERS["model"]),  # the model's log too
+            also=(*_CARD, "data/reference"),
         ),
     )
 }
@@ -156,21 +160,29 @@ MADE_BY = {stage.makes: command(stage.name) for stage in STAGES.values()}
 """Which command makes a folder of that name."""
 
 
+def made_by(folder: str, path: Path) -> str:
+    """What to do where a folder of that name is missing at ``path``."""
+    if folder not in MADE_BY:
+        return "check the path"
+    of_a_model = "${item.model}" in FOLDERS[folder] and path == place(folder, path.name)
+    return f"run `gsa {MADE_BY[folder]}{f' --model {path.name}' if of_a_model else ''}` first"
+
+
 def roots(stage: str) -> list[str]:
     """Modules whose imports are the code of a stage or a tool."""
     learner = STAGES[stage].learner if stage in STAGES else ""
     return ["stages", f"stages.{command(stage).replace('-', '_')}", *([learner] if learner else [])]
 
 
-def reads(stage: str, method: str = "") -> tuple[str, ...]:
-    """Dotted keys of the parameters that decide the stage's output, for ``gsa.config.select``; none for a tool."""
+def reads(stage: str, method: str = "", model: str = "") -> tuple[str, ...]:
+    """Dotted keys of the parameters that decide the output of a stage's item; none for a tool."""
     sections = STAGES[stage].sections if stage in STAGES else ()
-    return tuple(section.replace("${item.method}", method) for section in sections)
+    return tuple(key.replace("${item.method}", method).replace("${item.model}", model) for key in sections)
 
 
 def place(folder: str, model: str) -> Path:
-    """Where the pipeline keeps a folder of that name; ``model`` is ``matrix.pretrain.name``."""
-    return Path(FOLDERS[folder].replace("${matrix.pretrain.name}", model))
+    """Where the pipeline keeps a folder of that name; ``model`` is a key of ``matrix.pretrain.models``."""
+    return Path(FOLDERS[folder].replace("${item.model}", model))
 
 
 HEADER = """\
@@ -182,6 +194,8 @@ HEADER = """\
 #  - `exec` replaces the shell by the command, which asks to die with its parent: killing dvc then leaves no orphan.
 #  - A stage depends on the sealed file of its inputs (manifest.json, meta.json, index.json), which names the contents.
 #  - A learner has a stage of its own, because items of one matrix share their dependencies.
+#  - A matrix cannot tell which model a task has. choose-model writes its name and digests into a file per task, on
+#    which runs depend: another model of other bodies reruns none of them.
 """
 
 FOOTER = """\
@@ -195,11 +209,12 @@ plots:
         reports/curves.csv: normalised_score
       template: scatter
       title: Normalised score against environment frames, every evaluation of every run
-  # Follows matrix.pretrain.name where that is changed for good: DVC resolves no parameters here.
+  # Follows the names in matrix.pretrain.models where they change for good: DVC resolves no parameters here.
   - Pre-training:
       x: update
       y:
-        models/world_model/log/train.csv: [image, dyn, post_entropy, grad_norm, lr, updates_per_s, data_wait, memory_mb]
+        models/mw/log/train.csv: [image, dyn, post_entropy, grad_norm, lr, updates_per_s, data_wait, memory_mb]
+        models/dmc/log/train.csv: [image, dyn, post_entropy, grad_norm, lr, updates_per_s, data_wait, memory_mb]
       title: Pre-training, losses and speed over updates
 """
 
@@ -221,7 +236,7 @@ def _block(stage: Stage) -> Iterator[str]:
     flags = "".join(f" --{variable} ${{item.{variable}}}" for variable in stage.matrix)
     yield f"    cmd: exec gsa {stage.command or stage.name}{flags}"
     facts = [".gsa/tasks/${item.task}.json"] if "task" in stage.matrix else []
-    inputs = [f"{FOLDERS[name]}/{SEALED[name]}" if name in SEALED else FOLDERS[name] for name in stage.inputs]
+    inputs = dict.fromkeys(_dependency(stage, name) for name in stage.inputs)
     yield from _list("deps", [f".gsa/code/{stage.name}.json", *facts, *stage.also, *inputs])
     sections = list(stage.sections)
     if "world_model" in sections:
@@ -230,18 +245,28 @@ def _block(stage: Stage) -> Iterator[str]:
     yield from _list("outs", [stage.output])
 
 
+def _dependency(stage: Stage, name: str) -> str:
+    """What a stage depends on for an input of that name."""
+    folder, of_a_model = FOLDERS[name], "${item.model}" in FOLDERS[name]
+    if of_a_model and "task" in stage.matrix:
+        return f"{FOLDERS['choice']}/${{item.task}}.json"
+    if of_a_model and "model" not in stage.matrix:
+        return folder.partition("/")[0]  # every model, with its log
+    return f"{folder}/{SEALED[name]}" if name in SEALED else folder
+
+
 def _list(name: str, items: list[str]) -> list[str]:
     return [f"    {name}:", *(f"      - {item}" for item in items)]
 
 
 GROUPS = {
     "data": [stage.name for stage in STAGES.values() if stage.makes == "raw"],
-    "index": [stage.name for stage in STAGES.values() if stage.makes in SEALED],
+    "index": [stage.name for stage in STAGES.values() if "model" in stage.matrix],
     "free": [stage.name for stage in STAGES.values() if stage.makes in ("runs", "floors") and not stage.inputs],
     "waiting": [stage.name for stage in STAGES.values() if stage.makes == "runs" and stage.inputs],
 }
-"""Stages whose items may run at once: those that make data, floors, and runs that need no data or wait for the index.
-Those of ``index`` make it, one after another."""
+"""Stages whose items may run at once: those that make data, floors, and runs that need none of it or wait for the models.
+Those of ``index`` make a model and its index, one after another, while other models are made."""
 
 if __name__ == "__main__":
     if sys.argv[1:]:

@@ -47,9 +47,10 @@ class Retrieved:
 
 @dataclass(frozen=True)
 class RetrievalIndex:
-    """Exact L2 index over the first images of all offline episodes; row i of ``keys`` describes vector i.
+    """Exact L2 index over the first images of a model's episodes; row i of ``keys`` describes vector i.
 
-    ``keys`` has columns position, episode_id, action_dim. ``model_sha256`` names the weights whose encoder made them.
+    ``keys`` has columns position (in the store, ascending), episode_id, action_dim. ``model_sha256`` names the weights
+    whose encoder made them.
     """
 
     index: faiss.Index
@@ -60,11 +61,12 @@ class RetrievalIndex:
     def build(
         cls,
         embed: Float32[np.ndarray, "N E"],
+        position: Int64[np.ndarray, " N"],
         episode_id: Int64[np.ndarray, " N"],
         action_dim: Int64[np.ndarray, " N"],
         model_sha256: str,
     ) -> "RetrievalIndex":
-        """Index one embedding an episode, in the store's order.
+        """Index one embedding per episode, in the store's order.
 
         Raises:
             DataError: an embedding is not finite or all zero (Faiss would never return it, in silence).
@@ -75,7 +77,7 @@ class RetrievalIndex:
             raise DataError(f"{bad.sum()} episodes have NaN, Inf or zero embeddings (ids {names}); check the model")
         index = faiss.IndexFlatL2(embed.shape[1])
         index.add(np.ascontiguousarray(embed, np.float32))
-        keys = pd.DataFrame({"position": np.arange(len(embed)), "episode_id": episode_id, "action_dim": action_dim})
+        keys = pd.DataFrame({"position": position, "episode_id": episode_id, "action_dim": action_dim})
         return cls(index, keys, model_sha256)
 
     def save(self, folder: Path) -> None:
@@ -141,24 +143,24 @@ class RetrievalIndex:
             raise ArtifactError(f"query has width {query.shape}, the index {self.index.d}; {FIX}")
         if not np.isfinite(query).all():
             raise DataError("the first image's embedding is not finite; check the model")
-        eligible = self.keys[self.keys["action_dim"] == action_dim]
-        if eligible.empty:
+        eligible = np.flatnonzero(self.keys["action_dim"] == action_dim)
+        if not len(eligible):
             widths = sorted(self.keys["action_dim"].unique().tolist())
             raise DataError(
                 f"no offline episode has {action_dim} actions (the index has widths {widths}); collect data of this "
                 "body, or use a method without rehearsal and guidance"
             )
         wanted, search = min(num_episodes, len(eligible)), faiss.SearchParameters()
-        search.sel = faiss.IDSelectorBatch(eligible["position"].to_numpy().astype(np.int64))
-        square, position = self.index.search(query[None].astype(np.float32), wanted, params=search)
-        ids = self.keys["episode_id"].to_numpy()[position[0]]
+        search.sel = faiss.IDSelectorBatch(eligible.astype(np.int64))
+        square, row = self.index.search(query[None].astype(np.float32), wanted, params=search)
+        position, ids = (self.keys[name].to_numpy()[row[0]] for name in ("position", "episode_id"))
         order = np.lexsort((ids, np.round(square[0], 4)))
         distance = np.sqrt(np.maximum(square[0][order], 0.0)).astype(np.float32)
-        return Retrieved(position[0][order], ids[order].astype(np.int64), distance)
+        return Retrieved(position[order], ids[order].astype(np.int64), distance)
 
 
 def _read_keys(path: Path) -> pd.DataFrame:
-    """Row i must describe vector i, and every episode must be there once."""
+    """Every episode must be there once, in the store's order."""
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
@@ -167,7 +169,8 @@ def _read_keys(path: Path) -> pd.DataFrame:
         found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
         raise ArtifactError(f"{path} has columns {found}, expected {', '.join(KEYS_SCHEMA.names)} as int64; {FIX}")
     keys = table.to_pandas()
-    problems = {"position": keys["position"] != np.arange(len(keys)), "episode_id": keys["episode_id"].duplicated()}
+    steps = np.diff(keys["position"], prepend=-1)
+    problems = {"position": pd.Series(steps < 1), "episode_id": keys["episode_id"].duplicated()}
     for column, bad in problems.items():
         if bad.any():
             row = int(np.argmax(bad))

@@ -7,9 +7,9 @@
 set -euo pipefail
 jobs=${JOBS:-$(nproc)}
 
-index_status=$(mktemp)  # empty until the index is made, then the exit status of making it
-export index_status
-trap 'rm -f "$index_status"' EXIT
+made=$(mktemp -d)  # a file per model once it and its index are made, with the exit status of making them
+export made
+trap 'rm -rf "$made"' EXIT
 
 group() {  # stages of that group in gsa/pipeline.py, as a regular expression
     python -m gsa.pipeline "$1"
@@ -23,34 +23,52 @@ run_item() {  # what is up to date is skipped
     dvc --wait-for-lock repro --single-item "$1"
 }
 
-make_index() {  # by the stages given, one after another: as a whole it would ask for files that runs hold
+make_model() {  # its name, and the stages that make it and its index, one after another
     local stage status=0
-    for stage in "$@"; do
-        [ "$status" = 0 ] && { run_item "$stage" || status=1; }
+    for stage in "${@:2}"; do  # as a whole, the last would ask for files that other items hold
+        [ "$status" = 0 ] && { run_item "$stage@$1" || status=1; }
     done
-    echo "$status" > "$index_status"
+    echo "$status" > "$made/$1"
     return "$status"
 }
 
-run_item_after_index() {
-    until [ -s "$index_status" ]; do sleep 1; done
-    [ "$(cat "$index_status")" = 0 ] && run_item "$1"
+choose_models() {  # when the models named are made, or have failed
+    local name status=0
+    for name in "$@"; do
+        until [ -s "$made/$name" ]; do sleep 1; done
+        [ "$(cat "$made/$name")" = 0 ] || status=1
+    done
+    [ "$status" = 0 ] && { run_item choose-model || status=1; }
+    echo "$status" > "$made/.chosen"
+    return "$status"
 }
 
-at_once() {  # lines of threads, function, argument: as many at a time as there are jobs
+run_item_after_models() {
+    until [ -s "$made/.chosen" ]; do sleep 1; done
+    [ "$(cat "$made/.chosen")" = 0 ] && run_item "$1"
+}
+
+at_once() {  # lines of threads, function, arguments: as many at a time as there are jobs
     xargs -r -P "$jobs" -L 1 bash -c 'OMP_NUM_THREADS=$0 "$@"'
 }
-export -f run_item make_index run_item_after_index
+export -f run_item make_model choose_models run_item_after_models
 
 dvc repro --force code-stamp  # it takes a second, and the code of your own tasks is not among its dependencies
 items "$(group data)" | sed 's/^/1 run_item /' | at_once
+run_item convert
 
-# At the quickstart's size pre-training is hardly faster on two cores than on one: the others run what needs no model.
+# Every line waits for lines above it alone, so that any number of jobs ends. At the quickstart's size pre-training is
+# hardly faster on two cores than on one: models are made side by side, and beside what needs none.
+stages=$(group index)
+models=$(items "${stages%%|*}" | sed 's/.*@//')
 free=$(items "$(group free)")
-count=$(grep -c . <<< "$free" || true)
+spare=$((jobs - $(grep -c . <<< "$free" || true)))
+count=$(wc -l <<< "$models")
+threads=$((spare > count ? spare / count : 1))
 {
-    echo "$((count < jobs ? jobs - count : 1)) make_index $(group index | tr '|' ' ')"
+    for model in $models; do echo "$threads make_model $model ${stages//|/ }"; done
     sed 's/./1 run_item &/' <<< "$free"
-    items "$(group waiting)" | sed 's/^/1 run_item_after_index /'
+    echo "1 choose_models ${models//$'\n'/ }"
+    items "$(group waiting)" | sed 's/^/1 run_item_after_models /'
 } | at_once
 dvc repro

@@ -18,7 +18,7 @@ from stages.doctor import check_pins
 TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect")
 """Commands beside the pipeline's: each is the function of its name in the module of its name."""
 
-HIDDEN = ("code-stamp",)
+HIDDEN = ("code-stamp", "choose-model")
 """Commands that DVC calls, not people."""
 
 NEED_NO_PINS = ("doctor", "tasks", "profile")

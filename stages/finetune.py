@@ -35,8 +35,10 @@ def finetune(
         list[int] | None, typer.Option(metavar="SEED", help="Seed [default: matrix.finetune.seeds].")
     ] = None,
     offline: Annotated[Path | None, typer.Option(help="Offline data [default: data/offline].")] = None,
-    model: Annotated[Path | None, typer.Option(help="World model [default: models/<matrix.pretrain.name>].")] = None,
-    index: Annotated[Path | None, typer.Option(help="Index [default: index/<matrix.pretrain.name>].")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="World model [default: models/NAME that lists the task's body].")
+    ] = None,
+    index: Annotated[Path | None, typer.Option(help="Index [default: index/NAME].")] = None,
     runs: Annotated[Path, typer.Option(help="Parent of the run folders METHOD_TASK_sSEED.")] = Path("runs"),
     sets: Settings = None,
     plugin: Plugin = None,
@@ -55,15 +57,17 @@ def finetune(
     loaded = open_params(params, sets, plugin, flags)
     tree, matrix = loaded.params, loaded.params.matrix.finetune
     given = {"offline": offline, "model": model, "index": index}
-    folders = {name: path or place(name, tree.matrix.pretrain.name) for name, path in given.items()}
-    usual = {name: place(name, read_tree(params)["matrix"]["pretrain"]["name"]) for name in given}
+    listed = read_tree(params)["matrix"]["pretrain"].get("models", {})  # without --set
     device = choose_device(tree.machine.device)
 
     def learn(task: str, method: str, seed: int) -> None:
         spec, learner = get_task(task), tree.method(method).learner
         stage = f"finetune-{learner}"
-        inputs = {name: folders[name] for name in LEARNERS[learner].inputs}
-        others = {name: path for name, path in inputs.items() if path != usual[name]}
+        names = LEARNERS[learner].inputs
+        own = tree.model_of(task) if "model" in names else ""
+        inputs = {name: given[name] or place(name, own) for name in names}
+        usual = "".join(name for name, bodies in listed.items() if spec.embodiment in bodies)
+        others = {name: path for name, path in inputs.items() if path != place(name, usual)}
         item = run_name(method, task, seed, loaded.variant(stage, method, task, others))
         with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
             with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:

@@ -19,6 +19,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Value in place of the file's; repeatable."),
 ]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="A name of matrix.pretrain.models [default: each of them]."),
+]
 Plugin = Annotated[str | None, typer.Option(metavar="MODULE", help="Import this first; it may call gsa.register_task.")]
 
 PARAMS = Path("params.yaml")
@@ -37,18 +41,24 @@ class Loaded:
     overrides: Mapping[str, Any]
 
     def identity(
-        self, stage: str, method: str = "", task: str = "", more: tuple[str, ...] = (), facts: Mapping[str, Any] = {}
+        self,
+        stage: str,
+        method: str = "",
+        task: str = "",
+        model: str = "",
+        more: tuple[str, ...] = (),
+        facts: Mapping[str, Any] = {},
     ) -> dict[str, Any]:
         """What ``open_run`` takes of a stage or tool: ``stage``, ``params`` (all that decides the output), ``reread``.
 
-        ``method`` and ``task`` are the item's, whose section is read and whose facts are part of the identity. ``more``
-        are dotted keys beside those of the table, ``facts`` what else decides the output, e.g. flags that are no
-        parameters.
+        ``method``, ``task`` and ``model`` are the item's, whose section is read and whose facts are part of the
+        identity. ``more`` are dotted keys beside those of the table, ``facts`` what else decides the output, e.g. flags
+        that are no parameters.
         """
 
         def chosen(params: Params) -> dict[str, Any]:
             about = {f"tasks.{task}": task_stamp(get_task(task))} if task else {}
-            return {**select(params, (*reads(stage, method), *more)), **about, **facts}
+            return {**select(params, (*reads(stage, method, model), *more)), **about, **facts}
 
         return {
             "stage": stage,

@@ -25,8 +25,8 @@ app = typer.Typer(
 
 PROFILES = Path("profiles")
 
-values_of = partial(leaves, whole="by_task")
-"""A profile's values by dotted key. ``by_task`` is one value: profiles have other patterns, whose order counts."""
+values_of = partial(leaves, whole=("by_task", "models"))
+"""A profile's values by dotted key. Mappings in which profiles have other keys are one value each."""
 
 COMMENTS_AT = 25
 """Column of the comments of params.yaml, but for those behind longer values."""

@@ -14,7 +14,9 @@ def report(
     runs: Annotated[Path, typer.Option(help="Folder of run folders, from `gsa finetune`.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("reports"),
     offline: Annotated[Path, typer.Option(help="Offline data, for its card.")] = Path("data/offline"),
-    model: Annotated[Path | None, typer.Option(help="World model [default: models/<matrix.pretrain.name>].")] = None,
+    model: Annotated[
+        list[Path] | None, typer.Option(help="World model; repeatable [default: models/NAME, each of them].")
+    ] = None,
     reference: Annotated[Path, typer.Option(help="Published numbers.")] = Path("data/reference"),
     missing: Annotated[
         Literal["fail", "zero", "drop"] | None,
@@ -34,12 +36,13 @@ def report(
     loaded = open_params(params, sets, plugin, {"--missing": ("report.missing", missing)})
     tree = loaded.params
     scores = load_scores(runs, tree)
-    model = model or place("model", tree.matrix.pretrain.name)
+    models = model or [place("model", name) for name in tree.models()]
     card, sheet = offline / "card.json", offline / "first_images.png"
     inputs = {"runs": runs, "reference": reference}
-    inputs |= {name: path for name, path in {"card": card, "sheet": sheet, "model": model}.items() if path.exists()}
+    shown = {"card": card, "sheet": sheet, **{f"model {path}": path for path in models}}
+    inputs |= {name: path for name, path in shown.items() if path.exists()}
     with open_run(out, **loaded.identity("report"), inputs=inputs) as run:
-        summary = build_report(scores, tree, run.path, out.absolute(), offline, model, reference)
+        summary = build_report(scores, tree, run.path, out.absolute(), offline, models, reference)
     rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]  # two numbers fit any terminal; the page has all
     for method in summary.methods:
         values = (text(method.aggregates.get("iqm"), 2), text(method.improvement, 2))

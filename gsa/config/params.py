@@ -63,6 +63,8 @@ class Params(Section):
         for method in self.matrix.finetune.all_methods:
             for task in self.matrix.finetune.tasks:
                 self.check_fit(method, task)
+                if "model" in LEARNERS[self.method(method).learner].inputs:
+                    self.model_of(task)
         names = [source_name(*source) for source in self.sources]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ParamsError(
@@ -84,6 +86,25 @@ class Params(Section):
         if name not in self.methods:
             raise ParamsError(f"unknown method {name!r}; methods has {', '.join(self.methods)}")
         return self.methods[name]
+
+    def model_of(self, task: str) -> str:
+        """The world model that learns from the task's embodiment, by name; ParamsError where not exactly one does."""
+        body = get_task(task).embodiment
+        found, models = self.matrix.pretrain.listing(body), self.matrix.pretrain.models
+        if len(found) != 1:
+            listed = "; ".join(f"{name}: {', '.join(bodies)}" for name, bodies in models.items())
+            raise ParamsError(
+                f"{task} is learned with the model that lists its embodiment {body}, expected one in "
+                f"matrix.pretrain.models, found {' and '.join(found) or 'none'} (it has {listed}); change the lists"
+            )
+        return found[0]
+
+    def models(self, name: str | None = None) -> list[str]:
+        """All names of world models, or the one given; ParamsError where there is none of that name."""
+        known = list(self.matrix.pretrain.models)
+        if name is not None and name not in known:
+            raise ParamsError(f"unknown model {name!r}; matrix.pretrain.models has {', '.join(known)}")
+        return known if name is None else [name]
 
     def check_fit(self, method: str, task: str) -> None:
         """Refuse a method that cannot run on a task.

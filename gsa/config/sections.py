@@ -237,10 +237,29 @@ class ExploreMatrix(Section):
     domains: list[Literal["cartpole", "acrobot", "cheetah", "walker", "quadruped"]]
 
 
-class PretrainMatrix(Section):
-    """The world model's name: the folder of ``models/`` and ``index/`` that is made and used."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""Part of a path, and of a dotted key."""
 
-    name: str
+
+class PretrainMatrix(Section):
+    """``models``: the world models, and the embodiments whose episodes each learns from: one output per name.
+
+    The names are folders of ``models/`` and ``index/``. A task's model is the one that lists its embodiment.
+    """
+
+    models: Annotated[dict[Name, Annotated[list[str], Field(min_length=1)]], Field(min_length=1)]
+
+    @field_validator("models")
+    @classmethod
+    def _each_body_once(cls, models: dict[str, list[str]]) -> dict[str, list[str]]:
+        for name, bodies in models.items():
+            if len(set(bodies)) != len(bodies):
+                raise ValueError(f"duplicate embodiments of {name} in {bodies}")
+        return models
+
+    def listing(self, embodiment: str) -> list[str]:
+        """The models that learn from that embodiment."""
+        return [name for name, bodies in self.models.items() if embodiment in bodies]
 
 
 class FinetuneMatrix(Section):

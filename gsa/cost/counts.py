@@ -91,7 +91,7 @@ def count(params: Params) -> Counts:
         replayed = tune.total_frames / spec.action_repeat * learner.replay_ratio
         per_run = int(replayed / learner.batch_size / learner.batch_length)
         updates += len(with_model) * len(matrix.finetune.seeds) * per_run
-    return Counts(collected, explored, tuned, params.pretrain.updates, updates)
+    return Counts(collected, explored, tuned, len(params.models()) * params.pretrain.updates, updates)
 
 
 def collect_lines(params: Params, paces: Paces, workers: int) -> list[Line]:

@@ -12,7 +12,7 @@ from gsa.errors import ArtifactError, DataError
 from gsa.files import read_json, read_sealed
 from gsa.importers.raw_folder import RawFolder
 from gsa.inspection.data_card import CARD_JSON, CARD_MD, SHEET
-from gsa.pipeline import command
+from gsa.pipeline import command, reads
 from gsa.retrieval import META_FILE as INDEX_META
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE, load_weights
@@ -25,6 +25,9 @@ from gsa.storage.schema import FORMAT, MANIFEST
 from gsa.storage.store_files import read_outcomes
 from gsa.tasks import register_recorded
 from gsa.visual.pictures import spread
+
+BODIES = reads("pretrain")[-1]
+"""What the key begins with under which a model's run.json has its embodiments."""
 
 
 def kind_of(path: Path) -> str:
@@ -178,6 +181,8 @@ def _describe_model(path: Path) -> list[str]:
     meta = read_sealed(path / META_FILE, ArtifactError, f"make {path} again")
     size = (path / WEIGHTS_FILE).stat().st_size
     lines = [f"{path}: model, {size / 1e6:.1f} MB of weights, sha256 {str(meta.get('sha256'))[:12]}"]
+    read = (read_run(path) or {}).get("params", {})
+    lines += [f"  learned from {', '.join(bodies)}" for key, bodies in read.items() if key.startswith(BODIES)]
     return lines + [f"  {key}: {value}" for key, value in meta.items() if key != "sha256"]
 
 

@@ -1,5 +1,6 @@
-"""Embed the first image of every offline episode and index it."""
+"""Embed the first image of every episode a model learns from and index it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,25 +8,22 @@ import torch
 
 from gsa.config import Params
 from gsa.cpu import accelerate_for
-from gsa.errors import DataError
 from gsa.pretrained import load_world_model
 from gsa.retrieval import EMBED_BATCH, RetrievalIndex, embed_images
 from gsa.storage.episode_store import EpisodeStore
 
 
-def build_index(store: EpisodeStore, model_folder: Path, params: Params) -> RetrievalIndex:
-    """Index every episode of the store, the held-out ones too (nothing is trained on them here).
+def build_index(store: EpisodeStore, model_folder: Path, params: Params, embodiments: Sequence[str]) -> RetrievalIndex:
+    """Index every episode of these embodiments, the held-out ones too (nothing is trained on them here).
 
     Raises:
-        DataError: the store is empty, or an embedding is not finite.
+        DataError: the store has none of one of them, or an embedding is not finite.
         ArtifactError: the model is missing or another one.
     """
-    if not len(store.lengths):
-        raise DataError(f"{store.path} holds no episodes; collect data and run `gsa convert` first")
+    positions = store.positions_of(embodiments)
     model, sha256 = load_world_model(model_folder, params.world_model)
     accelerate_for(model, params.machine, torch.device("cpu"))
-    positions = np.arange(len(store.lengths))
     chunks = np.array_split(positions, int(np.ceil(len(positions) / EMBED_BATCH)))
     embed = embed_images(model, (store.first_images(chunk) for chunk in chunks))
-    table = store.episodes
-    return RetrievalIndex.build(embed, table["episode_id"].to_numpy(), table["action_dim"].to_numpy(np.int64), sha256)
+    ids, widths = (store.episodes[name].to_numpy(np.int64)[positions] for name in ("episode_id", "action_dim"))
+    return RetrievalIndex.build(embed, positions, ids, widths, sha256)

@@ -1,4 +1,4 @@
-"""Pre-train one world model on everything offline (Eq. 1): no reward, no simulator."""
+"""Pre-train a world model on offline episodes (Eq. 1): no reward, no simulator."""
 
 import logging
 from collections.abc import Callable

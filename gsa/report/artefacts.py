@@ -1,9 +1,10 @@
-"""What lies behind the runs and is shown with them: the offline data's card, the pre-trained model, videos."""
+"""What lies behind the runs and is shown with them: the offline data's card, the pre-trained models, videos."""
 
 import base64
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Media:
 
 @dataclass(frozen=True)
 class Model:
-    """The world model: rows of its loss log, held-out prediction errors by embodiment, pictures and its run.json."""
+    """A world model: rows of its loss log, held-out prediction errors by embodiment, pictures and its run.json."""
 
     name: str
     losses: list[dict[str, float]]
@@ -51,11 +52,11 @@ class Artefacts:
 
     card: dict[str, Any]
     sheet: Media | None
-    model: Model | None
+    models: list[Model]
     videos: dict[str, list[Media]]
 
 
-def load_artefacts(scores: Scores, data_dir: Path, model_dir: Path, page_dir: Path) -> Artefacts:
+def load_artefacts(scores: Scores, data_dir: Path, model_dirs: Sequence[Path], page_dir: Path) -> Artefacts:
     """Read what there is; links are relative to ``page_dir``.
 
     Raises:
@@ -65,7 +66,7 @@ def load_artefacts(scores: Scores, data_dir: Path, model_dir: Path, page_dir: Pa
     return Artefacts(
         card=_object(data_dir / "card.json"),
         sheet=_media(sheet, page_dir, "first images") if sheet.is_file() else None,
-        model=_model(model_dir, page_dir) if model_dir.is_dir() else None,
+        models=[_model(folder, page_dir) for folder in model_dirs if folder.is_dir()],
         videos=_run_videos(scores, page_dir),
     )
 

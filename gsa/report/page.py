@@ -51,20 +51,20 @@ def render_page(
         unfounded=[claim for claim in published.claims if not claim.follows],
         provenance=trace(scores),
         card_tables=card_tables(artefacts.card),
-        **vars(artefacts),
-        **(_model_parts(artefacts.model) if artefacts.model else {}),
+        **(vars(artefacts) | {"models": [_model_parts(model) for model in artefacts.models]}),
     )
 
 
 def _model_parts(model: Model) -> dict[str, Any]:
-    """Pictures and tables of the model; None where it has no such file."""
+    """A model, with pictures and tables of it; None where it has no such file."""
     losses, errors, bodies = model.losses, model.open_loop, model.open_loop.get("embodiments")
-    alt = "Held-out prediction error over the horizon, by embodiment"
+    alt, name = "Held-out prediction error over the horizon, by embodiment", model.name
     return {
-        "losses": _svg(draw_losses(losses), "losses", "Pre-training losses") if losses else None,
+        "model": model,
+        "losses": _svg(draw_losses(losses), f"losses-{name}", f"Pre-training losses of {name}") if losses else None,
         "updates": int(losses[-1].get(AXIS, 0)) if losses else None,
         "open_loop": open_loop_table(errors) if errors else None,
-        "prediction_error": _svg(styled()(draw_errors)(errors), "prediction_error", alt) if bodies else None,
+        "prediction_error": _svg(styled()(draw_errors)(errors), f"prediction_error-{name}", alt) if bodies else None,
     }
 
 

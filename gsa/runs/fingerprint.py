@@ -6,7 +6,7 @@ the end of a run can tell at no cost that nothing moved beneath it.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,11 @@ plain = partial(to_jsonable_python, by_alias=True)
 """A value as JSON types: pydantic models become dicts, paths text, tuples lists."""
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "", whole: str = "") -> dict[str, Any]:
-    """The values of nested mappings by dotted key; an empty mapping is a value, and so is the one named ``whole``."""
+def leaves(tree: Mapping[str, Any], prefix: str = "", whole: Container[str] = ()) -> dict[str, Any]:
+    """The values of nested mappings by dotted key; an empty mapping is a value, and so is one named in ``whole``."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        below = isinstance(value, Mapping) and value and key != whole
+        below = isinstance(value, Mapping) and value and key not in whole
         found |= leaves(value, f"{prefix}{key}.", whole) if below else {f"{prefix}{key}": value}
     return found
 

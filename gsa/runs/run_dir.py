@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from gsa.errors import ArtifactError, ParamsError
 from gsa.files import fsync, naming_full_disk
 from gsa.parallel.workers import die_with_parent
-from gsa.pipeline import MADE_BY
+from gsa.pipeline import made_by
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.runs.code_stamp import code_stamp
 from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, identity, leaves, plain, stat_path
@@ -155,8 +155,7 @@ def _check_writable(out_dir: Path) -> None:
 
 def _digest_input(name: str, path: Path) -> str:
     if not path.exists():
-        command = MADE_BY.get(name)
-        raise ArtifactError(f"no {name} at {path}: " + (f"run `gsa {command}` first" if command else "check the path"))
+        raise ArtifactError(f"no {name} at {path}: {made_by(name, path)}")
     return digest_path(path)
 
 

@@ -117,6 +117,17 @@ class EpisodeStore:
             self.window(int(indices[position]), 0, 1, into=out[position : position + 1])
         return out.transpose(0, 3, 1, 2)
 
+    def positions_of(self, embodiments: Sequence[str]) -> np.ndarray:
+        """Positions of these embodiments' episodes, in order; DataError where the store has none of one."""
+        bodies = self.episodes["embodiment"]
+        held = sorted(bodies.unique())
+        if missing := [body for body in embodiments if body not in held]:
+            raise DataError(
+                f"{self.path} has no episodes of {', '.join(missing)}, which matrix.pretrain.models lists; it has "
+                f"{', '.join(held) or 'none'}; collect them and run `gsa convert`, or change the list"
+            )
+        return np.flatnonzero(bodies.isin(embodiments).to_numpy())
+
     def select(self, indices: Sequence[int] | np.ndarray) -> "EpisodeStore":
         """Some of the episodes, renumbered from 0 in the order given.
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from gsa.config import Params, load_params, parse_settings, select, variant
 from gsa.errors import ParamsError
+from gsa.tasks import TASKS, get_task
 from gsa.world_model.model import WorldModel
 from stages.options import open_params
 from stages.profile import load_profile, profile_values, with_values
@@ -178,6 +179,46 @@ def test_what_two_lists_would_collect_is_refused() -> None:
         ParamsError, match=r"mw-door-close_ou_sigma-0\.5 is in matrix\.collect_data, where .* is ou, and"
     ):
         load_params(ROOT / "params.yaml", same)
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ({"mw": ["sawyer"]}, r"dmc-cartpole-balance .* embodiment cartpole, .* found none \(it has mw: sawyer\)"),
+        (
+            {"all": ["cartpole", "sawyer"], "dmc": ["cartpole"]},
+            r"embodiment cartpole, expected one in matrix\.pretrain\.models, found all and dmc \(it has all: ",
+        ),
+        ({}, r"matrix\.pretrain\.models"),
+        ({"mw": []}, r"matrix\.pretrain\.models\.mw"),
+        ({"mw": ["sawyer", "sawyer"]}, r"duplicate embodiments of mw in \['sawyer', 'sawyer'\]"),
+        ({"m/w": ["sawyer"]}, r"m/w"),
+    ],
+)
+def test_a_task_has_one_model(models: dict[str, list[str]], message: str) -> None:
+    tasks = {"matrix.finetune.tasks": ["mw-reach", "dmc-cartpole-balance"], "matrix.finetune.methods.gsa": ["gsa"]}
+    with pytest.raises(ParamsError, match=message):
+        load_params(ROOT / "params.yaml", tasks | {"matrix.pretrain.models": models})
+
+
+def test_models_are_found_by_embodiment_and_by_name() -> None:
+    alone = {"matrix.finetune.methods": {"dreamer": ["scratch"]}, "matrix.pretrain.models": {"mw": ["sawyer"]}}
+    assert load_params(ROOT / "params.yaml", alone).models() == ["mw"]  # from scratch needs none
+    own = {"env": "gsa:none", "metric": "success", "max_frames": 9, "embodiment": "sawyer"}
+    tree = load_params(ROOT / "params.yaml", {"own_tasks.my-arm": own})
+    try:
+        assert tree.model_of("my-arm") == tree.model_of("mw-push") == "mw" and tree.model_of("dmc-cheetah-run") == "dmc"
+        assert tree.models() == ["mw", "dmc"] and tree.models("dmc") == ["dmc"]
+        with pytest.raises(ParamsError, match=r"unknown model 'mv'; matrix\.pretrain\.models has mw, dmc"):
+            tree.models("mv")
+    finally:
+        del TASKS["my-arm"]
+
+
+def test_the_papers_models_are_one_per_benchmark() -> None:
+    paper = load_profile("paper")
+    bodies = {model: {get_task(t).embodiment for t in TASKS if paper.model_of(t) == model} for model in ("mw", "dmc")}
+    assert {model: set(listed) for model, listed in paper.matrix.pretrain.models.items()} == bodies
 
 
 VARIANTS: list[tuple[list[str], str, str]] = [

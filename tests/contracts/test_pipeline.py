@@ -21,6 +21,7 @@ from gsa.pipeline import (
     MADE_BY,
     STAGES,
     dvc_yaml,
+    made_by,
     place,
     reads,
     roots,
@@ -64,7 +65,7 @@ def test_the_code_of_a_stage_begins_in_modules_that_exist(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_reads_sections_that_exist_and_none_about_the_machine(stage: str) -> None:
     for method in PARAMS.methods if STAGES[stage].makes == "runs" else [""]:
-        chosen = select(PARAMS, reads(stage, method))
+        chosen = select(PARAMS, reads(stage, method, "mw"))
         assert chosen and "machine" not in {key.partition(".")[0] for key in chosen}
 
 
@@ -74,18 +75,33 @@ def test_a_stage_spans_lists_that_exist_by_flags_of_its_command(stage: str) -> N
     for variable, key in STAGES[stage].matrix.items():
         assert f"--{variable}" in flags
         (values,) = select(PARAMS, [key]).values()
-        assert isinstance(values, list) and f"${{item.{variable}}}" in STAGES[stage].output
+        assert isinstance(values, dict if variable == "model" else list)  # DVC takes a mapping's keys
+        assert f"${{item.{variable}}}" in STAGES[stage].output
 
 
 def test_lists_are_read_whole_only_by_what_needs_all_of_them() -> None:
-    readers = {name for name in STAGES if any(key.startswith("matrix") for key in reads(name))}
-    assert readers == {"convert", "report"}
+    readers = {name for name in STAGES if any(key.startswith("matrix") for key in reads(name) if key[-1] != ".")}
+    assert readers == {"convert", "choose-model", "report"}
 
 
 def test_folders_have_makers_and_readers() -> None:
     assert set(MADE_BY) == set(FOLDERS)
-    assert {name for stage in STAGES.values() for name in stage.inputs} == set(FOLDERS) - {"report"}
+    assert {name for stage in STAGES.values() for name in stage.inputs} == set(FOLDERS) - {"report", "choice"}
     assert place("model", "name") == Path("models/name") and place("raw", "name") == Path("data/raw")
+
+
+def test_what_is_missing_names_its_command() -> None:
+    assert made_by("model", Path("models/mw")) == "run `gsa pretrain --model mw` first"
+    assert made_by("index", Path("elsewhere/mw")) == "run `gsa build-index` first"
+    assert made_by("checkpoint", Path("theirs.pt")) == "check the path"
+
+
+def test_runs_depend_on_the_choice_of_a_model_and_on_no_model() -> None:
+    facts = [f".gsa/{what}/${{item.task}}.json" for what in ("tasks", "models")]
+    expected = {".gsa/code/finetune-gsa.json", *facts, "data/offline/manifest.json"}
+    assert set(DVC["stages"]["finetune-gsa"]["deps"]) == expected
+    assert {"models", "index"} <= set(DVC["stages"]["choose-model"]["deps"])
+    assert "models/${item.model}/meta.json" in DVC["stages"]["build-index"]["deps"]
 
 
 def test_names_of_items() -> None:
@@ -106,7 +122,7 @@ def test_learners_without_inputs_wait_for_nothing() -> None:
     """``make repro`` runs them beside pre-training."""
     for name, learner in LEARNERS.items():
         assert (f"finetune-{name}" in GROUPS["free"]) == (not learner.inputs)
-    assert GROUPS["index"] == ["convert", "pretrain", "build-index"]
+    assert GROUPS["index"] == ["pretrain", "build-index"]
     printed = subprocess.run(
         [sys.executable, "-m", "gsa.pipeline", "data"], cwd=ROOT, capture_output=True, text=True, check=True
     )

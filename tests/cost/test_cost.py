@@ -39,6 +39,7 @@ def small(**changes: Any) -> Params:
         "explore_data.train_env_steps": 5000,
         "explore_data.seed_env_steps": 1000,
         "explore_data.update_every": 4,
+        "matrix.pretrain.models": {"mw": ["sawyer"], "dmc": ["walker", "cheetah"]},
         "pretrain.updates": 7,
         "matrix.finetune.tasks": ["mw-reach"],
         "matrix.finetune.methods": {"gsa": ["gsa"]},
@@ -64,7 +65,7 @@ def test_counts_by_hand() -> None:
     assert found.collected == {"sawyer": (6, 6 * 101)} and found.explored == {"walker": (2, 2 * 501)}
     assert (found.episodes, found.rows, found.decisions) == (8, 606 + 1002, 600 + 1000)
     assert found.tuned_frames == {"sawyer": 2 * (500 + 3 * 5 * 100)}  # 2 runs of 500 decisions, 3 evaluations each
-    assert (found.pretrain_updates, found.finetune_updates) == (7, 2 * 500 * 16 // 32)
+    assert (found.pretrain_updates, found.finetune_updates) == (2 * 7, 2 * 500 * 16 // 32)  # a model per benchmark
 
 
 def test_noise_is_collected_too() -> None:
@@ -107,7 +108,7 @@ def test_hours_and_gigabytes_by_hand() -> None:
 def test_updates_that_are_computed_are_called_at_most() -> None:
     measured, computed = UpdatePace(2.0, 5.0, True), UpdatePace(4.0, 5.0, False)
     pretrained, tuned = training_lines(small(), PACES, measured, computed)
-    assert pretrained.hours == pytest.approx(7 * 2.0 / 3600) and pretrained.rate == "0.5 updates/s"
+    assert pretrained.hours == pytest.approx(2 * 7 * 2.0 / 3600) and pretrained.rate == "0.5 updates/s"
     assert tuned.hours == pytest.approx((500 * 4.0 + 4000 * 0.5) / 3600)
     assert tuned.rate == "at most 0.25 updates/s (5 GFLOP each); 2.0 pictures/s"
 
@@ -273,7 +274,7 @@ def test_profile_cost_measures_and_writes_nothing(project: Path, invoke: Any) ->
     before = project.read_text()
     costs = invoke("profile", "cost", "paper", "--set", "collect_data.episodes=100")
     assert costs.exit_code == 0 and project.read_text() == before
-    assert "35000 episodes of 6 bodies, 7500000 decisions; 200000 updates of pre-training" in costs.output
+    assert "35000 episodes of 6 bodies, 7500000 decisions; 400000 updates of pre-training" in costs.output
     lines = [line.split() for line in costs.output.splitlines()]
     (first,) = [line for line in lines if line[:1] == ["collect-data"]]
     assert first[:5] == ["collect-data", "25000", "episodes", "of", "sawyer,"]

@@ -99,7 +99,7 @@ def read_store(folder: Path) -> list[str]:
 
 def make_index(folder: Path) -> None:
     embed = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
-    RetrievalIndex.build(embed, np.arange(6) * 10, np.array([2, 2, 2, 3, 3, 3]), "a" * 64).save(folder)
+    RetrievalIndex.build(embed, np.arange(6), np.arange(6) * 10, np.array([2, 2, 2, 3, 3, 3]), "a" * 64).save(folder)
 
 
 def read_index(folder: Path) -> list[Any]:

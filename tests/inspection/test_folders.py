@@ -83,7 +83,7 @@ def test_models_and_indices_vouch_for_themselves(tmp_path: Path) -> None:
     model, index = tmp_path / "model", tmp_path / "index"
     save_weights(model, {"w": torch.ones(2)}, {"action_dim": 12})
     index.mkdir()
-    RetrievalIndex.build(np.eye(3, dtype=np.float32), np.arange(3), np.full(3, 2), "a" * 64).save(index)
+    RetrievalIndex.build(np.eye(3, dtype=np.float32), np.arange(3), np.arange(3), np.full(3, 2), "a" * 64).save(index)
     assert verify(tmp_path) == [
         f"{index}: 3 keys agree with index.json",
         f"{model}: 1 weights agree with meta.json and are finite",

@@ -106,7 +106,7 @@ def offline(tmp_path) -> Folders:
     model = WorldModel(tree.world_model)
     save_weights(tmp_path / "model", model.state_dict(), {"world_model": tree.world_model.model_dump()})
     (tmp_path / "index").mkdir()
-    build_index(store, tmp_path / "model", tree).save(tmp_path / "index")
+    build_index(store, tmp_path / "model", tree, ["body0", "body1"]).save(tmp_path / "index")
     return {name: tmp_path / name for name in ("offline", "model", "index")}
 
 

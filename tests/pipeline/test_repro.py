@@ -15,11 +15,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
 from gsa.config.load import overridden
 from gsa.runs.fingerprint import leaves, read_run, verify
+from gsa.storage.episode_store import EpisodeStore
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAY = Path(__file__).with_name("params.yaml")
@@ -31,13 +33,17 @@ STAMPS = "code-stamp"
 OUTPUTS = (
     "data/raw/mw-drawer-close_expert_sigma-0.5",
     "data/raw/mw-drawer-close_ou_sigma-0.5",
-    "data/raw/explore-walker",
+    "data/raw/explore-cartpole",
     "data/offline",
-    "models/world_model",
-    "index/world_model",
+    "models/mw",
+    "models/dmc",
+    "index/mw",
+    "index/dmc",
     "runs/gsa_mw-drawer-close_s0",
+    "runs/gsa_dmc-cartpole-balance_s0",
     "runs/scratch_mw-drawer-close_s0",
     "floors/mw-drawer-close",
+    "floors/dmc-cartpole-balance",
     "reports",
 )
 
@@ -116,13 +122,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "code-stamp",
         "collect-data@mw-drawer-close-0.5",
         "collect-noise@mw-drawer-close-0.5",
-        "explore-data@walker",
+        "explore-data@cartpole",
         "convert",
-        "pretrain",
-        "build-index",
+        *(f"{stage}@{model}" for stage in ("pretrain", "build-index") for model in ("mw", "dmc")),
+        "choose-model",
         "finetune-gsa@gsa-mw-drawer-close-0",
+        "finetune-gsa@gsa-dmc-cartpole-balance-0",
         "finetune-dreamer@scratch-mw-drawer-close-0",
+        "finetune-dreamer@scratch-dmc-cartpole-balance-0",
         "floors@mw-drawer-close",
+        "floors@dmc-cartpole-balance",
         "report",
     }
     return made
@@ -149,17 +158,38 @@ def test_a_second_run_does_nothing(project: Project) -> None:
 
 def test_the_same_index_made_again_reruns_no_run(project: Project) -> None:
     """Its run.json tells another time; the sealed file on which the runs depend is the same."""
-    index = project.folder / "index/world_model"
+    index = project.folder / "index/mw"
     before = [(index / name).read_bytes() for name in ("index.json", "run.json")]
-    project.run("gsa", "build-index")
+    project.run("gsa", "build-index", "--model", "mw")
     sealed, timed = ((index / name).read_bytes() for name in ("index.json", "run.json"))
     assert sealed == before[0] and timed != before[1]
-    assert project.repro("--dry") == {"build-index"}
-    assert project.repro() <= {"build-index"} and project.repro("--dry") == set()
+    assert project.repro("--dry") == {"build-index@mw", "choose-model"}  # which looks at every file
+    assert project.repro() <= {"build-index@mw", "choose-model"} and project.repro("--dry") == set()
+
+
+def test_each_model_learns_from_its_bodies_alone(project: Project) -> None:
+    keys = {name: pd.read_parquet(project.folder / f"index/{name}/keys.parquet") for name in ("mw", "dmc")}
+    bodies = EpisodeStore(project.folder / "data/offline").episodes["embodiment"]
+    assert {name: set(bodies[table["position"]]) for name, table in keys.items()} == {
+        "mw": {"sawyer"},
+        "dmc": {"cartpole"},
+    }
+    assert sum(map(len, keys.values())) == len(bodies) == 6  # experts, noise, exploration
+
+
+def test_a_model_made_anew_reruns_its_own_runs_alone(project: Project) -> None:
+    """As an imported one would: it is put in the place of the pre-trained one, and DVC is told."""
+    project.run("gsa", "pretrain", "--model", "dmc", "--set", "pretrain.seed=1", "--out", "models/dmc")
+    project.run("dvc", "commit", "--force", "pretrain@dmc")
+    new = project.repro("finetune-gsa") - {STAMPS}
+    assert new == {"build-index@dmc", "choose-model", "finetune-gsa@gsa-dmc-cartpole-balance-0"}
+    made = [read_run(project.folder / name) for name in ("models/dmc", "runs/gsa_dmc-cartpole-balance_s0")]
+    assert made[0] is not None and made[1] is not None and made[1]["inputs"]["model"] == made[0]["digest"]
+    assert project.repro() == {"report"} and project.repro("--dry") == set()
 
 
 def test_another_task_runs_only_itself(project: Project) -> None:
-    with project.params(matrix={"finetune": {"tasks": ["mw-drawer-close", "mw-button-press"]}}):
+    with project.params(matrix={"finetune": {"tasks": ["mw-drawer-close", "dmc-cartpole-balance", "mw-button-press"]}}):
         planned = project.repro("--dry")
     runs = {"finetune-gsa@gsa-mw-button-press-0", "finetune-dreamer@scratch-mw-button-press-0"}
     assert planned == {*runs, "floors@mw-button-press", "report"}
@@ -195,7 +225,8 @@ def test_facts_of_a_task_rerun_what_depends_on_it(project: Project) -> None:
 def test_learner_code_reruns_its_own_runs(project: Project) -> None:
     with project.edited("gsa/agents/guidance.py", lambda text: text + "\nTOUCHED = 1\n"):
         assert project.repro("code-stamp") == {STAMPS}
-        assert project.repro("--dry") == {"finetune-gsa@gsa-mw-drawer-close-0"}  # and what reads its new output
+        runs = {f"finetune-gsa@gsa-{task}-0" for task in ("mw-drawer-close", "dmc-cartpole-balance")}
+        assert project.repro("--dry") == runs  # and what reads their new output
     assert project.repro() <= {STAMPS}
 
 
@@ -212,7 +243,7 @@ def test_report_code_reruns_only_the_report(project: Project) -> None:
 
 
 def test_another_seed_runs_only_itself(project: Project) -> None:
-    with project.params(matrix={"finetune": {"seeds": [0, 1]}}):
+    with project.params(matrix={"finetune": {"tasks": ["mw-drawer-close"], "seeds": [0, 1]}}):
         new = project.repro() - {STAMPS}
     assert new == {"finetune-gsa@gsa-mw-drawer-close-1", "finetune-dreamer@scratch-mw-drawer-close-1", "report"}
 
@@ -226,7 +257,8 @@ def test_another_sigma_collects_only_itself_and_is_converted(project: Project) -
 
 def test_another_model_reruns_no_method_that_learns_without_it(project: Project) -> None:
     with project.params(pretrain={"updates": 6}):
-        assert {"pretrain", "build-index"} <= project.repro("build-index")
+        remade = {f"{stage}@{model}" for stage in ("pretrain", "build-index") for model in ("mw", "dmc")}
+        assert remade | {"choose-model"} <= project.repro("choose-model")
         planned = project.repro("--dry")
     assert "finetune-gsa@gsa-mw-drawer-close-0" in planned
     assert not any(name.startswith("finetune-dreamer") for name in planned)

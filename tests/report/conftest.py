@@ -29,6 +29,7 @@ def small_params(*, methods: Sequence[str] = ("gsa", "scratch"), **overrides: An
             "dreamer": [name for name in methods if name == "scratch"],
         },
         "matrix.finetune.seeds": [0, 1],
+        "matrix.pretrain.models": {"all": ["sawyer", "walker", "pendulum"]},  # the last one is of test_own_tasks
         "finetune.total_frames": FRAMES,
         "report.resamples": 200,
         "report.missing": "fail",

@@ -72,23 +72,25 @@ class Page(HTMLParser):
 def build(runs: Path, params: Params, out: Path) -> str:
     out.mkdir()
     base = runs.parent
-    args = (out, base / "reports", base / "offline", base / "model", ROOT / "data" / "reference")
+    args = (out, base / "reports", base / "offline", sorted(base.glob("model*")), ROOT / "data" / "reference")
     build_report(load_scores(runs, params), params, *args)
     return (out / "index.html").read_text()
 
 
 def furnish(runs: Path) -> None:
-    """A data card, a model and videos beside the runs."""
+    """A data card, two models and videos beside the runs."""
     base = runs.parent
     (base / "offline").mkdir()
     (base / "offline" / "card.json").write_text(json.dumps(CARD))
     (base / "offline" / "first_images.png").write_bytes(b"sheet")
-    (base / "model").mkdir()
-    losses = [{"update": u, "image": 100.0 / u, "dyn": 1.0} for u in (20, 40)]
-    (base / "model" / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
-    errors = {"walker": {"error": [0.01, 0.02], "shuffled_error": [0.01, 0.0345], "copy_error": [0.01, 0.08]}}
-    (base / "model" / "open_loop.json").write_text(json.dumps({"context": 1, "embodiments": errors}))
-    (base / "model" / "open_loop_walker.png").write_bytes(b"picture")
+    for body, shuffled in (("walker", 0.0345), ("sawyer", 0.0678)):
+        folder = base / f"model-{body}"
+        folder.mkdir()
+        losses = [{"update": u, "image": 100.0 / u, "dyn": 1.0} for u in (20, 40)]
+        (folder / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
+        errors = {body: {"error": [0.01, 0.02], "shuffled_error": [0.01, shuffled], "copy_error": [0.01, 0.08]}}
+        (folder / "open_loop.json").write_text(json.dumps({"context": 1, "embodiments": errors}))
+        (folder / f"open_loop_{body}.png").write_bytes(b"picture")
     for run in runs.iterdir():
         (run / "eval.mp4").write_bytes(b"small video")
 
@@ -126,7 +128,9 @@ def test_the_page_is_whole_and_self_contained(report: Path) -> None:
     assert "gsa scores higher than scratch" in text
     assert "printed 0.900, the rows give 0.656" in text
     assert "bad.npz (NaN action)" in text
-    assert "0.0345" in text and "prediction, actions of other windows" in text and "prediction_error-" in text
+    for name, error in (("model-walker", "0.0345"), ("model-sawyer", "0.0678")):
+        assert f"<b>{name}</b>, 40 updates" in text and error in text and f"prediction_error-{name}-" in text
+    assert "prediction, actions of other windows" in text and "prediction_error-" in text
     assert "data:image/png;base64,c2hlZXQ=" in page.loads and "A row for each of walker" in text
     assert "<dd>quality fast, camera 0</dd>" in text and "<dd>mujoco 3.15.0</dd>" in text
 
@@ -211,7 +215,7 @@ def test_figures_on_the_page_follow_its_theme(report: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_damaged_neighbours_are_named(project: Path, make_params: MakeParams, tmp_path: Path) -> None:
-    (project.parent / "model" / "losses.jsonl").write_text('{"update": 20}\n[1]\n')
+    (project.parent / "model-walker" / "losses.jsonl").write_text('{"update": 20}\n[1]\n')
     with pytest.raises(ArtifactError, match=r"losses\.jsonl, line 2"):
         build(project, make_params(), tmp_path / "out")
 

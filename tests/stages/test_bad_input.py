@@ -137,7 +137,8 @@ def test_parameters_elsewhere(project: Path, invoke: Invoke) -> None:
     [
         ("convert", 3, "run `gsa collect-data --task mw-drawer-close --policy expert --sigma 0.5` first"),
         ("pretrain", 4, "no offline at data/offline: run `gsa convert` first"),
-        ("build-index", 4, "run `gsa pretrain` first"),
+        ("build-index", 4, "no model at models/mw: run `gsa pretrain --model mw` first"),
+        ("choose-model", 4, "no model at models/mw: run `gsa pretrain --model mw` first"),
         ("finetune", 4, "run `gsa convert` first"),
         ("report", 4, "run `gsa finetune --task mw-drawer-close --method gsa --seed 0`"),
     ],
@@ -155,7 +156,7 @@ def test_empty_data(project: Path, invoke: Invoke) -> None:
 
 def test_episodes_shorter_than_a_window(project: Path, invoke: Invoke) -> None:
     converted(invoke, 0, rows=5)
-    code, line = complaint(invoke, "pretrain")
+    code, line = complaint(invoke, "pretrain", "--model", "mw")
     assert code == 3 and "8" in line and "batch_length" in line
 
 
@@ -182,30 +183,46 @@ def test_nan_in_the_data(project: Path, invoke: Invoke, column: str) -> None:
 def test_an_index_built_by_another_model(project: Path, invoke: Invoke) -> None:
     converted(invoke, 0, 1)
     for command in ("pretrain", "build-index"):
-        assert invoke(command).exit_code == 0
+        assert invoke(command, "--model", "mw").exit_code == 0
     change(project, pretrain={"seed": 5})
-    assert invoke("pretrain").exit_code == 0
-    code, line = complaint(invoke, "finetune", "--method", "gsa")
+    assert invoke("pretrain", "--model", "mw").exit_code == 0
+    code, line = complaint(invoke, "finetune", "--method", "gsa", "--task", "mw-drawer-close")
     assert code == 4 and "another model" in line and "run `gsa build-index` again" in line, line
     assert not Path("runs").exists() or not any(Path("runs").glob("[!.]*"))
 
 
 def test_a_model_of_another_size(project: Path, invoke: Invoke) -> None:
     converted(invoke, 0, 1)
-    assert invoke("pretrain").exit_code == 0
+    assert invoke("pretrain", "--model", "mw").exit_code == 0
     change(project, world_model={"size": "s"})
-    code, line = complaint(invoke, "build-index")
-    assert code == 4 and "models/world_model" in line
+    code, line = complaint(invoke, "build-index", "--model", "mw")
+    assert code == 4 and "models/mw" in line
+
+
+def test_a_body_that_the_data_lacks(project: Path, invoke: Invoke) -> None:
+    converted(invoke, 0, 1)
+    code, line = complaint(invoke, "pretrain", "--model", "dmc")
+    assert code == 3 and "data/offline has no episodes of cartpole, which matrix.pretrain.models lists" in line
+    assert "it has sawyer;" in line
+
+
+def test_which_model(project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert complaint(invoke, "build-index", "--model", "mv") == (
+        2,
+        "ParamsError: unknown model 'mv'; matrix.pretrain.models has mw, dmc",
+    )
+    code, line = complaint(invoke, "pretrain", "--out", "models/one")
+    assert code == 2 and "--out is the folder of one model; give --model too: mw, dmc" in line
 
 
 def test_damaged_weights(project: Path, invoke: Invoke) -> None:
     converted(invoke, 0, 1)
-    assert invoke("pretrain").exit_code == 0
-    path = next(Path("models/world_model").glob("*.safetensors"))
+    assert invoke("pretrain", "--model", "mw").exit_code == 0
+    path = next(Path("models/mw").glob("*.safetensors"))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    code, line = complaint(invoke, "build-index")
+    code, line = complaint(invoke, "build-index", "--model", "mw")
     assert code == 4 and str(path) in line
 
 
@@ -213,6 +230,6 @@ def test_another_process_on_the_same_output(project: Path, invoke: Invoke) -> No
     from gsa.runs.process import hold_lock
 
     converted(invoke, 0, 1)
-    with hold_lock(Path("models/.world_model.lock"), Path("models/world_model")):
-        code, line = complaint(invoke, "pretrain")
-    assert code == 6 and "models/world_model is being written by pid" in line
+    with hold_lock(Path("models/.mw.lock"), Path("models/mw")):
+        code, line = complaint(invoke, "pretrain", "--model", "mw")
+    assert code == 6 and "models/mw is being written by pid" in line

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import faiss
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from ruamel.yaml import YAML
@@ -28,8 +30,8 @@ def weights(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict
 
 def refused(invoke: Invoke, code: int) -> str:
     """The one line with which ``theirs.pt`` is turned away; nothing is left behind."""
-    result = invoke("import-model", "theirs.pt")
-    assert result.exit_code == code and not Path("models/world_model").exists()
+    result = invoke("import-model", "theirs.pt", "--model", "dmc")
+    assert result.exit_code == code and not Path("models/dmc").exists()
     (line,) = [line for line in result.stderr.splitlines() if "Error: " in line]
     return line
 
@@ -37,25 +39,36 @@ def refused(invoke: Invoke, code: int) -> str:
 def test_the_index_of_an_imported_model_holds_the_embeddings_of_the_formulas(weights: dict, invoke: Invoke) -> None:
     heads = {"reward": {"_net.0.weight": torch.zeros(1)}}  # a fine-tuned checkpoint of theirs has more
     torch.save({"wm": weights} | heads, "theirs.pt")
-    result = invoke("import-model", "theirs.pt")
-    assert result.exit_code == 0 and "M parameters to models/world_model" in result.output
+    result = invoke("import-model", "theirs.pt", "--model", "dmc")
+    assert result.exit_code == 0 and "M parameters to models/dmc" in result.output
     write_store(
-        [noise_episode(s, width=4, embodiment="body") for s in range(3)], Path("data/offline"), load_params().convert
+        [noise_episode(s, width=4, embodiment=body) for s, body in enumerate(["sawyer", *["cartpole"] * 3, "zebra"])],
+        Path("data/offline"),
+        load_params().convert,
     )
-    assert invoke("build-index").exit_code == 0
+    assert invoke("build-index", "--model", "dmc").exit_code == 0
     store = EpisodeStore(Path("data/offline"))
-    images = torch.from_numpy(store.first_images([0, 1, 2])) / 255 - 0.5
-    index = faiss.read_index("index/world_model/keys.faiss")
+    poles = np.flatnonzero(store.episodes["embodiment"] == "cartpole")  # whose episodes the model's list names
+    images = torch.from_numpy(store.first_images(poles)) / 255 - 0.5
+    index = faiss.read_index("index/dmc/keys.faiss")
     found = torch.from_numpy(index.reconstruct_n(0, 3))
     torch.testing.assert_close(found, plain.encode(images, weights["encoder"]), rtol=1e-5, atol=1e-5)
-    shown = invoke("inspect", "models/world_model", "--verify").output
+    assert pd.read_parquet("index/dmc/keys.parquet")["position"].tolist() == poles.tolist() == [1, 2, 3]
+    shown = invoke("inspect", "models/dmc", "--verify").output
     assert "made by `gsa import-model`" in shown and "from checkpoint" in shown
+
+
+def test_one_of_several_models_must_be_named(weights: dict, invoke: Invoke) -> None:
+    torch.save({"wm": weights}, "theirs.pt")
+    result = invoke("import-model", "theirs.pt")
+    assert result.exit_code == 2 and "a checkpoint is one model; say with --model which: mw, dmc" in result.stderr
+    assert invoke("import-model", "theirs.pt", "--out", "models/other").exit_code == 0
 
 
 def test_half_precision_weights_become_ours(weights: dict, invoke: Invoke) -> None:
     torch.save({"wm": {part: {k: v.half() for k, v in state.items()} for part, state in weights.items()}}, "theirs.pt")
-    assert invoke("import-model", "theirs.pt").exit_code == 0
-    model, _ = load_world_model(Path("models/world_model"), load_params().world_model)
+    assert invoke("import-model", "theirs.pt", "--model", "dmc").exit_code == 0
+    model, _ = load_world_model(Path("models/dmc"), load_params().world_model)
     assert model.rssm.post_in.weight.dtype == torch.float32
 
 

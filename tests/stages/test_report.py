@@ -22,6 +22,7 @@ def project(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     params = yaml.load(root / "params.yaml")
     methods = {"gsa": ["gsa"], "dreamer": ["scratch"]}
     params["matrix"]["finetune"] |= {"tasks": TASKS, "seeds": [0, 1], "methods": methods}
+    params["matrix"]["pretrain"]["models"] = {"all": ["sawyer", "walker"]}
     params["finetune"]["total_frames"] = FRAMES
     params["report"] |= {"resamples": 100, "missing": "fail"}
     yaml.dump(params, tmp_path / "params.yaml")

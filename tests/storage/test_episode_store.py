@@ -130,6 +130,15 @@ def test_holdout_is_a_fixed_share_of_each_embodiment(tmp_path: Path, params: Con
     assert set(EpisodeStore(tmp_path / "c").episodes["split"]) == {"train"}
 
 
+def test_episodes_are_found_by_embodiment(tmp_path: Path, params: ConvertParams) -> None:
+    bodies = ["walker", "arm", "walker", "fish"]
+    write_store([noise_episode(n, embodiment=body) for n, body in enumerate(bodies)], tmp_path, params)
+    store = EpisodeStore(tmp_path)
+    assert store.positions_of(["walker", "arm"]).tolist() == [0, 2, 3] and store.positions_of(["fish"]).tolist() == [1]
+    with pytest.raises(DataError, match=r"no episodes of bird, which .* lists; it has arm, fish, walker; collect"):
+        store.positions_of(["fish", "bird"])
+
+
 def test_first_images_and_subset_keep_the_order_asked_for(tmp_path: Path, params: ConvertParams) -> None:
     episodes = [noise_episode(n, steps=3 + n) for n in range(5)]
     write_store(episodes, tmp_path, params)
