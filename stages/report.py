@@ -15,6 +15,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("reports"),
     offline: Annotated[Path, typer.Option(help="Offline data, for its card.")] = Path("data/offline"),
     model: Annotated[Path | None, typer.Option(help="World model [default: models/<matrix.pretrain.name>].")] = None,
+    floors: Annotated[Path, typer.Option(help="Folder of floors by task, from `gsa floors`.")] = Path("floors"),
     reference: Annotated[Path, typer.Option(help="Published numbers.")] = Path("data/reference"),
     missing: Annotated[
         Literal["fail", "zero", "drop"] | None,
@@ -29,6 +30,7 @@ def report(
     from gsa.report.load import load_scores
     from gsa.report.table import text
     from gsa.report.tables import LABELS
+    from gsa.report.verdict import verdict
     from gsa.runs.run_dir import open_run
 
     loaded = open_params(params, sets, plugin, {"--missing": ("report.missing", missing)})
@@ -37,14 +39,20 @@ def report(
     model = model or place("model", tree.matrix.pretrain.name)
     card, sheet = offline / "card.json", offline / "first_images.png"
     inputs = {"runs": runs, "reference": reference}
-    inputs |= {name: path for name, path in {"card": card, "sheet": sheet, "model": model}.items() if path.exists()}
+    optional = {"card": card, "sheet": sheet, "model": model, "floors": floors}
+    inputs |= {name: path for name, path in optional.items() if path.exists()}
     with open_run(out, **loaded.identity("report"), inputs=inputs) as run:
-        summary = build_report(scores, tree, run.path, out.absolute(), offline, model, reference)
-    rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]  # two numbers fit any terminal; the page has all
+        summary = build_report(scores, tree, run.path, out.absolute(), offline, model, reference, floors)
+    lead = "mean" if summary.few_tasks else "iqm"
+    rows = [("method", "runs", LABELS[lead], "P(improvement)")]  # two numbers fit any terminal; the page has all
     for method in summary.methods:
-        values = (text(method.aggregates.get("iqm"), 2), text(method.improvement, 2))
+        values = (text(method.aggregates.get(lead), 2), text(method.improvement, 2))
         rows.append((method.name, str(method.num_runs), *values))
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
-    typer.echo(summary.verdict)
+    typer.echo(" ".join(verdict(summary)))
+    for line in summary.shortfalls.values():
+        typer.echo(line)
+    if summary.floors.missing:
+        typer.echo(f"floors are missing: run `{summary.floors.command}`")
     unusable = f", {len(scores.unusable)} not usable" if scores.unusable else ""
     typer.echo(f"wrote the report of {len(scores.runs)} runs{unusable} to {out / 'index.html'}")
