@@ -76,10 +76,11 @@ def main() -> None:
         scores = load_scores(folder / "runs", params)
         loaded = time.perf_counter()
         between = time.process_time()
-        summarise(scores, params)  # build_report does it again: left out of the total below
+        summarise(scores, params, folder / "floors")  # build_report does it again: left out of the total below
         summarised, twice = time.perf_counter(), time.process_time() - between
         out = folder / "reports"
-        build_report(scores, params, out, out, folder / "data", [folder / "model"], ROOT / "data" / "reference")
+        places = (folder / "data", [folder / "model"], ROOT / "data" / "reference", folder / "floors")
+        build_report(scores, params, out, out, *places)
         built, cpu = time.perf_counter(), time.process_time() - cpu - twice
         size = (out / "index.html").stat().st_size
     print(f"{count} runs, {args.resamples} resamples, {len(tasks)} tasks, page {size / 1e6:.1f} MB")

@@ -265,7 +265,7 @@ GROUPS = {
     "free": [stage.name for stage in STAGES.values() if stage.makes in ("runs", "floors") and not stage.inputs],
     "waiting": [stage.name for stage in STAGES.values() if stage.makes == "runs" and stage.inputs],
 }
-"""Stages whose items may run at once: those that make data, floors, and runs that need none of it or wait for the models.
+"""Stages whose items may run at once: those that make data, floors, and runs that need none or wait for the models.
 Those of ``index`` make a model and its index, one after another, while other models are made."""
 
 if __name__ == "__main__":

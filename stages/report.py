@@ -17,6 +17,7 @@ def report(
     model: Annotated[
         list[Path] | None, typer.Option(help="World model; repeatable [default: models/NAME, each of them].")
     ] = None,
+    floors: Annotated[Path, typer.Option(help="Folder of floors by task, from `gsa floors`.")] = Path("floors"),
     reference: Annotated[Path, typer.Option(help="Published numbers.")] = Path("data/reference"),
     missing: Annotated[
         Literal["fail", "zero", "drop"] | None,
@@ -31,6 +32,7 @@ def report(
     from gsa.report.load import load_scores
     from gsa.report.table import text
     from gsa.report.tables import LABELS
+    from gsa.report.verdict import verdict
     from gsa.runs.run_dir import open_run
 
     loaded = open_params(params, sets, plugin, {"--missing": ("report.missing", missing)})
@@ -39,15 +41,20 @@ def report(
     models = model or [place("model", name) for name in tree.models()]
     card, sheet = offline / "card.json", offline / "first_images.png"
     inputs = {"runs": runs, "reference": reference}
-    shown = {"card": card, "sheet": sheet, **{f"model {path}": path for path in models}}
+    shown = {"card": card, "sheet": sheet, "floors": floors, **{f"model {path}": path for path in models}}
     inputs |= {name: path for name, path in shown.items() if path.exists()}
     with open_run(out, **loaded.identity("report"), inputs=inputs) as run:
-        summary = build_report(scores, tree, run.path, out.absolute(), offline, models, reference)
-    rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]  # two numbers fit any terminal; the page has all
+        summary = build_report(scores, tree, run.path, out.absolute(), offline, models, reference, floors)
+    lead = "mean" if summary.few_tasks else "iqm"
+    rows = [("method", "runs", LABELS[lead], "P(improvement)")]  # two numbers fit any terminal; the page has all
     for method in summary.methods:
-        values = (text(method.aggregates.get("iqm"), 2), text(method.improvement, 2))
+        values = (text(method.aggregates.get(lead), 2), text(method.improvement, 2))
         rows.append((method.name, str(method.num_runs), *values))
     typer.echo(tabulate(rows, tablefmt="plain", disable_numparse=True))
-    typer.echo(summary.verdict)
+    typer.echo(" ".join(verdict(summary)))
+    for line in summary.shortfalls.values():
+        typer.echo(line)
+    if summary.floors.missing:
+        typer.echo(f"floors are missing: run `{summary.floors.command}`")
     unusable = f", {len(scores.unusable)} not usable" if scores.unusable else ""
     typer.echo(f"wrote the report of {len(scores.runs)} runs{unusable} to {out / 'index.html'}")

@@ -176,8 +176,19 @@ def task_mean(scores: np.ndarray, resamples: int, rng: np.random.Generator) -> E
     """Mean over the seeds of one task, scores ``(num_seeds,)``; no interval for a single seed."""
     if len(scores) < 2:
         return Estimate(float(scores.mean()), note="one seed: interval not meaningful")
-    draws = scores[rng.integers(len(scores), size=(resamples, len(scores)))].mean(axis=-1)
-    return _estimate(float(scores.mean()), draws)
+    return _estimate(float(scores.mean()), _mean_draws(scores, resamples, rng))
+
+
+def task_difference(ours: np.ndarray, theirs: np.ndarray, resamples: int, rng: np.random.Generator) -> Estimate:
+    """Mean of ours ``(n,)`` less mean of theirs ``(m,)`` on one task, resampled independently of each other."""
+    point = float(ours.mean() - theirs.mean())
+    if min(len(ours), len(theirs)) < 2:
+        return Estimate(point, note="one seed: interval not meaningful")
+    return _estimate(point, _mean_draws(ours, resamples, rng) - _mean_draws(theirs, resamples, rng))
+
+
+def _mean_draws(scores: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    return np.asarray(scores[rng.integers(len(scores), size=(resamples, len(scores)))].mean(axis=-1))
 
 
 def performance_profile(

@@ -27,18 +27,20 @@ def build_report(
     data_dir: Path,
     model_dirs: Sequence[Path],
     reference_dir: Path,
+    floors_dir: Path,
 ) -> Summary:
     """Write page, figures, tables, ``metrics.json`` and ``curves.csv`` into the existing folder ``out``.
 
     Equal inputs give equal bytes: nothing depends on the time, and each interval has its own seeded stream. The page
     will lie in ``page_dir`` in the end: links are relative to it. The offline data, for its card, and the pre-trained
-    models, for their losses and predictions, may be absent. ``reference_dir`` holds the published numbers.
+    models, for their losses and predictions, may be absent, and so may floors of some tasks, a folder each in
+    ``floors_dir``. ``reference_dir`` holds the published numbers.
 
     Raises:
         DataError: the published numbers are missing or malformed.
-        ArtifactError: the data card or a model's log is damaged.
+        ArtifactError: the data card, a model's log, floors or a run's losses are damaged.
     """
-    summary, published = summarise(scores, params), load_published(reference_dir)
+    summary, published = summarise(scores, params, floors_dir), load_published(reference_dir)
     figures = {name: draw(summary) for name, draw in FIGURES.items()}
     tables = build_tables(summary, published)
     (out / "figures").mkdir()
@@ -57,13 +59,15 @@ def build_report(
 
 
 def _metrics(summary: Summary) -> dict[str, Any]:
-    """For ``dvc metrics show``: counts of runs, aggregates and the probability of improvement of each method."""
+    """For ``dvc metrics show``: counts of runs, aggregates, the probability of improvement, differences of means."""
     scores = summary.scores
     methods: dict[str, Any] = {}
     for method in summary.methods:
         estimates = method.aggregates | {"probability_of_improvement": method.improvement}
         methods[method.name] = {name: _numbers(estimate) for name, estimate in estimates.items() if estimate}
-    return {"runs": {"expected": len(scores.runs), "unusable": len(scores.unusable)}, "methods": methods}
+    gaps = {d.other: _numbers(d.mean) for d in summary.differences if d.mean}
+    runs = {"expected": len(scores.runs), "unusable": len(scores.unusable)}
+    return {"runs": runs, "methods": methods, "treatment_less": gaps}
 
 
 def _numbers(estimate: Estimate) -> dict[str, float]:

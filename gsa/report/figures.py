@@ -13,7 +13,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from gsa.report.aggregate import Strata, performance_profile, stream
 from gsa.report.curves import drawn_range
-from gsa.report.style import COLOURS, INK, colour, draw_curve, styled
+from gsa.report.floors import FLOORS
+from gsa.report.style import COLOURS, INK, MUTED, colour, draw_curve, styled
 from gsa.report.summary import HEADLINE, Summary
 from gsa.tasks import get_task
 
@@ -27,6 +28,7 @@ AGGREGATES = {
 """Aggregates in the order of the panels; the arrow points to better."""
 
 MAX_COLUMNS = 4
+MAX_STRIPS = 3
 PANEL = (3.1, 2.4)
 """Width and height of a learning curve's panel in inches."""
 
@@ -138,7 +140,52 @@ def draw_profiles(summary: Summary) -> Figure:
     return figure
 
 
+@styled()
+def draw_floors(summary: Summary) -> Figure:
+    """A strip per task: each method's mean with its 95% interval, and below them what learns nothing online.
+
+    The dashed line is the highest floor; the expert is none.
+    """
+    scores, floors = summary.scores, summary.floors
+    names = (*scores.methods, *floors.policies)
+    columns = min(MAX_STRIPS, len(scores.tasks))
+    rows = math.ceil(len(scores.tasks) / columns)
+    width, height = 9.4, (0.21 * len(names) + 0.75) * rows
+    figure = Figure(figsize=(width, height))
+    # Fixed margins in inches, as for learning curves.
+    margins = {"left": 0.75 / width, "right": 1 - 0.2 / width, "bottom": 0.3 / height, "top": 1 - 0.35 / height}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.36, "hspace": 0.6, **margins})
+    for ax, task in zip_longest(axes.flat, scores.tasks):
+        if task is None:
+            ax.set_axis_off()
+            continue
+        spec, below = get_task(task), [floors.means[n, task].value for n in FLOORS if (n, task) in floors.means]
+        if below:
+            ax.axvline(max(below), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        low, high = spec.score_range
+        reach = [low, high]
+        for row, name in enumerate(names):
+            mean = (summary.task_means if name in scores.methods else floors.means).get((name, task))
+            if mean is None:
+                continue
+            own, marker = (colour(scores.methods, name), "o") if name in scores.methods else (MUTED, "D")
+            if mean.low is not None and mean.high is not None:
+                ax.plot([mean.low, mean.high], [row, row], color=own, linewidth=3.2, alpha=0.4)
+                reach += [mean.low, mean.high]
+            ax.plot(mean.value, row, marker, color=own, clip_on=False)
+            reach.append(mean.value)
+        ax.set_title(f"{task}, {'return' if spec.metric == 'return' else 'success'}")
+        ax.set_xlim(min(reach), max(reach))
+        ax.set_xticks([low, 0.5 * (low + high), high])
+        ax.set_yticks(range(len(names)), names)
+        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.grid(axis="y", visible=False)
+        ax.tick_params(axis="y", length=0, pad=8)
+    return figure
+
+
 FIGURES: dict[str, Callable[[Summary], Figure]] = {
+    "floors": draw_floors,
     "aggregates": draw_aggregates,
     "sample_efficiency": draw_sample_efficiency,
     "learning_curves": draw_learning_curves,

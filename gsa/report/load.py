@@ -4,7 +4,7 @@ The parameters decide what is looked for, never the disk: runs of dropped seeds 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import product
@@ -19,7 +19,7 @@ from gsa.files import sha256_file
 from gsa.pipeline import run_name
 from gsa.runs.failure import read_failure
 from gsa.runs.fingerprint import read_run
-from gsa.runs.scores import SCORES_FILE, ScoreRow, read_scores
+from gsa.runs.scores import FLOORS_FILE, SCORES_FILE, ScoreRow, read_floors, read_scores
 from gsa.tasks import get_task
 
 Status = Literal["present", "missing", "failed", "short", "damaged"]
@@ -31,7 +31,10 @@ NAMED_IN_ERROR = 4
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of the comparison. ``detail`` says why it is not usable; ``record`` is its run.json, if any."""
+    """One cell of the comparison. ``detail`` says why it is not usable; ``record`` is its run.json, if any.
+
+    ``floors`` are the scores of what the learner had before it learned, such as the cloned policy.
+    """
 
     method: str
     task: str
@@ -40,6 +43,7 @@ class Run:
     status: Status
     detail: str = ""
     rows: tuple[ScoreRow, ...] = ()
+    floors: tuple[ScoreRow, ...] = ()
     record: dict[str, Any] | None = field(default=None, compare=False)
 
     @property
@@ -142,10 +146,10 @@ def _load_run(runs_dir: Path, method: str, task: str, seed: int, total_frames: i
     path = folder / SCORES_FILE
     try:
         record, rows = read_run(folder), tuple(read_scores(path))
+        _check_unchanged(path, record)
+        floors = load_floors(folder, task)
     except ArtifactError as error:
         return run("damaged", str(error))
-    if record is not None and record["outputs"].get(SCORES_FILE, {}).get("sha256") != sha256_file(path):
-        return run("damaged", f"{path} was changed after the run: its sha256 is not the one in run.json")
     first = rows[0]
     if (first.method, first.task, first.seed) != (method, task, seed):
         return run("damaged", f"holds the scores of {first.method} on {first.task}, seed {first.seed}")
@@ -154,7 +158,26 @@ def _load_run(runs_dir: Path, method: str, task: str, seed: int, total_frames: i
     if rows[-1].frames < total_frames:
         detail = f"last evaluated at {rows[-1].frames} of {total_frames} frames"
         return run("short", detail, rows=rows, record=record)
-    return run("present", rows=rows, record=record)
+    return run("present", rows=rows, floors=floors, record=record)
+
+
+def load_floors(folder: Path, task: str) -> tuple[ScoreRow, ...]:
+    """The scores of policies that did not learn the task, of ``gsa floors`` or a run; none where there is no file.
+
+    Raises:
+        ArtifactError: the file is damaged or was changed.
+    """
+    path = folder / FLOORS_FILE
+    if not path.is_file():
+        return ()
+    rows = tuple(read_floors(path, task))
+    _check_unchanged(path, read_run(folder))
+    return rows
+
+
+def _check_unchanged(path: Path, record: Mapping[str, Any] | None) -> None:
+    if record is not None and record["outputs"].get(path.name, {}).get("sha256") != sha256_file(path):
+        raise ArtifactError(f"{path} was changed after the run: its sha256 is not the one in run.json")
 
 
 def _check_range(row: ScoreRow, path: Path) -> None:

@@ -7,18 +7,25 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from gsa.report.aggregate import Estimate
 from gsa.report.artefacts import Artefacts, Model
+from gsa.report.diagnostics import meanings
 from gsa.report.figures import AXIS, draw_losses
 from gsa.report.panels import draw_panel_svg, templates
 from gsa.report.provenance import trace
 from gsa.report.published import BUDGET, COUNTERPARTS, LABELS, Column, Published
 from gsa.report.style import COLOURS, inline_svg, styled
-from gsa.report.summary import HEADLINE, Summary, span
+from gsa.report.summary import HEADLINE, Summary
 from gsa.report.table import Table, text
 from gsa.report.tables import card_tables, open_loop_table
+from gsa.report.verdict import caveats, span, verdict
 from gsa.visual.predictions import draw_errors
 
+MAX_STRIPS = 12
+"""Strips of floors, one per task, that are part of the page; more are linked as a file."""
+
 TITLES = {
+    "floors": "Methods beside policies that learn nothing, task by task",
     "aggregates": "Aggregate scores of each method with intervals",
     "sample_efficiency": "Interquartile mean of normalised scores over environment frames",
     "learning_curves": "Score over environment frames, task by task",
@@ -39,9 +46,14 @@ def render_page(
     environment.filters |= {"span": span, "cell": text, "settings": _settings}
     scores = summary.scores
     # Small multiples are laid out by the page, a panel per task: they reflow where one wide picture would shrink.
-    inline = {name: _svg(figure, name, TITLES[name]) for name, figure in figures.items() if name != "learning_curves"}
+    left_out = {"learning_curves"} | ({"floors"} if len(scores.tasks) > MAX_STRIPS else set())
+    inline = {name: _svg(figure, name, TITLES[name]) for name, figure in figures.items() if name not in left_out}
     return environment.get_template("page.html.j2").render(
         summary=summary,
+        verdict=verdict(summary),
+        caveats=caveats(summary),
+        tiles=_tiles(summary),
+        meanings=meanings(summary.diagnostics),
         scores=scores,
         slots={method: number % len(COLOURS) for number, method in enumerate(scores.methods)},
         figures=inline,
@@ -53,6 +65,21 @@ def render_page(
         card_tables=card_tables(artefacts.card),
         **(vars(artefacts) | {"models": [_model_parts(model) for model in artefacts.models]}),
     )
+
+
+def _tiles(summary: Summary) -> list[tuple[str, str, Estimate, str]]:
+    """Label, method whose colour it has, number and format of the large numbers at the top."""
+    comparison = summary.comparison
+    if comparison is None:
+        return []
+    pair, lead = (comparison.treatment, comparison.baseline), "mean" if summary.few_tasks else "iqm"
+    label = "Mean over tasks" if summary.few_tasks else "IQM"
+    tiles = [(f"{label}, {name}", name, summary.method(name).aggregates[lead], ".2f") for name in pair]
+    if summary.few_tasks:
+        gaps = {d.other: d.mean for d in summary.differences if d.mean}
+        return tiles + [(f"Lead over {other}", "", mean, "+.2f") for other, mean in gaps.items()]
+    tiles.append(("Difference of IQM", "", comparison.difference, "+.2f"))
+    return [*tiles, ("P(improvement), even is 0.50", "", comparison.improvement, ".2f")]
 
 
 def _model_parts(model: Model) -> dict[str, Any]:

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from gsa.report.aggregate import trimmed_mean
+from gsa.report.diagnostics import diagnostics_table
+from gsa.report.floors import CLONED, SHOWN
 from gsa.report.published import SOURCE, Published
 from gsa.report.summary import HEADLINE, Summary
 from gsa.report.table import MEASURED, PUBLISHED, Cell, Head, Table
+from gsa.report.verdict import notes
 from gsa.tasks import get_task
 from gsa.visual.predictions import KINDS, error_rows
 
@@ -26,12 +29,59 @@ SUITES = {"mw": "Meta-World", "dmc": "DMControl"}
 def build_tables(summary: Summary, published: Published) -> dict[str, Table]:
     """Every table of the comparison, by the name of its files."""
     tables = (
+        results(summary),
+        floors(summary),
+        diagnostics_table(summary.diagnostics),
         aggregates(summary),
         per_task(summary, published),
         published_aggregates(published),
         published_on_these_tasks(summary, published),
     )
     return {table.name: table for table in tables}
+
+
+def results(summary: Summary) -> Table:
+    """A row per task, in native units, and one of the means over tasks: methods, the clone, the treatment's lead."""
+    scores, floors = summary.scores, summary.floors
+    clone = [CLONED] if floors.clones else []
+    heads = [Head("task"), Head("score"), *(Head(name, "Mean score") for name in (*scores.methods, *clone))]
+    heads += [Head(d.other, f"{summary.treatment} less") for d in summary.differences]
+    rows: list[tuple[Cell, ...]] = []
+    for task in scores.tasks:
+        means = [summary.task_means.get((method, task)) for method in scores.methods]
+        means += [floors.means.get((name, task)) for name in clone]
+        gaps = [d.by_task.get(task) for d in summary.differences]
+        rows.append((task, _unit(task), *means, *gaps))
+    if len(scores.compared_tasks) > 1:
+        over = "mean over tasks" if scores.compared_tasks == scores.tasks else "mean over compared tasks"
+        means = [*(method.aggregates["mean"] for method in summary.methods), *(summary.clone for _ in clone)]
+        rows.append((over, "0 to 1", *means, *(d.mean for d in summary.differences)))
+    caption = (
+        f"Final score at {scores.total_frames} environment frames, with 95% bootstrap intervals: over seeds for a task,"
+        f" stratified by task for the mean. {_units(scores.tasks)}"
+    )
+    if clone:
+        caption += f" {CLONED}: {SHOWN[CLONED][0]}, {SHOWN[CLONED][1]}."
+    digits = [get_task(task).digits for task in scores.tasks] + [2] * (len(rows) - len(scores.tasks))
+    return Table("results", caption, tuple(heads), tuple(rows), tuple(digits))
+
+
+def floors(summary: Summary) -> Table:
+    """A row per task: the methods, then what was not learned."""
+    scores, found = summary.scores, summary.floors
+    heads = [Head("task"), Head("score"), *(Head(name, MEASURED) for name in scores.methods)]
+    heads += [Head(name, "Not learned online") for name in found.policies]
+    rows = []
+    for task in scores.tasks:
+        learned = [summary.task_means.get((method, task)) for method in scores.methods]
+        rows.append((task, _unit(task), *learned, *(found.means.get((name, task)) for name in found.policies)))
+    words = "; ".join(f"{name}: {SHOWN[name][0]}, {SHOWN[name][1]}" for name in found.policies)
+    caption = (
+        "Methods beside policies that learn nothing online. Intervals are over seeds, but for random, nothing, constant"
+        f" and expert over episodes. {words or 'No floors were measured'}."
+    )
+    digits = tuple(get_task(task).digits for task in scores.tasks)
+    return Table("floors", caption, tuple(heads), tuple(rows), digits)
 
 
 def aggregates(summary: Summary) -> Table:
@@ -42,7 +92,7 @@ def aggregates(summary: Summary) -> Table:
         for method in summary.methods
     ]
     scores = summary.scores
-    how = "; ".join(summary.notes) or f"95% intervals from {summary.resamples} stratified-bootstrap resamples"
+    how = "; ".join(notes(summary)) or f"95% intervals from {summary.resamples} stratified-bootstrap resamples"
     caption = (
         f"Aggregates of normalised final scores over {len(scores.compared_tasks)} tasks and {len(scores.seeds)} seeds"
         f" ({how}). Higher is better, but for the optimality gap."
@@ -66,8 +116,7 @@ def per_task(summary: Summary, published: Published) -> Table:
         means = [summary.task_means.get((method, task)) for method in scores.methods]
         counts = [str(len(scores.finals(method, task))) for method in scores.methods]
         runs = counts[0] if len(set(counts)) == 1 else "/".join(counts)
-        unit = "return" if get_task(task).metric == "return" else "success"
-        rows.append((task, unit, *means, runs, *(published.scores[column].get(task) for column in columns)))
+        rows.append((task, _unit(task), *means, runs, *(published.scores[column].get(task) for column in columns)))
     caption = (
         f"Final score at {scores.total_frames} environment frames: mean over seeds with 95% interval."
         f" {_units(scores.tasks)}"
@@ -75,6 +124,10 @@ def per_task(summary: Summary, published: Published) -> Table:
     )
     digits = tuple(get_task(task).digits for task in scores.tasks)
     return Table("per_task", caption, tuple(heads), tuple(rows), digits)
+
+
+def _unit(task: str) -> str:
+    return "return" if get_task(task).metric == "return" else "success"
 
 
 def _units(tasks: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """Floors: the best constant is found, scored on other seeds, and everything depends on task, seed and number alone."""
 
+import pickle
 from dataclasses import replace
 from functools import partial
 
@@ -9,7 +10,7 @@ import pytest
 from gsa.config import FloorsParams
 from gsa.episode import Step
 from gsa.errors import DataError
-from gsa.loops.floors import MAX_CANDIDATES, constant_candidates, measure_floors, planned_episodes
+from gsa.loops.floors import MAX_CANDIDATES, Turn, constant_candidates, measure_floors, planned_episodes, play
 from gsa.tasks import get_task
 
 TASK = replace(get_task("mw-reach"), suite="own", action_dim=2)  # the name's metric is success; no expert
@@ -79,9 +80,12 @@ def test_a_constant_under_which_the_simulation_diverges_is_no_candidate():
         measure_floors(TASK, PARAMS, partial(Target, None, (0.0, 0.0)))  # nothing is scored, not searched
 
 
-def test_processes_change_no_score():
-    alone, spread = (measure_floors(TASK, PARAMS, Target, workers) for workers in (None, 2))
-    assert alone == spread
+def test_a_turn_depends_on_itself_alone_so_that_processes_change_no_score():
+    turns = [Turn("random", "score", 3), Turn("constant", "search", 2, BEST), Turn("nothing", "score", 2, (0.0, 0.0))]
+    env = Target()
+    there = [play(TASK, 0, env, turn) for turn in turns]
+    back = [play(TASK, 0, env, pickle.loads(pickle.dumps(turn))) for turn in reversed(turns)]
+    assert there == back[::-1] and there != [play(TASK, 1, env, turn) for turn in turns]
 
 
 @pytest.mark.parametrize(("width", "count"), [(1, 3), (4, 81), (6, 76), (12, 81)])
@@ -93,7 +97,8 @@ def test_candidates_are_few_distinct_and_seeded(width, count):
 
 
 @pytest.mark.sim
-def test_a_metaworld_task_has_an_expert_that_beats_doing_nothing():
+def test_a_metaworld_task_has_an_expert_that_beats_doing_nothing(monkeypatch):
+    monkeypatch.setattr("gsa.loops.floors.constant_candidates", lambda width, rng: [(0.0,) * width, (1.0,) * width])
     from gsa.config import RenderParams
     from gsa.envs import make_env
 

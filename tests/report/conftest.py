@@ -10,7 +10,7 @@ import pytest
 from gsa.config import Params, load_params
 from gsa.pipeline import run_name
 from gsa.runs.fingerprint import fingerprint, hash_files
-from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
+from gsa.runs.scores import FLOORS_FILE, SCORES_FILE, ScoreRow, score_line
 from gsa.tasks import get_task
 from tests.conftest import ROOT
 
@@ -52,12 +52,28 @@ def score_row(method: str, task: str, seed: int, frames: int, score: float) -> S
     return ScoreRow(task, method, seed, frames, tuple([50.0] * 10), wins, wins)
 
 
-def write_run(runs: Path, method: str, task: str, seed: int, scores: dict[int, float], **record: Any) -> Path:
-    """A finished run: normalised scores by frames, and the run.json that a stage would write."""
+def write_run(
+    runs: Path,
+    method: str,
+    task: str,
+    seed: int,
+    scores: dict[int, float],
+    clone: float | None = None,
+    losses: Sequence[dict[str, Any]] = (),
+    **record: Any,
+) -> Path:
+    """A finished run: normalised scores by frames, and the run.json that a stage would write.
+
+    ``clone`` is the score of its cloned policy, ``losses`` the rows of its losses.jsonl, as far as there are any.
+    """
     folder = runs / run_name(method, task, seed)
     folder.mkdir(parents=True)
     rows = (score_row(method, task, seed, frames, score) for frames, score in scores.items())
     (folder / SCORES_FILE).write_text("".join(map(score_line, rows)))
+    if clone is not None:
+        (folder / FLOORS_FILE).write_text(score_line(score_row("bc", task, seed, 0, clone)))
+    if losses:
+        (folder / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
     outputs = hash_files(folder)
     facts = {
         "fingerprint": fingerprint([method, task, seed]),
@@ -73,6 +89,13 @@ def write_run(runs: Path, method: str, task: str, seed: int, scores: dict[int, f
     }
     (folder / "run.json").write_text(json.dumps(facts | record))
     return folder
+
+
+def write_floors(folder: Path, task: str, scores: dict[str, float]) -> None:
+    """What ``gsa floors`` makes, less its run.json: normalised scores by policy."""
+    (folder / task).mkdir(parents=True)
+    rows = (score_row(policy, task, 0, 0, score) for policy, score in scores.items())
+    (folder / task / FLOORS_FILE).write_text("".join(map(score_line, rows)))
 
 
 FINALS = {

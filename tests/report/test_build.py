@@ -19,7 +19,7 @@ from gsa.report.load import load_scores
 from gsa.report.provenance import trace
 from gsa.report.tables import card_tables
 from tests.conftest import ROOT
-from tests.report.conftest import FRAMES, MakeParams, small_params, write_run, write_runs
+from tests.report.conftest import FRAMES, MakeParams, small_params, write_floors, write_run, write_runs
 
 CARD = {
     "episodes": 3,
@@ -35,7 +35,10 @@ CARD = {
 }
 
 
-TABLES = ("aggregates", "per_task", "published_aggregates", "published_on_these_tasks")
+TABLES = (
+    *("results", "floors", "diagnostics", "aggregates", "per_task", "published_aggregates"),
+    "published_on_these_tasks",
+)
 
 
 class Page(HTMLParser):
@@ -72,7 +75,8 @@ class Page(HTMLParser):
 def build(runs: Path, params: Params, out: Path) -> str:
     out.mkdir()
     base = runs.parent
-    args = (out, base / "reports", base / "offline", sorted(base.glob("model*")), ROOT / "data" / "reference")
+    models = sorted(base.glob("model*"))
+    args = (out, base / "reports", base / "offline", models, ROOT / "data" / "reference", base / "floors")
     build_report(load_scores(runs, params), params, *args)
     return (out / "index.html").read_text()
 
@@ -91,6 +95,7 @@ def furnish(runs: Path) -> None:
         errors = {body: {"error": [0.01, 0.02], "shuffled_error": [0.01, shuffled], "copy_error": [0.01, 0.08]}}
         (folder / "open_loop.json").write_text(json.dumps({"context": 1, "embodiments": errors}))
         (folder / f"open_loop_{body}.png").write_bytes(b"picture")
+    write_floors(base / "floors", "mw-reach", {"random": 0.0, "nothing": 0.4, "constant": 0.5, "expert": 1.0})
     for run in runs.iterdir():
         (run / "eval.mp4").write_bytes(b"small video")
 
@@ -126,6 +131,10 @@ def test_the_page_is_whole_and_self_contained(report: Path) -> None:
     assert len(page.ids) == len(set(page.ids))
     assert "@import" not in text and "url(http" not in text
     assert "gsa scores higher than scratch" in text
+    assert "scratch on mw-reach scores 0.15 [0.10, 0.20], below doing nothing (0.40) and the best constant" in text
+    assert "<code>gsa floors --task mw-drawer-close --task dmc-walker-stand</code> makes them" in text
+    assert text.index("gsa less") < text.index('id="floors"') < text.index('id="aggregates"')  # tasks lead
+    assert 'id="diagnostics"' not in text
     assert "printed 0.900, the rows give 0.656" in text
     assert "bad.npz (NaN action)" in text
     for name, error in (("model-walker", "0.0345"), ("model-sawyer", "0.0678")):
@@ -157,6 +166,7 @@ def test_numbers_for_dvc(report: Path) -> None:
     assert metrics["methods"]["gsa"]["iqm"]["value"] == pytest.approx((0.6 + 0.72 + 0.81 + 0.9) / 4)
     assert metrics["methods"]["gsa"]["probability_of_improvement"]["value"] == 1.0
     assert "probability_of_improvement" not in metrics["methods"]["scratch"]
+    assert metrics["treatment_less"]["scratch"]["value"] == pytest.approx(0.745 - 0.88 / 3)
     with (report / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 36

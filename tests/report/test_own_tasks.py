@@ -49,7 +49,7 @@ def both(runs: Path, make_params: MakeParams) -> tuple[Path, Any]:
 
 
 def summary_of(both: tuple[Path, Any]) -> Summary:
-    return summarise(load_scores(*both), both[1])
+    return summarise(load_scores(*both), both[1], both[0].parent / "floors")
 
 
 def test_scores_outside_the_range_count_and_normalise_outside(both: tuple[Path, Any]) -> None:
@@ -77,7 +77,9 @@ def test_the_headline_is_of_dmcontrol_and_meta_world_alone(
     assert "do not cover exactly these two suites" in published_lines(mixed, published)[-1]
     for tasks, has in ((["mw-reach", OWN], False), (["mw-reach", "dmc-walker-stand"], True)):
         params = make_params(own_tasks={OWN: FACTS}, matrix__finetune__tasks=tasks)
-        assert (HEADLINE in summarise(load_scores(runs, params), params).method("gsa").aggregates) is has
+        assert (
+            HEADLINE in summarise(load_scores(runs, params), params, runs.parent / "floors").method("gsa").aggregates
+        ) is has
 
 
 def test_panels_span_the_range_and_what_leaves_it(both: tuple[Path, Any]) -> None:
@@ -107,6 +109,6 @@ def test_captions_and_decimals_follow_the_tasks(both: tuple[Path, Any], make_par
     row = dict(zip([head.label for head in table.heads], table.texts()[2], strict=True))
     assert row["gsa"].startswith("-160.0 [") and row["GSA @ 150k"] == "–"  # noqa: RUF001
     params = make_params(own_tasks={OWN: FACTS}, matrix__finetune__tasks=[OWN])
-    tables = build_tables(summarise(load_scores(both[0], params), params), published)
+    tables = build_tables(summarise(load_scores(both[0], params), params, both[0].parent / "floors"), published)
     assert "DMControl" not in tables["per_task"].caption and "Meta-World" not in tables["per_task"].caption
     assert tables["published_on_these_tasks"].rows == ()

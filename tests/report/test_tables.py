@@ -26,7 +26,7 @@ SMALL = Table(
 @pytest.fixture
 def tables(runs: Path, make_params: MakeParams, root: Path) -> dict[str, Table]:
     params = make_params()
-    summary = summarise(load_scores(runs, params), params)
+    summary = summarise(load_scores(runs, params), params, runs.parent / "floors")
     return build_tables(summary, load_published(root / "data" / "reference"))
 
 
