@@ -33,6 +33,7 @@ FOLDERS = {
     "model": "models/${matrix.pretrain.name}",
     "index": "index/${matrix.pretrain.name}",
     "runs": "runs",
+    "probes": "probes",
     "report": "reports",
 }
 """Where the stages' outputs lie."""
@@ -93,6 +94,7 @@ def _finetune(learner: str, row: LearnerRow) -> Stage:
 
 _COLLECT = {"task": "matrix.collect_data.tasks", "sigma": "matrix.collect_data.sigmas"}
 _EXPLORE = {"domain": "matrix.explore_data.domains"}
+_PROBE = {"task": "matrix.finetune.tasks"}
 _CARD = ("data/offline/card.json", "data/offline/first_images.png")
 
 STAGES = {
@@ -104,10 +106,11 @@ STAGES = {
         Stage("pretrain", ("world_model", "pretrain"), ("offline",), "model"),
         Stage("build-index", ("world_model",), ("offline", "model"), "index"),
         *(_finetune(learner, row) for learner, row in LEARNERS.items()),
+        Stage("probe-actions", ("render", "world_model"), ("model",), "probes", "${item.task}", _PROBE),
         Stage(
             "report",
             ("matrix.finetune", "finetune", "own_tasks", "report"),
-            ("runs",),
+            ("runs", "probes"),
             "report",
             also=(*_CARD, "data/reference", FOLDERS["model"]),  # the model's log too
         ),
@@ -210,9 +213,9 @@ GROUPS = {
     "data": [stage.name for stage in STAGES.values() if stage.makes == "raw"],
     "index": [stage.name for stage in STAGES.values() if stage.makes in SEALED],
     "free": [stage.name for stage in STAGES.values() if stage.makes == "runs" and not stage.inputs],
-    "waiting": [stage.name for stage in STAGES.values() if stage.makes == "runs" and stage.inputs],
+    "waiting": [stage.name for stage in STAGES.values() if stage.makes in ("runs", "probes") and stage.inputs],
 }
-"""Stages whose items may run at once: those that make data, and runs that need none of it or wait for the index.
+"""Stages whose items may run at once: those that make data, and what needs none of it or waits for the index.
 Those of ``index`` make it, one after another."""
 
 if __name__ == "__main__":

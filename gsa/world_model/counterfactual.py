@@ -35,7 +35,8 @@ class Branches:
     """Real episodes that share their first P decisions and then hold an action: ``directions`` and their opposites.
 
     ``image`` and ``action`` are those of the shared rows, of which the last is where they part (its action is
-    missing); ``branch`` the pictures after each further decision, by direction and sign (+ first).
+    missing); ``branch`` the pictures after each further decision, or at ``HORIZONS`` alone, by direction and sign
+    (+ first).
     """
 
     image: UInt8[np.ndarray, "P+1 3 64 64"]
@@ -43,17 +44,28 @@ class Branches:
     directions: Float32[np.ndarray, "D A"]
     branch: UInt8[np.ndarray, "D 2 N 3 64 64"]
 
+    @property
+    def whole(self) -> bool:
+        """Whether every picture is there."""
+        return self.branch.shape[2] == max(HORIZONS)
+
     def truth(self) -> Pictures:
         """What the simulator shows at ``HORIZONS``."""
-        return scale_image(torch.from_numpy(self.branch[:, :, [h - 1 for h in HORIZONS]]))
+        rows = [h - 1 for h in HORIZONS] if self.whole else slice(None)
+        return scale_image(torch.from_numpy(self.branch[:, :, rows]))
+
+
+def both_signs(directions: Float32[np.ndarray, "D A"]) -> Float32[np.ndarray, "2*D A"]:
+    """Each direction and its opposite."""
+    return np.stack([directions, -directions], 1).reshape(2 * len(directions), -1)
 
 
 @torch.no_grad()
-def imagine(model: WorldModel, start: Branches, seed: int, samples: int = SAMPLES) -> tuple[Pictures, Pictures]:
-    """The model's pictures of the branches, means over latent samples: imagined from actions alone, and seen.
+def imagine(model: WorldModel, start: Branches, seed: int, samples: int = SAMPLES, seen: bool = False) -> Pictures:
+    """The model's pictures of the branches, means over latent samples.
 
-    It filters the shared rows. The second result is what it draws where it also sees the branches' images: how far its
-    image networks would let it come.
+    It filters the shared rows and imagines the rest from the actions alone. With ``seen`` it filters the branches too,
+    which must be ``whole``: how far its image networks would let it come.
     """
     device, rssm = model.rssm.post_in.weight.device, model.rssm
     count, shared = len(start.directions), len(start.action)
@@ -69,24 +81,23 @@ def imagine(model: WorldModel, start: Branches, seed: int, samples: int = SAMPLE
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         before = torch.cat([padded(np.zeros_like(start.directions[:1])), padded(start.action)])
-        known = (x.expand(samples, *x.shape) for x in (embed(start.image), before))
         first = torch.zeros(samples, shared + 1, dtype=torch.bool, device=device)
-        post, _ = rssm.observe(*known, first)
-        both = np.stack([start.directions, -start.directions], 1).reshape(2 * count, -1)
-        action = padded(both).repeat_interleave(samples, 0)  # (D, sign, sample)
-        imagined = seen = State(*(x[:, -1].repeat(2 * count, 1) for x in post))
-        pictures: list[list[torch.Tensor]] = [[], []]
+        keys, before = (x.expand(samples, *x.shape) for x in (embed(start.image), before))
+        post, _ = rssm.observe(keys, before, first)
+        action = padded(both_signs(start.directions)).repeat_interleave(samples, 0)  # (D, sign, sample)
+        state, pictures = State(*(x[:, -1].repeat(2 * count, 1) for x in post)), []
         for n in range(max(HORIZONS)):
             noise = rssm.noise(samples).repeat(2 * count, 1, 1)
-            imagined = rssm.img_step(imagined, action, noise)
-            key = embed(start.branch[:, :, n].reshape(2 * count, *start.image.shape[1:])).repeat_interleave(samples, 0)
-            seen = rssm.obs_step(seen, action, key, torch.zeros(len(key), dtype=torch.bool, device=device), noise)
+            if seen:
+                key = embed(start.branch[:, :, n].reshape(2 * count, *start.image.shape[1:]))
+                no = torch.zeros(len(state.deter), dtype=torch.bool, device=device)
+                state = rssm.obs_step(state, action, key.repeat_interleave(samples, 0), no, noise)
+            else:
+                state = rssm.img_step(state, action, noise)
             if n + 1 in HORIZONS:
-                for drawn, state in zip(pictures, (imagined, seen), strict=True):
-                    image = model.decoder(*state).clamp(-0.5, 0.5)
-                    drawn.append(image.unflatten(0, (count, 2, samples)).mean(2).cpu())
-    imagined_pictures, seen_pictures = (torch.stack(drawn, 2) for drawn in pictures)
-    return imagined_pictures, seen_pictures
+                image = model.decoder(*state).clamp(-0.5, 0.5)
+                pictures.append(image.unflatten(0, (count, 2, samples)).mean(2).cpu())
+    return torch.stack(pictures, 2)
 
 
 def score(starts: Sequence[Branches], predicted: Sequence[Pictures], seed: int) -> dict[str, Any]:
@@ -101,7 +112,6 @@ def score(starts: Sequence[Branches], predicted: Sequence[Pictures], seed: int) 
 
     def of(part: Float[np.ndarray, "N 2 H"]) -> dict[str, dict[str, float | None]]:
         errors = [_r2(part[pick].sum(0)) for pick in picks]
-        # A resample may hold no start with a visible difference; then nothing is known of the error.
         std = np.std(errors, 0, ddof=1)
         values = {"r2": _r2(part.sum(0)), "standard_error": std, "effect": part[:, 1].mean(0)}
         return {name: by_horizon(found) for name, found in values.items()}
