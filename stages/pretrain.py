@@ -22,11 +22,14 @@ def pretrain(
 
     On several GPUs or machines: torchrun --nproc-per-node 2 -m stages.cli pretrain
     """
+    from gsa.errors import ArtifactError
+    from gsa.files import read_json
     from gsa.loops.pretrain import follow
     from gsa.loops.pretrain import pretrain as pretrain_model
     from gsa.parallel.ranks import join_ranks
     from gsa.runs.run_dir import open_run
     from gsa.storage.episode_store import EpisodeStore
+    from gsa.visual.predictions import verdicts
 
     loaded = open_params(params, sets, plugin, {"--updates": ("pretrain.updates", updates)})
     tree = loaded.params
@@ -40,4 +43,6 @@ def pretrain(
             with progress(tree.pretrain.updates, "pre-training, updates") as advance:
                 last = pretrain_model(store, tree, run.path, run.checkpoints, advance, ranks)
             run.notes.update(last | {"device": str(ranks.device), "processes": ranks.size})
+    for line in verdicts(read_json(out / "open_loop.json", ArtifactError, "run it again")):
+        typer.echo(line)
     typer.echo(f"wrote a world model after {tree.pretrain.updates} updates (image loss {last['image']:.0f}) to {out}")

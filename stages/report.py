@@ -15,6 +15,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("reports"),
     offline: Annotated[Path, typer.Option(help="Offline data, for its card.")] = Path("data/offline"),
     model: Annotated[Path | None, typer.Option(help="World model [default: models/<matrix.pretrain.name>].")] = None,
+    probes: Annotated[Path, typer.Option(help="What `gsa probe-actions` found.")] = Path("probes"),
     reference: Annotated[Path, typer.Option(help="Published numbers.")] = Path("data/reference"),
     missing: Annotated[
         Literal["fail", "zero", "drop"] | None,
@@ -37,9 +38,10 @@ def report(
     model = model or place("model", tree.matrix.pretrain.name)
     card, sheet = offline / "card.json", offline / "first_images.png"
     inputs = {"runs": runs, "reference": reference}
-    inputs |= {name: path for name, path in {"card": card, "sheet": sheet, "model": model}.items() if path.exists()}
+    shown = {"card": card, "sheet": sheet, "model": model, "probes": probes}
+    inputs |= {name: path for name, path in shown.items() if path.exists()}
     with open_run(out, **loaded.identity("report"), inputs=inputs) as run:
-        summary = build_report(scores, tree, run.path, out.absolute(), offline, model, reference)
+        summary = build_report(scores, tree, run.path, out.absolute(), offline, model, reference, probes)
     rows = [("method", "runs", LABELS["iqm"], "P(improvement)")]  # two numbers fit any terminal; the page has all
     for method in summary.methods:
         values = (text(method.aggregates.get("iqm"), 2), text(method.improvement, 2))

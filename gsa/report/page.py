@@ -15,8 +15,8 @@ from gsa.report.published import BUDGET, COUNTERPARTS, LABELS, Column, Published
 from gsa.report.style import COLOURS, inline_svg, styled
 from gsa.report.summary import HEADLINE, Summary, span
 from gsa.report.table import Table, text
-from gsa.report.tables import card_tables, open_loop_table
-from gsa.visual.predictions import draw_errors
+from gsa.report.tables import card_tables, open_loop_table, probe_table
+from gsa.visual.predictions import draw_errors, verdicts
 
 TITLES = {
     "aggregates": "Aggregate scores of each method with intervals",
@@ -51,6 +51,7 @@ def render_page(
         unfounded=[claim for claim in published.claims if not claim.follows],
         provenance=trace(scores),
         card_tables=card_tables(artefacts.card),
+        probe_table=probe_table(artefacts.probes),
         **vars(artefacts),
         **(_model_parts(artefacts.model) if artefacts.model else {}),
     )
@@ -58,12 +59,13 @@ def render_page(
 
 def _model_parts(model: Model) -> dict[str, Any]:
     """Pictures and tables of the model; None where it has no such file."""
-    losses, errors, bodies = model.losses, model.open_loop, model.open_loop.get("embodiments")
+    losses, errors, bodies = model.losses, model.open_loop, model.open_loop.get("groups")
     alt = "Held-out prediction error over the horizon, by embodiment"
     return {
         "losses": _svg(draw_losses(losses), "losses", "Pre-training losses") if losses else None,
         "updates": int(losses[-1].get(AXIS, 0)) if losses else None,
         "open_loop": open_loop_table(errors) if errors else None,
+        "follows": list(verdicts(errors)),
         "prediction_error": _svg(styled()(draw_errors)(errors), "prediction_error", alt) if bodies else None,
     }
 

@@ -32,14 +32,14 @@ Pictures = Float[torch.Tensor, "D 2 H 3 64 64"]
 
 @dataclass(frozen=True)
 class Branches:
-    """Real episodes that share their first P decisions and then hold an action: ``directions`` and their opposites.
+    """Real episodes that share their first decisions and then hold an action: ``directions`` and their opposites.
 
     ``image`` and ``action`` are those of the shared rows, of which the last is where they part (its action is
     missing); ``branch`` the pictures after each further decision, or at ``HORIZONS`` alone, by direction and sign
     (+ first).
     """
 
-    image: UInt8[np.ndarray, "P+1 3 64 64"]
+    image: UInt8[np.ndarray, "R 3 64 64"]
     action: Float32[np.ndarray, "P A"]
     directions: Float32[np.ndarray, "D A"]
     branch: UInt8[np.ndarray, "D 2 N 3 64 64"]

@@ -69,10 +69,13 @@ class Page(HTMLParser):
             assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
 
 
+NOT_MEASURED = {"not_measured": "episodes are too short"}
+
+
 def build(runs: Path, params: Params, out: Path) -> str:
     out.mkdir()
     base = runs.parent
-    args = (out, base / "reports", base / "offline", base / "model", ROOT / "data" / "reference")
+    args = (out, base / "reports", base / "offline", base / "model", ROOT / "data" / "reference", base / "probes")
     build_report(load_scores(runs, params), params, *args)
     return (out / "index.html").read_text()
 
@@ -86,9 +89,15 @@ def furnish(runs: Path) -> None:
     (base / "model").mkdir()
     losses = [{"update": u, "image": 100.0 / u, "dyn": 1.0} for u in (20, 40)]
     (base / "model" / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
-    errors = {"walker": {"error": [0.01, 0.02], "shuffled_error": [0.01, 0.0345], "copy_error": [0.01, 0.08]}}
-    (base / "model" / "open_loop.json").write_text(json.dumps({"context": 1, "embodiments": errors}))
+    errors = {"error": [10.0] * 11, "shuffled_error": [30.0, 34.5, *[12.0] * 9], "copy_error": [80.0] * 11}
+    groups = [{"embodiment": "walker", "acted": "ou", **errors}]
+    (base / "model" / "open_loop.json").write_text(json.dumps({"context": 1, "groups": groups}))
     (base / "model" / "open_loop_walker.png").write_bytes(b"picture")
+    by_horizon = {key: {"5": 0.1, "10": 0.4321, "20": None} for key in ("r2", "standard_error", "r2_seen", "effect")}
+    for task, probe in (("mw-reach", {"horizons": [5, 10, 20], **by_horizon}), ("mw-drawer-close", NOT_MEASURED)):
+        (base / "probes" / task).mkdir(parents=True)
+        (base / "probes" / task / "probe.json").write_text(json.dumps(probe))
+    (base / "probes" / "mw-reach" / "branches.png").write_bytes(b"branches")
     for run in runs.iterdir():
         (run / "eval.mp4").write_bytes(b"small video")
 
@@ -126,7 +135,10 @@ def test_the_page_is_whole_and_self_contained(report: Path) -> None:
     assert "gsa scores higher than scratch" in text
     assert "printed 0.900, the rows give 0.656" in text
     assert "bad.npz (NaN action)" in text
-    assert "0.0345" in text and "prediction, actions of other windows" in text and "prediction_error-" in text
+    assert "34.5" in text and "prediction, actions of other windows" in text and "prediction_error-" in text
+    assert "walker, ou: at 10 decisions the prediction error is 10, with other actions 12" in text
+    assert "0.43" in text and "mw-drawer-close: not measured: episodes are too short" in text
+    assert "data:image/png;base64,YnJhbmNoZXM=" in page.loads
     assert "data:image/png;base64,c2hlZXQ=" in page.loads and "A row for each of walker" in text
     assert "<dd>quality fast, camera 0</dd>" in text and "<dd>mujoco 3.15.0</dd>" in text
 

@@ -13,7 +13,7 @@ from gsa.config import ConvertParams
 from gsa.errors import ArtifactError, DataError, ResourceError
 from gsa.files import sealed_json
 from gsa.storage.episode_store import EpisodeStore
-from gsa.storage.schema import MANIFEST, STEPS_SCHEMA
+from gsa.storage.schema import MANIFEST, STEPS_SCHEMA, kinds
 from gsa.storage.store_writer import write_store
 from tests.storage.conftest import assert_same_steps, count_episode, noise_episode
 
@@ -128,6 +128,14 @@ def test_holdout_is_a_fixed_share_of_each_embodiment(tmp_path: Path, params: Con
     assert again.to_dict() == table[table["embodiment"] == "many"].set_index("episode_id")["split"].to_dict()
     write_store(many, tmp_path / "c", params.model_copy(update={"holdout_fraction": 0.0}))
     assert set(EpisodeStore(tmp_path / "c").episodes["split"]) == {"train"}
+
+
+def test_holdout_has_episodes_of_whatever_acted(tmp_path: Path, params: ConvertParams) -> None:
+    acted = ["expert"] * 16 + ["ou"] * 3 + [None] * 2 + ["random"]
+    write_store([noise_episode(n, steps=1, policy=name) for n, name in enumerate(acted)], tmp_path, params)
+    table = EpisodeStore(tmp_path).episodes
+    held = kinds(table[table["split"] == "holdout"]).value_counts()
+    assert held.to_dict() == {"expert": 4, "ou": 1, "-": 1}  # a single one is trained on
 
 
 def test_first_images_and_subset_keep_the_order_asked_for(tmp_path: Path, params: ConvertParams) -> None:
