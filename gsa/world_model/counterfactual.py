@@ -134,8 +134,8 @@ def _squares(truth: Pictures, predicted: Pictures) -> Float[np.ndarray, "2 D H"]
 
 
 def _r2(squares: Float[np.ndarray, "2 H"]) -> Float[np.ndarray, " H"]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(1 - squares[0] / squares[1])
+    error, real = squares
+    return np.where(real > 0, 1 - error / np.where(real > 0, real, 1.0), np.nan)
 
 
 def draw_branches(truth: Pictures, predicted: Pictures, horizon: int) -> UInt8[np.ndarray, "N 64 64 3"]:

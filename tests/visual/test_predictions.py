@@ -7,7 +7,7 @@ from gsa.visual.predictions import VERDICT_HORIZON, error_rows, verdicts
 
 def summary(error: float, other: float, repeated: float, rows: int = 25) -> dict:
     values = {"error": error, "shuffled_error": other, "copy_error": repeated, "reconstruction_error": 1.0}
-    errors = {kind: [0.0] * 14 + [value] + [0.0] * (rows - 15) for kind, value in values.items()}
+    errors = {kind: [0.0] * 14 + [float(value)] + [0.0] * (rows - 15) for kind, value in values.items()}
     return {"context": 5, "groups": [{"embodiment": "sawyer", "acted": "ou", **errors}]}
 
 
