@@ -79,7 +79,13 @@ def main() -> None:
         summarise(scores, params, folder / "floors")  # build_report does it again: left out of the total below
         summarised, twice = time.perf_counter(), time.process_time() - between
         out = folder / "reports"
-        places = (folder / "data", [folder / "model"], ROOT / "data" / "reference", folder / "floors")
+        places = (
+            folder / "data",
+            [folder / "model"],
+            ROOT / "data" / "reference",
+            folder / "floors",
+            folder / "probes",
+        )
         build_report(scores, params, out, out, *places)
         built, cpu = time.perf_counter(), time.process_time() - cpu - twice
         size = (out / "index.html").stat().st_size

@@ -36,6 +36,7 @@ FOLDERS = {
     "choice": ".gsa/models",
     "runs": "runs",
     "floors": "floors",
+    "probes": "probes",
     "report": "reports",
 }
 """Where the stages' outputs lie."""
@@ -114,6 +115,7 @@ _SOURCES = ("matrix.collect_data", "matrix.collect_noise", "matrix.explore_data"
 _EXPLORE = {"domain": "matrix.explore_data.domains"}
 _MODELS = {"model": "matrix.pretrain.models"}  # of a mapping, DVC takes the keys
 _BODIES = "matrix.pretrain.models.${item.model}"
+_PROBE = {"task": "matrix.probe_actions.tasks"}
 _CARD = ("data/offline/card.json", "data/offline/first_images.png")
 
 STAGES = {
@@ -137,9 +139,12 @@ STAGES = {
         *(_finetune(learner, row) for learner, row in LEARNERS.items()),
         Stage("floors", ("floors",), (), "floors", "${item.task}", {"task": "matrix.finetune.tasks"}),
         Stage(
+            "probe-actions", ("render", "world_model", "probe_actions"), ("model",), "probes", "${item.task}", _PROBE
+        ),
+        Stage(
             "report",
             ("matrix.finetune", "finetune", "own_tasks", "report"),
-            ("runs", "floors", "model"),
+            ("runs", "floors", "model", "probes"),
             "report",
             also=(*_CARD, "data/reference"),
         ),
@@ -263,7 +268,7 @@ GROUPS = {
     "data": [stage.name for stage in STAGES.values() if stage.makes == "raw"],
     "index": [stage.name for stage in STAGES.values() if "model" in stage.matrix],
     "free": [stage.name for stage in STAGES.values() if stage.makes in ("runs", "floors") and not stage.inputs],
-    "waiting": [stage.name for stage in STAGES.values() if stage.makes == "runs" and stage.inputs],
+    "waiting": [stage.name for stage in STAGES.values() if stage.makes in ("runs", "probes") and stage.inputs],
 }
 """Stages whose items may run at once: those that make data, floors, and runs that need none or wait for the models.
 Those of ``index`` make a model and its index, one after another, while other models are made."""

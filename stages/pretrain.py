@@ -23,12 +23,14 @@ def pretrain(
 
     On several GPUs or machines, one model at a time: torchrun --nproc-per-node 2 -m stages.cli pretrain --model NAME
     """
-    from gsa.errors import ParamsError
+    from gsa.errors import ArtifactError, ParamsError
+    from gsa.files import read_json
     from gsa.loops.pretrain import follow
     from gsa.loops.pretrain import pretrain as pretrain_model
     from gsa.parallel.ranks import join_ranks
     from gsa.runs.run_dir import open_run
     from gsa.storage.episode_store import EpisodeStore
+    from gsa.visual.predictions import verdicts
 
     loaded = open_params(params, sets, plugin, {"--updates": ("pretrain.updates", updates)})
     tree = loaded.params
@@ -52,5 +54,7 @@ def pretrain(
                 with progress(tree.pretrain.updates, f"pre-training {name}, updates") as advance:
                     last = pretrain_model(store, tree, run.path, run.checkpoints, advance, ranks)
                 run.notes.update(last | {"device": str(ranks.device), "processes": ranks.size})
+            for line in verdicts(read_json(folder / "open_loop.json", ArtifactError, "run it again")):
+                typer.echo(line)
             done = f"after {tree.pretrain.updates} updates on {len(store)} episodes (image loss {last['image']:.0f})"
             typer.echo(f"wrote a world model {done} to {folder}")

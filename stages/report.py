@@ -18,6 +18,7 @@ def report(
         list[Path] | None, typer.Option(help="World model; repeatable [default: models/NAME, each of them].")
     ] = None,
     floors: Annotated[Path, typer.Option(help="Folder of floors by task, from `gsa floors`.")] = Path("floors"),
+    probes: Annotated[Path, typer.Option(help="What `gsa probe-actions` found.")] = Path("probes"),
     reference: Annotated[Path, typer.Option(help="Published numbers.")] = Path("data/reference"),
     missing: Annotated[
         Literal["fail", "zero", "drop"] | None,
@@ -41,10 +42,11 @@ def report(
     models = model or [place("model", name) for name in tree.models()]
     card, sheet = offline / "card.json", offline / "first_images.png"
     inputs = {"runs": runs, "reference": reference}
-    shown = {"card": card, "sheet": sheet, "floors": floors, **{f"model {path}": path for path in models}}
+    shown = {"card": card, "sheet": sheet, "floors": floors, "probes": probes}
+    shown |= {f"model {path}": path for path in models}
     inputs |= {name: path for name, path in shown.items() if path.exists()}
     with open_run(out, **loaded.identity("report"), inputs=inputs) as run:
-        summary = build_report(scores, tree, run.path, out.absolute(), offline, models, reference, floors)
+        summary = build_report(scores, tree, run.path, out.absolute(), offline, models, reference, floors, probes)
     lead = "mean" if summary.few_tasks else "iqm"
     rows = [("method", "runs", LABELS[lead], "P(improvement)")]  # two numbers fit any terminal; the page has all
     for method in summary.methods:

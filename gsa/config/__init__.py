@@ -14,6 +14,7 @@ from gsa.config.sections import (
     MachineParams,
     OptimizerParams,
     OwnTaskParams,
+    ProbeActionsParams,
     Recompute,
     RenderParams,
     TDMPC2Params,

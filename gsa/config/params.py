@@ -27,6 +27,7 @@ class Params(Section):
     world_model: sections.WorldModelParams
     sizes: dict[str, sections.SizeParams]
     pretrain: sections.PretrainParams
+    probe_actions: sections.ProbeActionsParams
     finetune: sections.FinetuneParams
     floors: sections.FloorsParams
     dreamer: learners.DreamerParams

@@ -175,6 +175,13 @@ class PretrainParams(Section):
     seed: Seed
 
 
+class ProbeActionsParams(Section):
+    """``starts``: states in which actions part, the same for every model; 32 keep the standard error below 0.03."""
+
+    starts: Positive
+    seed: Seed
+
+
 class FinetuneParams(Section):
     """Budget and evaluation of a run. Counts in ``_frames`` are simulator steps (action repeat included).
 
@@ -262,6 +269,14 @@ class PretrainMatrix(Section):
         return [name for name, bodies in self.models.items() if embodiment in bodies]
 
 
+class ProbeMatrix(Section):
+    """Tasks in whose scenes world models are asked what actions change: one output each."""
+
+    tasks: list[str]
+
+    _tasks = field_validator("tasks")(_check_tasks)
+
+
 class FinetuneMatrix(Section):
     """One run per task, method and seed. Methods are listed under their learner, in the order of the report."""
 
@@ -282,6 +297,7 @@ class MatrixParams(Section):
 
     collect_data: CollectMatrix
     collect_noise: CollectMatrix
+    probe_actions: ProbeMatrix
     explore_data: ExploreMatrix
     pretrain: PretrainMatrix
     finetune: FinetuneMatrix

@@ -54,6 +54,9 @@ class SuiteEnv:
     steps and sums their rewards. ``_count`` are the decisions begun; ``_opened`` is what ``close`` closes, last first.
     """
 
+    pixels = True
+    """Whether steps carry a picture, which may change at any time; otherwise a black frame, and nothing is drawn."""
+
     def __init__(self, name: str, action_dim: int | None, max_env_steps: int):
         assert action_dim is not None
         self.name, self.action_dim, self.max_env_steps = name, action_dim, max_env_steps

@@ -25,7 +25,7 @@ class DMCEnv(SuiteEnv):
 
     def __init__(self, spec: TaskSpec, quality: str, pixels: bool = True):
         super().__init__(spec.name, spec.action_dim, spec.max_env_steps)
-        self._spec, self._pixels = spec, pixels
+        self._spec, self.pixels = spec, pixels
         make = CUSTOM_TASKS.get((spec.embodiment, spec.task))
         suite_task = spec.task.replace("-", "_")
         env = make() if make else suite.load(spec.embodiment, suite_task, task_kwargs={"random": 0})
@@ -82,7 +82,7 @@ class DMCEnv(SuiteEnv):
 
     def _step(self, observation: Mapping[str, Any], reward: float, **flags: bool) -> Step:
         state = np.concatenate([np.ravel(value) for value in observation.values()]).astype(np.float64)
-        return Step(self._camera.frame() if self._pixels else BLACK_FRAME, float(reward), **flags, state=state)
+        return Step(self._camera.frame() if self.pixels else BLACK_FRAME, float(reward), **flags, state=state)
 
 
 def _with_unit_actions(env: Environment) -> Any:

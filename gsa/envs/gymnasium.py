@@ -27,7 +27,7 @@ class GymnasiumEnv(SuiteEnv):
     """
 
     def __init__(self, spec: TaskSpec, pixels: bool = True):
-        self._spec, self._pixels, self._is_seeded = spec, pixels, False
+        self._spec, self.pixels, self._is_seeded = spec, pixels, False
         self._env = _open(spec)
         self._space = _action_space(self._env, f"task {spec.name}, env {spec.env}")
         super().__init__(spec.name, int(np.prod(self._space.shape)), spec.max_env_steps)
@@ -77,7 +77,7 @@ class GymnasiumEnv(SuiteEnv):
 
     def _image(self, observation: Any) -> UInt8[np.ndarray, "3 64 64"]:
         camera = self._spec.camera
-        if not self._pixels:
+        if not self.pixels:
             return BLACK_FRAME
         if camera == "render":
             try:

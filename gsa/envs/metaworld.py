@@ -31,7 +31,7 @@ class MetaWorldEnv(SuiteEnv):
 
     def __init__(self, spec: TaskSpec, quality: str, pixels: bool = True):
         super().__init__(spec.name, spec.action_dim, spec.max_env_steps)
-        self._action_repeat, self._pixels = spec.action_repeat, pixels
+        self._action_repeat, self.pixels = spec.action_repeat, pixels
         # A seed makes the constructor's own reset draw from a fixed stream and leave NumPy's global one as it was.
         env_class: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{spec.task}-v3-goal-observable"]
         self._env = env_class(seed=0)
@@ -64,4 +64,4 @@ class MetaWorldEnv(SuiteEnv):
         return Step(self._image(), reward, is_first=False, is_last=is_last, success=success, state=state)
 
     def _image(self) -> np.ndarray:
-        return self._camera.frame() if self._pixels else BLACK_FRAME
+        return self._camera.frame() if self.pixels else BLACK_FRAME

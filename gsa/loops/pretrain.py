@@ -26,6 +26,7 @@ from gsa.runs.training_log import AXIS, Row, Stopwatch, TrainingLog
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.numbered import NumberedBatches, read_ahead
 from gsa.storage.replay import Replay
+from gsa.storage.schema import kinds
 from gsa.world_model.model import WorldModel
 from gsa.world_model.open_loop import evaluate_open_loop, write_open_loop
 
@@ -81,12 +82,6 @@ def training_episodes(store: EpisodeStore) -> EpisodeStore:
     return store.select(train)
 
 
-def kinds(store: EpisodeStore) -> np.ndarray:
-    """Of each episode, which body it shows and what acted: ``sawyer, ou``. Recordings may not say the latter."""
-    table = store.episodes
-    return (table["embodiment"] + ", " + table["policy"].fillna("-")).to_numpy(str)
-
-
 class Objective(nn.Module):
     """The scalar to minimise and the values to log, in one forward pass that data parallelism can wrap."""
 
@@ -128,7 +123,8 @@ class Trainer:
         accelerate_for(self.model, machine, ranks.device)
         self.source = training_episodes(store)
         rows = ranks.rows(section.batch_size)
-        groups = kinds(self.source) if section.sampling == "balanced" else None
+        table = self.source.episodes
+        groups = (table["embodiment"] + ", " + kinds(table)).to_numpy(str) if section.sampling == "balanced" else None
         replay = Replay(self.source, params.world_model.action_dim, section.seed, groups)
         self.batches = NumberedBatches(replay, section.batch_size, section.batch_length, rows)
         self.batches.draw(0)  # no data is said before anything is built on it

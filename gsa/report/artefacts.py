@@ -47,27 +47,36 @@ class Artefacts:
     """What the page shows beside the scores, as far as it is there: a report needs scores, not data or a model.
 
     ``card`` and ``sheet``, a picture of first images, are of ``gsa convert``. ``videos`` are by task, the evaluation
-    video of each method's first usable seed.
+    video of each method's first usable seed. ``probes`` and ``branches``, a picture, are by task, of ``gsa
+    probe-actions``.
     """
 
     card: dict[str, Any]
     sheet: Media | None
     models: list[Model]
     videos: dict[str, list[Media]]
+    probes: dict[str, dict[str, Any]]
+    branches: dict[str, Media]
 
 
-def load_artefacts(scores: Scores, data_dir: Path, model_dirs: Sequence[Path], page_dir: Path) -> Artefacts:
+def load_artefacts(
+    scores: Scores, data_dir: Path, model_dirs: Sequence[Path], page_dir: Path, probe_dir: Path
+) -> Artefacts:
     """Read what there is; links are relative to ``page_dir``.
 
     Raises:
         ArtifactError: a file is damaged; the message names it.
     """
     sheet = data_dir / "first_images.png"
+    probed = {task: probe_dir / task for task in scores.tasks if probe_dir and (probe_dir / task).is_dir()}
+    pictures = {task: folder / "branches.png" for task, folder in probed.items()}
     return Artefacts(
         card=_object(data_dir / "card.json"),
         sheet=_media(sheet, page_dir, "first images") if sheet.is_file() else None,
         models=[_model(folder, page_dir) for folder in model_dirs if folder.is_dir()],
         videos=_run_videos(scores, page_dir),
+        probes={task: _object(folder / "probe.json") for task, folder in probed.items()},
+        branches={task: _media(path, page_dir, task) for task, path in pictures.items() if path.is_file()},
     )
 
 

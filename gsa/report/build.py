@@ -28,13 +28,14 @@ def build_report(
     model_dirs: Sequence[Path],
     reference_dir: Path,
     floors_dir: Path,
+    probe_dir: Path,
 ) -> Summary:
     """Write page, figures, tables, ``metrics.json`` and ``curves.csv`` into the existing folder ``out``.
 
     Equal inputs give equal bytes: nothing depends on the time, and each interval has its own seeded stream. The page
-    will lie in ``page_dir`` in the end: links are relative to it. The offline data, for its card, and the pre-trained
-    models, for their losses and predictions, may be absent, and so may floors of some tasks, a folder each in
-    ``floors_dir``. ``reference_dir`` holds the published numbers.
+    will lie in ``page_dir`` in the end: links are relative to it. The offline data, for its card, the pre-trained
+    models, for their losses and predictions, ``probe_dir``, what ``gsa probe-actions`` found, and floors of some tasks,
+    a folder each in ``floors_dir``, may be absent. ``reference_dir`` holds the published numbers.
 
     Raises:
         DataError: the published numbers are missing or malformed.
@@ -50,7 +51,7 @@ def build_report(
     for name, table in tables.items():
         for suffix, write in FORMATS.items():
             (out / "tables" / f"{name}.{suffix}").write_text(write(table), encoding="utf-8")
-    artefacts = load_artefacts(scores, data_dir, model_dirs, page_dir)
+    artefacts = load_artefacts(scores, data_dir, model_dirs, page_dir, probe_dir)
     page = render_page(summary, published, figures, tables, artefacts)
     (out / "index.html").write_text(page, encoding="utf-8")
     (out / "metrics.json").write_text(json.dumps(_metrics(summary), indent=1) + "\n", encoding="utf-8")

@@ -17,9 +17,9 @@ from gsa.report.published import BUDGET, COUNTERPARTS, LABELS, Column, Published
 from gsa.report.style import COLOURS, inline_svg, styled
 from gsa.report.summary import HEADLINE, Summary
 from gsa.report.table import Table, text
-from gsa.report.tables import card_tables, open_loop_table
+from gsa.report.tables import card_tables, open_loop_table, probe_table
 from gsa.report.verdict import caveats, span, verdict
-from gsa.visual.predictions import draw_errors
+from gsa.visual.predictions import draw_errors, verdicts
 
 MAX_STRIPS = 12
 """Strips of floors, one per task, that are part of the page; more are linked as a file."""
@@ -63,6 +63,7 @@ def render_page(
         unfounded=[claim for claim in published.claims if not claim.follows],
         provenance=trace(scores),
         card_tables=card_tables(artefacts.card),
+        probe_table=probe_table(artefacts.probes),
         **(vars(artefacts) | {"models": [_model_parts(model) for model in artefacts.models]}),
     )
 
@@ -84,13 +85,14 @@ def _tiles(summary: Summary) -> list[tuple[str, str, Estimate, str]]:
 
 def _model_parts(model: Model) -> dict[str, Any]:
     """A model, with pictures and tables of it; None where it has no such file."""
-    losses, errors, bodies = model.losses, model.open_loop, model.open_loop.get("embodiments")
+    losses, errors, bodies = model.losses, model.open_loop, model.open_loop.get("groups")
     alt, name = "Held-out prediction error over the horizon, by embodiment", model.name
     return {
         "model": model,
         "losses": _svg(draw_losses(losses), f"losses-{name}", f"Pre-training losses of {name}") if losses else None,
         "updates": int(losses[-1].get(AXIS, 0)) if losses else None,
         "open_loop": open_loop_table(errors) if errors else None,
+        "follows": list(verdicts(errors)),
         "prediction_error": _svg(styled()(draw_errors)(errors), f"prediction_error-{name}", alt) if bodies else None,
     }
 

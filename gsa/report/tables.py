@@ -189,7 +189,19 @@ def card_tables(card: Mapping[str, Any]) -> list[Table]:
 
 
 def open_loop_table(errors: Mapping[str, Any]) -> Table:
-    """Held-out errors of ``open_loop.json`` by embodiment and horizon, beside their yardsticks."""
-    rows: list[list[Cell]] = [[embodiment, horizon, *values] for embodiment, horizon, values in error_rows(errors)]
-    heads = ("embodiment", "rows ahead", *KINDS.values())
-    return Table.plain("open_loop", "Mean squared error on held-out episodes", heads, rows, digits=4)
+    """Held-out errors of ``open_loop.json`` by embodiment, what acted and horizon, beside their yardsticks."""
+    rows: list[list[Cell]] = [[*names, horizon, *values] for *names, horizon, values in error_rows(errors)]
+    heads = ("embodiment", "acted", "rows ahead", *KINDS.values())
+    caption = "Squared error on held-out episodes, summed over the pixels of an image"
+    return Table.plain("open_loop", caption, heads, rows, digits=1)
+
+
+def probe_table(probes: Mapping[str, Mapping[str, Any]]) -> Table:
+    """r2 of ``gsa probe-actions`` by task and horizon, and where the model sees the pictures; errors as ``(+-)``."""
+    rows: list[list[Cell]] = []
+    for task, probe in probes.items():
+        for horizon in probe.get("horizons", ()):
+            keys = ("r2", "standard_error", "r2_seen", "effect")
+            rows.append([task, horizon, *(probe[key][str(horizon)] for key in keys)])
+    heads = ("task", "decisions", "r2", "standard error", "r2 of seen pictures", "size of the difference")
+    return Table.plain("probes", "Difference under opposite actions that the model explains", heads, rows, digits=2)

@@ -142,14 +142,25 @@ def steps_table(number: int, episode: Episode, start: int, stop: int) -> pa.Tabl
     return pa.Table.from_arrays(columns, schema=STEPS_SCHEMA)
 
 
-def assign_split(ids: pd.Series, embodiments: pd.Series, holdout_fraction: float) -> list[str]:
-    """``holdout`` for that fraction of each embodiment's episodes, those whose ids hash lowest; ``train`` for the rest.
+UNKNOWN = "-"
+"""The kind of an episode of which nobody said what acted."""
 
-    With a fraction above 0, an embodiment of two or more episodes keeps at least one out and at least one in.
+
+def kinds(episodes: pd.DataFrame) -> pd.Series:
+    """What acted in each row of the episodes table: its policy, ``UNKNOWN`` where there is none."""
+    return episodes["policy"].astype(object).where(episodes["policy"].notna(), UNKNOWN)
+
+
+def assign_split(episodes: pd.DataFrame, holdout_fraction: float) -> list[str]:
+    """``holdout`` for that fraction of the episodes of each embodiment and kind, those whose ids hash lowest.
+
+    The rest is ``train``. With a fraction above 0, an embodiment's kind of two or more episodes keeps at least one out
+    and at least one in: what a model makes of an arm that no expert moves is measured, too.
     """
+    ids = episodes["episode_id"]
     order = pd.Series([hashlib.sha256(str(number).encode()).hexdigest() for number in ids], index=ids.index)
     split = pd.Series(TRAIN, index=ids.index)
-    for _, group in order.groupby(embodiments):
+    for _, group in order.groupby([episodes["embodiment"], kinds(episodes)]):
         count = round(holdout_fraction * len(group))
         if 0.0 < holdout_fraction < 1.0 and len(group) > 1:
             count = min(max(count, 1), len(group) - 1)

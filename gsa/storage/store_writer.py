@@ -189,8 +189,8 @@ def _write_tables(
     """Write the episodes table and the outcomes; the manifest of all files."""
     # Stable sort: within an embodiment the order of arrival, which is the order on disk.
     rows = sorted(facts, key=lambda row: row["embodiment"])
-    table = pd.DataFrame(rows, columns=["episode_id", "embodiment"])
-    split = assign_split(table["episode_id"], table["embodiment"], params.holdout_fraction)
+    table = pd.DataFrame(rows, columns=["episode_id", "embodiment", "policy"])
+    split = assign_split(table, params.holdout_fraction)
     rows = [row | {"split": part} for row, part in zip(rows, split, strict=True)]
     counts = sorted((name, count) for body in shards.values() for name, count in body.rows.items())
     files = {name: _describe(out_dir / name, count) for name, count in counts}

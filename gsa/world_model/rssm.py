@@ -132,12 +132,13 @@ class RSSM(nn.Module):
         prev_action: Float[Tensor, "B A"],
         embed: Float[Tensor, "B E"],
         is_first: Bool[Tensor, " B"],
+        noise: Float[Tensor, "B S K"] | None = None,
     ) -> State:
         """One filtered step: the posterior state after seeing ``embed``; where ``is_first``, from zeros."""
         keep = (~is_first).to(embed.dtype).unsqueeze(-1)
         state = State(state.deter * keep, state.stoch * keep)
         deter = self.gru(state, self.gru.in_action(prev_action * keep))
-        return State(deter, self.sample(self.post_logits(deter, self.embed_in(embed), self.post_weight())))
+        return State(deter, self.sample(self.post_logits(deter, self.embed_in(embed), self.post_weight()), noise))
 
     def img_step(
         self, state: State, action: Float[Tensor, "B A"], noise: Float[Tensor, "B S K"] | None = None

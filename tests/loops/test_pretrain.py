@@ -155,13 +155,14 @@ def test_it_writes_what_later_stages_read(tmp_path: Path, store: EpisodeStore) -
     assert rows[-1] == last and 0 < last["lr"] < params().pretrain.optimizer.lr
     model, _ = load_world_model(out, params().world_model)
     assert all(torch.isfinite(p).all() for p in model.parameters())
-    errors = json.loads((out / "open_loop.json").read_text())["embodiments"]
-    assert set(errors) == {"body0", "body1"}
-    assert set(errors["body0"]) == set(KINDS) and {len(values) for values in errors["body0"].values()} == {25}
+    groups = json.loads((out / "open_loop.json").read_text())["groups"]
+    assert [(group["embodiment"], group["acted"]) for group in groups] == [("body0", "-"), ("body1", "-")]
+    assert {len(group[kind]) for group in groups for kind in KINDS} == {25}
     header, *table = (out / "prediction_error.csv").read_text().splitlines()
-    assert header.split(",") == ["embodiment", "horizon", *KINDS]
-    assert [line.split(",")[:2] for line in table] == [[b, h] for b in errors for h in ("1", "5", "10", "20")]
-    assert float(table[1].split(",")[2]) == errors["body0"]["error"][5 + 5 - 1]
+    assert header.split(",") == ["embodiment", "acted", "horizon", *KINDS]
+    shown = [[group["embodiment"], "-", horizon] for group in groups for horizon in ("1", "5", "10", "20")]
+    assert [line.split(",")[:3] for line in table] == shown
+    assert float(table[1].split(",")[3]) == groups[0]["error"][5 + 5 - 1]
     assert (out / "prediction_error.png").stat().st_size > 0
     assert (out / "open_loop_body0.png").stat().st_size > 0
 

@@ -44,6 +44,7 @@ OUTPUTS = (
     "runs/scratch_mw-drawer-close_s0",
     "floors/mw-drawer-close",
     "floors/dmc-cartpole-balance",
+    "probes/mw-drawer-close",
     "reports",
 )
 
@@ -132,6 +133,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "finetune-dreamer@scratch-dmc-cartpole-balance-0",
         "floors@mw-drawer-close",
         "floors@dmc-cartpole-balance",
+        "probe-actions@mw-drawer-close",
         "report",
     }
     return made

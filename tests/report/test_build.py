@@ -72,11 +72,22 @@ class Page(HTMLParser):
             assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
 
 
+NOT_MEASURED = {"not_measured": "episodes are too short"}
+
+
 def build(runs: Path, params: Params, out: Path) -> str:
     out.mkdir()
     base = runs.parent
     models = sorted(base.glob("model*"))
-    args = (out, base / "reports", base / "offline", models, ROOT / "data" / "reference", base / "floors")
+    args = (
+        out,
+        base / "reports",
+        base / "offline",
+        models,
+        ROOT / "data" / "reference",
+        base / "floors",
+        base / "probes",
+    )
     build_report(load_scores(runs, params), params, *args)
     return (out / "index.html").read_text()
 
@@ -92,10 +103,20 @@ def furnish(runs: Path) -> None:
         folder.mkdir()
         losses = [{"update": u, "image": 100.0 / u, "dyn": 1.0} for u in (20, 40)]
         (folder / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
-        errors = {body: {"error": [0.01, 0.02], "shuffled_error": [0.01, shuffled], "copy_error": [0.01, 0.08]}}
-        (folder / "open_loop.json").write_text(json.dumps({"context": 1, "embodiments": errors}))
+        errors = {
+            "error": [10.0] * 11,
+            "shuffled_error": [30.0, 1000 * shuffled, *[12.0] * 9],
+            "copy_error": [80.0] * 11,
+        }
+        groups = [{"embodiment": body, "acted": "ou", **errors}]
+        (folder / "open_loop.json").write_text(json.dumps({"context": 1, "groups": groups}))
         (folder / f"open_loop_{body}.png").write_bytes(b"picture")
     write_floors(base / "floors", "mw-reach", {"random": 0.0, "nothing": 0.4, "constant": 0.5, "expert": 1.0})
+    by_horizon = {key: {"5": 0.1, "10": 0.4321, "20": None} for key in ("r2", "standard_error", "r2_seen", "effect")}
+    for task, probe in (("mw-reach", {"horizons": [5, 10, 20], **by_horizon}), ("mw-drawer-close", NOT_MEASURED)):
+        (base / "probes" / task).mkdir(parents=True)
+        (base / "probes" / task / "probe.json").write_text(json.dumps(probe))
+    (base / "probes" / "mw-reach" / "branches.png").write_bytes(b"branches")
     for run in runs.iterdir():
         (run / "eval.mp4").write_bytes(b"small video")
 
@@ -137,9 +158,12 @@ def test_the_page_is_whole_and_self_contained(report: Path) -> None:
     assert 'id="diagnostics"' not in text
     assert "printed 0.900, the rows give 0.656" in text
     assert "bad.npz (NaN action)" in text
-    for name, error in (("model-walker", "0.0345"), ("model-sawyer", "0.0678")):
+    for name, error in (("model-walker", "34.5"), ("model-sawyer", "67.8")):
         assert f"<b>{name}</b>, 40 updates" in text and error in text and f"prediction_error-{name}-" in text
     assert "prediction, actions of other windows" in text and "prediction_error-" in text
+    assert "walker, ou: at 10 decisions the prediction error is 10, with other actions 12" in text
+    assert "0.43" in text and "mw-drawer-close: not measured: episodes are too short" in text
+    assert "data:image/png;base64,YnJhbmNoZXM=" in page.loads
     assert "data:image/png;base64,c2hlZXQ=" in page.loads and "A row for each of walker" in text
     assert "<dd>quality fast, camera 0</dd>" in text and "<dd>mujoco 3.15.0</dd>" in text
 

@@ -24,7 +24,7 @@ def count_episode(seed: int = 0, steps: int = 10, **info: object) -> Episode:
     return episode
 
 
-def noise_episode(seed: int, steps: int = 10, width: int = 2, embodiment: str = "noise") -> Episode:
+def noise_episode(seed: int, steps: int = 10, width: int = 2, embodiment: str = "noise", **info: object) -> Episode:
     """Random pixels and actions, no reward: content that no codec hides."""
     rng = np.random.default_rng(seed)
     row = np.arange(steps + 1)
@@ -36,7 +36,7 @@ def noise_episode(seed: int, steps: int = 10, width: int = 2, embodiment: str = 
         is_first=row == 0,
         is_last=row == steps,
         is_terminal=row == (steps if seed % 2 else steps + 1),
-        info={"source": embodiment, "file": f"{seed}.npz", "embodiment": embodiment},
+        info={"source": embodiment, "file": f"{seed}.npz", "embodiment": embodiment, **info},
     )
 
 

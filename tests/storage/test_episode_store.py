@@ -13,7 +13,7 @@ from gsa.config import ConvertParams
 from gsa.errors import ArtifactError, DataError, ResourceError
 from gsa.files import sealed_json
 from gsa.storage.episode_store import EpisodeStore
-from gsa.storage.schema import MANIFEST, STEPS_SCHEMA
+from gsa.storage.schema import MANIFEST, STEPS_SCHEMA, kinds
 from gsa.storage.store_writer import write_store
 from tests.storage.conftest import assert_same_steps, count_episode, noise_episode
 
@@ -137,6 +137,14 @@ def test_episodes_are_found_by_embodiment(tmp_path: Path, params: ConvertParams)
     assert store.positions_of(["walker", "arm"]).tolist() == [0, 2, 3] and store.positions_of(["fish"]).tolist() == [1]
     with pytest.raises(DataError, match=r"no episodes of bird, which .* lists; it has arm, fish, walker; collect"):
         store.positions_of(["fish", "bird"])
+
+
+def test_holdout_has_episodes_of_whatever_acted(tmp_path: Path, params: ConvertParams) -> None:
+    acted = ["expert"] * 16 + ["ou"] * 3 + [None] * 2 + ["random"]
+    write_store([noise_episode(n, steps=1, policy=name) for n, name in enumerate(acted)], tmp_path, params)
+    table = EpisodeStore(tmp_path).episodes
+    held = kinds(table[table["split"] == "holdout"]).value_counts()
+    assert held.to_dict() == {"expert": 4, "ou": 1, "-": 1}  # a single one is trained on
 
 
 def test_first_images_and_subset_keep_the_order_asked_for(tmp_path: Path, params: ConvertParams) -> None:
