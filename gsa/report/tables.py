@@ -31,13 +31,13 @@ def build_tables(summary: Summary, published: Published) -> dict[str, Table]:
     tables = (
         results(summary),
         floors(summary),
-        diagnostics_table(summary.diagnostics),
         aggregates(summary),
         per_task(summary, published),
         published_aggregates(published),
         published_on_these_tasks(summary, published),
     )
-    return {table.name: table for table in tables}
+    more = [diagnostics_table(summary.diagnostics)] if summary.diagnostics else []
+    return {table.name: table for table in (*tables, *more)}
 
 
 def results(summary: Summary) -> Table:

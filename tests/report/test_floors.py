@@ -67,7 +67,8 @@ def test_tables_and_figure_hold_them(summary: Summary, root: Path) -> None:
         ("gsa less", "scratch"),
         ("gsa less", "bc"),
     ]
-    assert results.texts()[-1][:3] == ["mean over tasks", "0 to 1", "0.40 [0.34, 0.46]"] or summary.resamples < 1000
+    assert results.texts()[-1][:2] == ["mean over tasks", "0 to 1"] and results.texts()[-1][2].startswith("0.40 [")
+    assert tables["diagnostics"].rows
     axes = draw_floors(summary).axes
     assert [len(ax.get_yticks()) for ax in axes] == [7] * 3
     assert axes[1].get_xlim() == (0.0, 1000.0)
