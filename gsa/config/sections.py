@@ -158,8 +158,7 @@ class OptimizerParams(Section):
 class PretrainParams(Section):
     """``updates`` of ``batch_size`` windows of ``batch_length`` rows, logged every ``log_every``.
 
-    ``sampling``: uniform draws every window equally often, balanced every kind of episode: a body and what acted in it.
-    ``cooldown``: the last share of
+    ``sampling``: uniform draws every window equally often, balanced every embodiment. ``cooldown``: the last share of
     the updates, over which the learning rate falls linearly to 0. ``precision``: bfloat16 is autocast, weights stay
     float32.
     """

@@ -26,7 +26,6 @@ from gsa.runs.training_log import AXIS, Row, Stopwatch, TrainingLog
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.numbered import NumberedBatches, read_ahead
 from gsa.storage.replay import Replay
-from gsa.storage.schema import kinds
 from gsa.world_model.model import WorldModel
 from gsa.world_model.open_loop import evaluate_open_loop, write_open_loop
 
@@ -123,8 +122,7 @@ class Trainer:
         accelerate_for(self.model, machine, ranks.device)
         self.source = training_episodes(store)
         rows = ranks.rows(section.batch_size)
-        table = self.source.episodes
-        groups = (table["embodiment"] + ", " + kinds(table)).to_numpy(str) if section.sampling == "balanced" else None
+        groups = self.source.episodes["embodiment"].to_numpy() if section.sampling == "balanced" else None
         replay = Replay(self.source, params.world_model.action_dim, section.seed, groups)
         self.batches = NumberedBatches(replay, section.batch_size, section.batch_length, rows)
         self.batches.draw(0)  # no data is said before anything is built on it
