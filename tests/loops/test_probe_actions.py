@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsa.config import RenderParams
+from gsa.config import ProbeActionsParams, RenderParams
 from gsa.envs import make_env
 from gsa.envs.base import SuiteEnv
 from gsa.envs.rendering import BLACK_FRAME
@@ -98,7 +98,7 @@ def test_an_environment_that_does_not_repeat_itself_is_named() -> None:
 
 def test_episodes_that_are_or_become_too_short_are_named() -> None:
     with pytest.raises(DataError, match="an episode has 29 decisions, this measure needs 30"):
-        play_branches(Dot(max_env_steps=29), seed=0)
+        play_branches(Dot(max_env_steps=29), seed=0, num_starts=1)
     with pytest.raises(DataError, match="of 6 episodes only 0 lasted 10 to 30 decisions and 20 more, expected 2"):
         play_branches(Dot(ends=25), seed=0, num_starts=2)
     assert len(play_branches(Dot(ends=45), seed=0, num_starts=2)) == 2  # the longer ones are drawn again
@@ -120,7 +120,7 @@ def test_the_result_is_written_and_told(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_measured_is_said_instead(tmp_path: Path) -> None:
-    result = measured(tiny(), Dot(action_dim=4, max_env_steps=29), seed=0, advance=lambda starts: None)
+    result = measured(tiny(), Dot(action_dim=4, max_env_steps=29), ProbeActionsParams(starts=1, seed=0), lambda starts: None)
     write_probe(tmp_path, result)
     assert "not measured: dot: an episode has 29 decisions" in describe("dot", result)
     with pytest.raises(DataError, match=r"actions are 4 wide, the model's 3; raise world_model\.action_dim"):
