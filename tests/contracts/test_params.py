@@ -176,7 +176,7 @@ def test_numbers_in_names_of_folders_are_spelled_one_way() -> None:
 def test_what_two_lists_would_collect_is_refused() -> None:
     same = {"collect_data.policy": "ou", "matrix.collect_data.sigmas": [0.1, 0.5]}
     with pytest.raises(
-        ParamsError, match=r"mw-door-close_ou_sigma-0\.5 is in matrix\.collect_data, where .* is ou, and"
+        ParamsError, match=r"mw-window-close_ou_sigma-0\.5 is in matrix\.collect_data, where .* is ou, and"
     ):
         load_params(ROOT / "params.yaml", same)
 
