@@ -23,7 +23,7 @@ def choose_model(
     A task whose embodiment is listed by no model, or by several, has no file.
     """
     matrix = open_params(params, sets, plugin).params.matrix.pretrain  # own tasks are among TASKS then
-    facts = {model: {"model": model, **_digests(model)} for model in matrix.models}
+    facts = {model: {"name": model, **_digests(model)} for model in matrix.models}
     bodies = {spec.embodiment: matrix.listing(spec.embodiment) for spec in TASKS.values()}
     chosen = {
         name: facts[bodies[spec.embodiment][0]] for name, spec in TASKS.items() if len(bodies[spec.embodiment]) == 1
