@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from gsa.agents.actor_critic import ActorCritic, Heads, make_two_hot
@@ -90,21 +91,13 @@ class Dreamer(nn.Module):
         """One update of everything; returns the loss terms and diagnostics as plain numbers."""
         if self.compiled:
             torch.compiler.cudagraph_mark_step_begin()  # what recorded graphs returned at the last update is used up
+        params = self.params
         out: ModelOutput = self.world_model(batch)
-        model_loss, post = self.world_model.total_loss(out.losses), out.post.detach()
-
-        # Retrieved windows have no rewards. Features reach the heads without gradient, unless reward_grad.
-        rewarded = batch.has_reward.nonzero()[:, 0].to(batch.reward.device, non_blocking=True)
-        seen = out.post if self.params.reward_grad else post
-        feat, reward, is_first, is_terminal = (
-            x.index_select(0, rewarded) for x in (seen.feat, batch.reward, batch.is_first, batch.is_terminal)
-        )
-        reward_loss = self.two_hot.loss(self.reward_head(feat), reward).mean()
-        heads_loss = reward_loss
-        if self.continue_head is not None:
-            goes_on = (~is_terminal).to(feat.dtype)
-            heads_loss = heads_loss + F.binary_cross_entropy_with_logits(self.continue_head(feat).squeeze(-1), goes_on)
-        if self.params.reward_grad:
+        post = out.post.detach()
+        model_loss = self.world_model.total_loss(out.losses)
+        heads = self._head_losses(out.post if params.reward_grad else post, batch)
+        heads_loss = torch.stack(list(heads.values())).sum()
+        if params.reward_grad:
             norms = {"model_grad_norm": self.optimizers["world_model"].step(model_loss + heads_loss)}
         else:
             norms = {"model_grad_norm": self.optimizers["world_model"].step(model_loss)}
@@ -112,20 +105,28 @@ class Dreamer(nn.Module):
 
         starts = self._imagination_starts(post, batch.is_terminal)
         actor_loss, critic_loss, imag_metrics = self.behavior.losses(self.world_model.rssm, self.heads, *starts)
-        if self.params.repval_scale > 0:
-            replayed = self.behavior.replay_value_loss(feat.detach(), reward, is_first, is_terminal)
-            critic_loss = critic_loss + self.params.repval_scale * replayed
+        if params.repval_scale > 0:
+            rows = select(batch.has_reward, post.feat, batch.reward, batch.is_first, batch.is_terminal)
+            critic_loss = critic_loss + params.repval_scale * self.behavior.replay_value_loss(*rows)
         if self.cloning_scale > 0 and not batch.has_reward.all():
-            shown = (~batch.has_reward).nonzero()[:, 0].to(batch.action.device, non_blocking=True)
-            feat, action = (x.index_select(0, shown)[:, :-1] for x in (post.feat, batch.action))  # the last may be none
-            actor_loss = actor_loss + self.cloning_scale * self.behavior.cloning_loss(feat, action)
+            feat, action = select(~batch.has_reward, post.feat, batch.action)  # an episode's last row has no action
+            actor_loss = actor_loss + self.cloning_scale * self.behavior.cloning_loss(feat[:, :-1], action[:, :-1])
         norms["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
         self.optimizers["critic"].step(critic_loss)
         self.behavior.update_slow_critic()
-        values = {name: value.mean() for name, value in out.losses.items()} | out.metrics | imag_metrics
-        values |= {"reward_loss": reward_loss, "actor_loss": actor_loss, "critic_loss": critic_loss}
+        values = {name: value.mean() for name, value in out.losses.items()} | out.metrics | imag_metrics | heads
+        values |= {"actor_loss": actor_loss, "critic_loss": critic_loss}
         numbers = torch.stack([value.detach() for value in values.values()]).tolist()  # one wait for the device
         return norms | dict(zip(values, numbers, strict=True))
+
+    def _head_losses(self, post: State, batch: Batch) -> dict[str, Tensor]:
+        """Of the reward head, and of the continue head where there is one, on windows that have rewards."""
+        feat, reward, is_terminal = select(batch.has_reward, post.feat, batch.reward, batch.is_terminal)
+        losses = {"reward_loss": self.two_hot.loss(self.reward_head(feat), reward).mean()}
+        if self.continue_head is not None:
+            goes_on, logit = (~is_terminal).to(feat.dtype), self.continue_head(feat).squeeze(-1)
+            losses["continue_loss"] = F.binary_cross_entropy_with_logits(logit, goes_on)
+        return losses
 
     def _imagination_starts(self, post: State, is_terminal: Tensor) -> tuple[State, Tensor]:
         """All posterior states of the batch (paper), or ``imag_starts`` of them drawn without replacement."""
@@ -147,6 +148,12 @@ class Dreamer(nn.Module):
         self.load_state_dict(state["weights"])
         for name, opt in self.optimizers.items():
             opt.adam.load_state_dict(state["optimizers"][name])
+
+
+def select(which: Bool[Tensor, " B"], *windows: Tensor) -> list[Tensor]:
+    """Those windows of each tensor; ``which`` lies on the CPU, so that a GPU is not waited for."""
+    chosen = which.nonzero()[:, 0].to(windows[0].device, non_blocking=True)
+    return [rows.index_select(0, chosen) for rows in windows]
 
 
 class DreamerPolicy:

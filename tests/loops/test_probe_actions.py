@@ -120,7 +120,9 @@ def test_the_result_is_written_and_told(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_measured_is_said_instead(tmp_path: Path) -> None:
-    result = measured(tiny(), Dot(action_dim=4, max_env_steps=29), ProbeActionsParams(starts=1, seed=0), lambda starts: None)
+    result = measured(
+        tiny(), Dot(action_dim=4, max_env_steps=29), ProbeActionsParams(starts=1, seed=0), lambda starts: None
+    )
     write_probe(tmp_path, result)
     assert "not measured: dot: an episode has 29 decisions" in describe("dot", result)
     with pytest.raises(DataError, match=r"actions are 4 wide, the model's 3; raise world_model\.action_dim"):
