@@ -213,8 +213,8 @@ def test_facts_of_a_task_rerun_what_depends_on_it(project: Project) -> None:
         after = json.loads(facts.read_text())
         assert before["max_frames"] == 200 and before["code"] != after["code"]
         assert project.repro("--dry") == set()
-    module.unlink()
-    assert project.repro() <= {STAMPS, "choose-model", "report"} and not facts.exists()  # what ran before comes from DVC's cache
+    module.unlink()  # what ran before comes from the cache of DVC
+    assert project.repro() <= {STAMPS, "choose-model", "report"} and not facts.exists()
 
 
 def test_learner_code_reruns_its_own_runs(project: Project) -> None:
