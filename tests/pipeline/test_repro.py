@@ -205,14 +205,14 @@ def test_another_machine_runs_nothing(project: Project) -> None:
 def test_facts_of_a_task_rerun_what_depends_on_it(project: Project) -> None:
     """A task of one's own that nothing uses runs the stamps, whose facts of other tasks stay as they are.
 
-    The report reads ``own_tasks`` as a whole.
+    The report and ``choose-model`` read ``own_tasks`` as a whole.
     """
     module = project.folder / "reach.py"
     module.write_text("class Reach: ...\n")
     own = {"env": "reach:Reach", "kwargs": {}, "embodiment": "arm", "metric": "success", "score_range": [0.0, 1.0]}
     own |= {"max_frames": 200, "action_repeat": 2, "camera": "render"}
     with project.edited("params.yaml", lambda text: text.replace("own_tasks: {}", f"own_tasks: {{my-reach: {own}}}")):
-        assert project.repro() == {STAMPS, "report"}
+        assert project.repro() == {STAMPS, "choose-model", "report"}
         facts = project.folder / ".gsa/tasks/my-reach.json"
         before = json.loads(facts.read_text())
         module.write_text("class Reach: more = 1\n")
@@ -220,8 +220,8 @@ def test_facts_of_a_task_rerun_what_depends_on_it(project: Project) -> None:
         after = json.loads(facts.read_text())
         assert before["max_frames"] == 200 and before["code"] != after["code"]
         assert project.repro("--dry") == set()
-    module.unlink()
-    assert project.repro() <= {STAMPS, "report"} and not facts.exists()  # what ran before comes from DVC's cache
+    module.unlink()  # what ran before comes from the cache of DVC
+    assert project.repro() <= {STAMPS, "choose-model", "report"} and not facts.exists()
 
 
 def test_learner_code_reruns_its_own_runs(project: Project) -> None:
