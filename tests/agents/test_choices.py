@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from gsa.agents.base import Progress, Schedule
 from gsa.agents.returns import ReturnNorm, lambda_return
 from gsa.config import RetnormParams
+from gsa.episode import concat_batches
 from gsa.nets.distributions import TwoHot, normal_log_prob
 from gsa.world_model.rssm import State
-from tests.agents.test_dreamer import RETNORM, changed, make_agent, snapshot
+from tests.agents.test_dreamer import RETNORM, changed, make_agent, snapshot, without_reward
 from tests.world_model.factories import random_batch
 
 
@@ -169,6 +170,24 @@ def test_the_score_gradient_needs_no_dynamics() -> None:
         torch.nn.init.constant_(agent.reward_head[-1].weight, 0.0)
         del scale
     assert not torch.equal(*gradients) and all(torch.isfinite(g).all() for g in gradients)
+
+
+def test_the_actor_clones_what_was_done_in_windows_without_rewards_alone() -> None:
+    torch.manual_seed(0)
+    found = []
+    for scale, shown in ((0.0, 0.9), (1.0, 0.9), (1.0, -0.9)):
+        agent = make_agent()
+        agent.cloning_scale = scale
+        online, retrieved = random_batch(batch=3), without_reward(random_batch(batch=1, seed=5))
+        action = torch.full_like(retrieved.action, shown)
+        torch.manual_seed(1)
+        agent.update(concat_batches(online, retrieved._replace(action=action)))
+        found.append(agent.behavior.actor.state_dict()["net.1.weight"])
+    assert not torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
+    agent, feat = make_agent(), torch.randn(5, 28)
+    mean, _ = agent.behavior.actor(feat)
+    action = torch.cat([mean[:, :2].detach() + 0.5, torch.ones(5, 1)], 1)  # the third dimension is padding
+    assert agent.behavior.cloning_loss(feat, action).item() == pytest.approx(2 * 0.25, rel=1e-5)
 
 
 def test_updates_of_the_warm_up_are_owed_or_not() -> None:
