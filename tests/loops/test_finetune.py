@@ -80,6 +80,7 @@ def params(**changes) -> Params:
         "gsa.bc.batch_size": 4,
         "gsa.bc.channels": [2, 4, 4, 8],
         "gsa.bc.units": 8,
+        "matrix.pretrain.models": {"mw": ["sawyer"], "dmc": ["cartpole"]},
         "matrix.finetune.tasks": [TASK],
         "finetune.total_frames": 80,
         "dreamer.warmup_frames": 40,
