@@ -53,7 +53,7 @@ def test_the_index_of_an_imported_model_holds_the_embeddings_of_the_formulas(wei
     index = faiss.read_index("index/dmc/keys.faiss")
     found = torch.from_numpy(index.reconstruct_n(0, 3))
     torch.testing.assert_close(found, plain.encode(images, weights["encoder"]), rtol=1e-5, atol=1e-5)
-    assert pd.read_parquet("index/dmc/keys.parquet")["position"].tolist() == poles.tolist() == [1, 2, 3]
+    assert pd.read_parquet("index/dmc/keys.parquet")["position"].tolist() == poles.tolist() == [0, 1, 2]
     shown = invoke("inspect", "models/dmc", "--verify").output
     assert "made by `gsa import-model`" in shown and "from checkpoint" in shown
 
