@@ -117,7 +117,8 @@ def test_a_stamp_holds_every_fact_and_the_code_of_the_module(tmp_path: Path) -> 
 def test_the_file_of_parameters_registers_tasks_before_it_names_them(root: Path) -> None:
     own = {"my-pendulum": {"env": "Pendulum-v1", "metric": "return", "score_range": [-1600, 0], "max_frames": 200}}
     lists = {"tasks": ["my-pendulum"], "methods": {"gsa": ["gsa"], "dreamer": ["scratch"]}, "seeds": [0]}
-    overrides = {"own_tasks": own, "matrix.finetune": lists}
+    models = {"mw": ["sawyer"], "own": ["my-pendulum"]}  # its embodiment, where none is named
+    overrides = {"own_tasks": own, "matrix.finetune": lists, "matrix.pretrain.models": models}
     params = load_params(root / "params.yaml", overrides)
     assert params.matrix.finetune.tasks == ["my-pendulum"]
     assert get_task("my-pendulum").score_range == (-1600.0, 0.0)

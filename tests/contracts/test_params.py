@@ -205,7 +205,8 @@ def test_models_are_found_by_embodiment_and_by_name() -> None:
     alone = {"matrix.finetune.methods": {"dreamer": ["scratch"]}, "matrix.pretrain.models": {"mw": ["sawyer"]}}
     assert load_params(ROOT / "params.yaml", alone).models() == ["mw"]  # from scratch needs none
     own = {"env": "gsa:none", "metric": "success", "max_frames": 9, "embodiment": "sawyer"}
-    tree = load_params(ROOT / "params.yaml", {"own_tasks.my-arm": own})
+    models = {"mw": ["sawyer"], "dmc": ["cartpole", "cheetah"]}
+    tree = load_params(ROOT / "params.yaml", {"own_tasks.my-arm": own, "matrix.pretrain.models": models})
     try:
         assert tree.model_of("my-arm") == tree.model_of("mw-push") == "mw" and tree.model_of("dmc-cheetah-run") == "dmc"
         assert tree.models() == ["mw", "dmc"] and tree.models("dmc") == ["dmc"]

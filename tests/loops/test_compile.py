@@ -12,7 +12,7 @@ from tests.conftest import ROOT
     ("loop", "expected"),
     [
         ("pretraining", "gradients and the losses agree"),
-        ("finetuning", "losses of 3 updates and 101 weights after them agree"),
+        ("finetuning", "losses of 3 updates and 104 weights after them agree"),
     ],
 )
 def test_compiled_updates_are_those_of_eager_mode(loop: str, expected: str) -> None:
