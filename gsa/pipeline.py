@@ -219,7 +219,6 @@ plots:
       x: update
       y:
         models/mw/log/train.csv: [image, dyn, post_entropy, grad_norm, lr, updates_per_s, data_wait, memory_mb]
-        models/dmc/log/train.csv: [image, dyn, post_entropy, grad_norm, lr, updates_per_s, data_wait, memory_mb]
       title: Pre-training, losses and speed over updates
 """
 
