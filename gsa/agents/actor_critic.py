@@ -134,6 +134,10 @@ class ActorCritic(nn.Module):
             loss = loss + self.params.slowreg * self.two_hot.loss(logits, slow)
         return loss
 
+    def target_value(self, feat: Float[Tensor, "*N F"]) -> Float[Tensor, "*N"]:
+        """What returns bootstrap with: the slow critic's value, or the critic's."""
+        return self.two_hot.decode((self.slow_critic if self.params.slowtar else self.critic)(feat))
+
     def cloning_loss(self, feat: Float[Tensor, "*N F"], action: Float[Tensor, "*N A"]) -> Float[Tensor, ""]:
         """Squared error of the mean action, summed over the task's dimensions: the actor as a clone of who acted."""
         mean, _ = self.actor(feat)
@@ -152,7 +156,7 @@ class ActorCritic(nn.Module):
         """
         params = self.params
         with torch.no_grad():
-            value = self.two_hot.decode((self.slow_critic if params.slowtar else self.critic)(feat)).T
+            value = self.target_value(feat).T
         ends = is_first.T[1:]  # the row after t begins another episode: return t is the value
         discount = params.discount * (~(is_terminal.T[:-1] | ends)).to(value.dtype)
         returns = lambda_return(reward.T[:-1], value[:-1], discount, value[-1], params.lambda_)
@@ -164,7 +168,7 @@ class ActorCritic(nn.Module):
         params = self.params
         imag = self.imagine(rssm, start)
         reward = self.two_hot.decode(heads.reward(imag.feat[:-1]))
-        value = self.two_hot.decode((self.slow_critic if params.slowtar else self.critic)(imag.feat))
+        value = self.target_value(imag.feat)
         discount = torch.full_like(reward, params.discount)
         if heads.goes_on is not None:
             discount = discount * torch.sigmoid(heads.goes_on(imag.feat[:-1])).squeeze(-1)

@@ -175,7 +175,7 @@ class PretrainParams(Section):
 
 
 class ProbeActionsParams(Section):
-    """``starts``: states in which actions part, the same for every model; with 32 the standard error of r2 was .02 to .05."""
+    """``starts``: states in which actions part, the same for every model; 32 gave r2 standard errors of .02 to .05."""
 
     starts: Positive
     seed: Seed
