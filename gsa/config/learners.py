@@ -60,6 +60,7 @@ class DreamerParams(Section):
     model_optimizer: OptimizerParams
     batch_size: Positive
     batch_length: Annotated[int, Field(ge=2)]
+    filter: Literal["window", "episode"]
     replay_ratio: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     warmup_frames: Positive
     max_warmup_episodes: Positive
@@ -101,11 +102,11 @@ class GuidanceParams(Section):
 class GSAParams(Section):
     """What the GSA learner adds to Dreamer: retrieval, cloning, guidance; ``guidance`` has a schedule per suite.
 
-    ``cloning_scale`` weighs a loss of the actor on rehearsed windows: its mean action's squared distance from theirs.
+    ``kickstart_scale`` weighs a loss of the actor: its mean action's squared distance from the cloned policy's.
     """
 
     retrieve_episodes: Positive
-    cloning_scale: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    kickstart_scale: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
     guidance: dict[str, GuidanceParams]
     bc: BCParams
 

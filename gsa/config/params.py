@@ -111,7 +111,8 @@ class Params(Section):
         """Refuse a method that cannot run on a task.
 
         Raises:
-            ParamsError: actions are wider than the world model's, or the task's suite has no guidance schedule.
+            ParamsError: actions are wider than the world model's, the task's suite has no guidance schedule, or windows
+                are too short to teach from.
         """
         spec, switches = get_task(task), self.method(method)
         width = spec.action_dim
@@ -122,6 +123,12 @@ class Params(Section):
             raise ParamsError(
                 f"method {method!r} guides, but gsa.guidance has no schedule for the suite {spec.suite!r} of {task} "
                 f"(it has {', '.join(self.gsa.guidance)}); add one"
+            )
+        stack, window = self.gsa.bc.frame_stack, self.dreamer.batch_length
+        if isinstance(switches, GSAMethod) and switches.guidance and self.gsa.kickstart_scale > 0 and stack > window:
+            raise ParamsError(
+                f"method {method!r}: a window of dreamer.batch_length = {window} rows holds no stack of "
+                f"gsa.bc.frame_stack = {stack} images to teach from; lower that or set gsa.kickstart_scale to 0"
             )
 
 

@@ -10,14 +10,17 @@ import torch
 from gsa.agents.base import Progress
 from gsa.agents.dreamer import Dreamer, DreamerPolicy
 from gsa.config import Params, load_params
+from gsa.envs.rollout import rollout
 from gsa.episode import Step
 from gsa.errors import DataError, ParamsError, StoppedError
 from gsa.loops.build_index import build_index
 from gsa.loops.finetune import AGENT_DIR, Finetuner
 from gsa.pipeline import LEARNERS
+from gsa.policies.untrained import UniformPolicy
 from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from gsa.runs.scores import read_floors, read_scores
 from gsa.storage.episode_store import EpisodeStore
+from gsa.storage.replay import EpisodeBuffer
 from gsa.storage.store_writer import write_store
 from gsa.tasks import get_task
 from gsa.world_model.model import WorldModel
@@ -177,6 +180,32 @@ def test_the_cloned_policy_warms_up_and_guides(offline):
     guided = learner.behaviour(Progress(frames=40, env_steps=20))
     assert type(guided).__name__ == "GuidedPolicy"
     assert len(guided.window) > 0
+
+
+def test_the_cloned_policy_teaches_what_it_would_do(offline):
+    """Row by row of each window that has a whole stack before it, what the cloned policy does in the episode."""
+    tree = params(**{"gsa.bc.frame_stack": 2, "dreamer.batch_length": 4})
+    learner = make_tuner("p_g", tree, offline).learner
+    learner.prepare(lambda: ActionIsReward().reset())
+    online = EpisodeBuffer(join_short=True)
+    episode = rollout(ActionIsReward(), UniformPolicy(1, np.random.default_rng(0)), 0)
+    online.add(episode)
+    batch = learner.batch(online, 0)
+    teaching = learner.teaching(batch)
+    policy, steps = learner._cloned(), []
+    for row, image in enumerate(episode.image):
+        steps.append(policy.act(Step(image, 0.0, row == 0, False)))
+    starts = learner.replay.draw(0, len(batch.image), 4)[1]
+    expected = np.stack([np.stack(steps[start + 1 : start + 4]) for start in starts])
+    np.testing.assert_allclose(teaching.action[..., :1], expected, atol=1e-6)
+    assert teaching.known.all() and not teaching.action[..., 1:].any()
+    joined = batch._replace(is_first=torch.tensor([[True, False, True, False]] * len(batch.image)))
+    assert learner.teaching(joined).known.tolist() == [[True, False, True]] * len(batch.image)
+    assert "kickstart_loss" in learner.update(online, 0)
+    with pytest.raises(ParamsError, match=r"batch_length = 4 rows holds no stack of gsa.bc.frame_stack = 5 images"):
+        make_tuner("p_g", params(**{"gsa.bc.frame_stack": 5, "dreamer.batch_length": 4}), offline)
+    learner.kickstart_scale = 0.0
+    assert "kickstart_loss" not in learner.update(online, 1)
 
 
 def test_a_suite_without_a_guidance_schedule_is_an_error(offline):
