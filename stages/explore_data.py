@@ -27,10 +27,11 @@ def explore_data(
 
     Other settings than the file's have a folder of their own, e.g. explore-BODY_explore_data.method=icm.
     """
+    from gsa.config.fit import check_exploration
     from gsa.envs import make_env
     from gsa.errors import ParamsError
     from gsa.loops.draw_explored import explore_domain
-    from gsa.loops.explore import BODY_TASK, Body, planned_episodes
+    from gsa.loops.explore import BODY_TASK, Body
     from gsa.parallel.workers import default_workers
     from gsa.runs.run_dir import open_run
     from gsa.tasks import get_task
@@ -54,7 +55,7 @@ def explore_data(
         folder = out or STAGES[STAGE].place(loaded.variant(STAGE), domain=body)
         make, spec = partial(make_env, BODY_TASK[body], tree.render, pixels=False), get_task(BODY_TASK[body])
         render = {**tree.render.model_dump(), "camera": spec.camera}
-        work = planned_episodes(section, spec.max_env_steps) * spec.max_env_steps
+        work = check_exploration(section, spec.max_env_steps) * spec.max_env_steps
         work += section.episodes * (spec.max_env_steps + 1)  # frames to render
         with (
             open_run(folder, **identity, inputs={}, item=body, read_last=["explore_data.failed_gate"]) as run,

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from gsa.agents.base import Progress
 from gsa.agents.dreamer import Dreamer, DreamerPolicy
 from gsa.config import Params, load_params
 from gsa.episode import Step
@@ -17,6 +16,7 @@ from gsa.loops.finetune import AGENT_DIR, Finetuner
 from gsa.pipeline import LEARNERS
 from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from gsa.runs.scores import read_floors, read_scores
+from gsa.schedule import Progress
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.store_writer import write_store
 from gsa.tasks import get_task
