@@ -8,17 +8,25 @@ from typing import Annotated, cast
 import typer
 
 from gsa.pipeline import STAGES
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, some
 
 STAGE = "explore-data"
 
 
 def explore_data(
-    domain: Annotated[str | None, typer.Option(help="One body; all of params.yaml without it.")] = None,
-    method: Annotated[str | None, typer.Option(help="icm, rnd, disagreement, ou or random.")] = None,
-    episodes: Annotated[int | None, typer.Option(help="Episodes kept per body.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that render; 0 is one per core.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Output folder of one body; needs --domain.")] = None,
+    domain: Annotated[str | None, typer.Option(help="One body [default: matrix.explore_data.domains].")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="icm, rnd, disagreement, ou or random [default: explore_data.method].")
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(help="Episodes kept per body [default: explore_data.episodes].")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that render; 0 is one per core [default: machine.workers].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder of one body; needs --domain [default: data/raw/explore-BODY].")
+    ] = None,
     sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
@@ -48,6 +56,7 @@ def explore_data(
     tree, section = loaded.params, loaded.params.explore_data
     if out is not None and domain is None:
         raise ParamsError("--out is the folder of one body; give --domain too, or leave it out")
+    some({"matrix.explore_data.domains": tree.matrix.explore_data.domains})
     say_cost(STAGE, tree)
     identity, num_workers = loaded.identity(STAGE), tree.machine.workers or default_workers()
 

@@ -139,4 +139,5 @@ class GSALearner(DreamerLearner):
                 buffer.add(episode)
             width = self.setting.params.world_model.action_dim
             self.retrieved_replay = Replay(buffer, width, self.setting.batch_seed("retrieved"))
+            self.retrieved_replay.draw(0, self.share, self.params.batch_length)  # too short is said before any update
         return episodes

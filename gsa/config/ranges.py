@@ -49,7 +49,7 @@ def _each_once(items: list[Item]) -> list[Item]:
 
 
 def _named_by_dvc(value: Any) -> Any:
-    if type(value) is int or str(value) == "-0.0":
+    if (type(value) is int and abs(value) <= 10) or str(value) == "-0.0":
         raise ValueError(f"write {float(value) or 0.0} instead of {value}; DVC names a folder by it")
     return value
 

@@ -234,6 +234,7 @@ class CollectMatrix(Section):
     """Tasks to collect, and stds of the noise: one output per pair.
 
     In ``collect_data`` it is white noise on the policy's action, in ``collect_noise`` the correlated noise that acts.
+    A sigma has a decimal point: DVC names the folder by it, and 1 and 1.0 would be two folders.
     """
 
     tasks: Tasks
@@ -329,6 +330,12 @@ class OwnTaskParams(Section):
     embodiment: str | None = None
     camera: str = "render"
     kwargs: dict[str, Any] = {}
+
+
+class Lists(BaseModel):
+    """The section ``matrix`` alone, as DVC reads it."""
+
+    matrix: MatrixParams
 
 
 class OwnTasks(BaseModel):
