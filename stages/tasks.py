@@ -49,4 +49,4 @@ def tasks(
     own, extra = sum(spec.suite == "own" for spec in shown), sum(spec.name in EXTRA_TASKS for spec in shown)
     parts = [f"{len(shown) - extra - own} of the paper's 72 tasks"]
     parts += [f"{count} {what}" for count, what in ((extra, "more"), (own, "of your own")) if count]
-    typer.echo(f"{' and '.join(parts)}; width of its actions, the paper's scores at {BUDGET // 1000}k frames")
+    typer.echo(f"{' and '.join(parts)}; the paper's scores are at {BUDGET // 1000}k frames")

@@ -1,5 +1,6 @@
 """What a terminal of 80 columns shows: nothing is cut, defaults are said, and one line answers what cannot be."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,20 +84,22 @@ def test_the_report_names_methods_and_numbers_whole(
     params = yaml.load(ROOT / "params.yaml")
     params["methods"][name] = params["methods"]["gsa"]
     methods = {"gsa": [name], "dreamer": ["scratch"]}
-    params["matrix"]["finetune"] |= {"tasks": COMPARED[:1], "seeds": [0, 1, 2], "methods": methods}
+    params["matrix"]["finetune"] |= {"tasks": COMPARED, "seeds": [0, 1, 2], "methods": methods}
+    params["matrix"]["pretrain"]["models"] = {"all": ["sawyer", "walker"]}
     params["finetune"]["total_frames"] = FRAMES
     params["report"] |= {"resamples": 50, "treatment": name}
     yaml.dump(params, tmp_path / "params.yaml")
     for method, scores in ((name, (0.7, 0.8, 0.9)), ("scratch", (0.1, 0.2, 0.3))):
         for seed, score in enumerate(scores):
-            write_run(tmp_path / "runs", method, COMPARED[0], seed, {0: 0.0, FRAMES: score})
+            for task in COMPARED:
+                write_run(tmp_path / "runs", method, task, seed, {0: 0.0, FRAMES: score})
     monkeypatch.chdir(tmp_path)
     result = invoke("report", "--reference", ROOT / "data/reference")
     assert result.exit_code == 0, result.output
     head, *rows = result.output.splitlines()[:3]
     assert max(map(len, (head, *rows))) <= COLUMNS
-    assert rows[0].startswith(f"{name}  ") and "0.80 [0.70, 0.90]" in rows[0] and "1.00 [" in rows[0]
-    assert rows[1].startswith("scratch ") and "0.20 [0.10, 0.30]" in rows[1]
+    assert re.match(rf"{name} +9 +0\.80 \[0\.\d\d, 0\.\d\d\] +1\.00 \[", rows[0]), rows[0]
+    assert re.match(r"scratch +9 +0\.20 \[0\.\d\d, 0\.\d\d\]", rows[1]), rows[1]
 
 
 def refused(invoke: Invoke, *args: str | Path) -> str:
