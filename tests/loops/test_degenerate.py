@@ -39,7 +39,7 @@ RUNS = [
 def test_odd_values_that_are_accepted_work(
     method: str,
     changes: dict[str, Any],
-    offline: Folders,
+    offline: Folders,  # noqa: F811 - the fixture
     tmp_path: Path,
 ) -> None:
     tuner = make_tuner(method, params(**changes), offline if method == "gsa" else None)

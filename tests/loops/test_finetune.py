@@ -187,7 +187,7 @@ def test_a_suite_without_a_guidance_schedule_is_an_error(offline):
 @pytest.mark.parametrize(("fraction", "found"), [(1.0, "4 windows"), (0.05, "0 windows")])
 def test_a_rehearsal_that_leaves_no_online_or_no_retrieved_window_is_refused(offline, fraction, found):
     tree = params(**{"methods.p_er.rehearsal_fraction": fraction})
-    with pytest.raises(ParamsError, match=f"'p_er': rehearsal_fraction {fraction} of dreamer.batch_size 4 is {found}"):
+    with pytest.raises(ParamsError, match=f"p_er.rehearsal_fraction = {fraction} of dreamer.batch_size = 4 is {found}"):
         make_tuner("p_er", tree, offline)
 
 
@@ -287,7 +287,7 @@ def test_it_compiles_in_the_mode_that_is_asked_for(monkeypatch):
 
 def test_an_episode_shorter_than_a_window_is_named(tmp_path):
     tree = params(**{"dreamer.batch_length": 64})
-    with pytest.raises(DataError, match="shorter than a window of 64 rows"):
+    with pytest.raises(ParamsError, match="shorter than a window of 64 rows"):
         make_tuner("scratch", tree).run(CheckpointStore(tmp_path, "f"))
 
 

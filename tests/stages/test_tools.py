@@ -24,9 +24,7 @@ def test_tasks_lists_all_with_published_scores(invoke: Invoke) -> None:
 def test_tasks_takes_a_part_of_the_name_and_says_the_nearest_where_none_has_it(invoke: Invoke) -> None:
     found = invoke("tasks", "quadruped-roll").output
     assert [line.split()[0] for line in found.splitlines()[1:-1]] == ["dmc-quadruped-roll", "dmc-quadruped-roll-fast"]
-    assert (
-        found.splitlines()[-1] == "2 of the paper's 72 tasks; the paper's scores are at 150k frames"
-    )
+    assert found.splitlines()[-1] == "2 of the paper's 72 tasks; the paper's scores are at 150k frames"
     wrong = invoke("tasks", "walkr")
     assert wrong.exit_code == 2 and "no task has 'walkr' in its name; nearest: dmc-walker-" in wrong.stderr
 
