@@ -31,7 +31,7 @@ def check_method(params: "Params", name: str, spec: TaskSpec) -> None:
             f"dreamer.{key}": getattr(params.dreamer, key)
             for key in ("replay_ratio", "warmup_frames", "max_warmup_episodes")
         }
-    else:
+    elif "drqv2" in sections:
         drqv2 = params.drqv2.for_task(spec.name)
         if spec.max_env_steps < drqv2.nstep:
             raise ParamsError(
@@ -40,6 +40,8 @@ def check_method(params: "Params", name: str, spec: TaskSpec) -> None:
             )
         schedule = drqv2.schedule(spec.max_env_steps, spec.action_repeat)
         keys = {f"drqv2.{key}": getattr(drqv2, key) for key in ("seed_frames", "update_every_env_steps")}
+    else:
+        return
     frames = params.finetune.total_frames
     if not schedule.planned(frames, spec.max_env_steps, spec.action_repeat):
         listed = ", ".join(f"{key} = {value}" for key, value in keys.items())
