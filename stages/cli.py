@@ -74,7 +74,10 @@ for _command in (*COMMANDS, *TOOLS):
     _function = getattr(import_module(f"stages.{_name}"), _name)
     _first_line = (_function.__doc__ or "").partition("\n")[0]  # as a whole, where typer would cut it
     app.command(_command, hidden=_command in HIDDEN, short_help=_first_line)(_function)
-app.add_typer(import_module("stages.profile").app, name="profile")
+_profile = import_module("stages.profile").app
+for _row in _profile.registered_commands:
+    _row.short_help = (_row.callback.__doc__ or "").partition("\n")[0]
+app.add_typer(_profile, name="profile")
 
 if __name__ == "__main__":  # `torchrun -m stages.cli pretrain`
     app()

@@ -84,6 +84,9 @@ def convert(
         raise ParamsError(f"--format {format} needs --input, the folder of the data")
     if action_range is not None:
         given["action_range"] = parse_action_range(action_range)
+    places = [folder.resolve() for folder in input or ()]
+    if twice := [str(f) for f, place in zip(input or (), places, strict=True) if places.count(place) > 1]:
+        raise ParamsError(f"--input {' and '.join(twice)} are one folder; name it once")
     options = ImportOptions(**given, render=loaded.params.render)
     named = raw_folders(loaded.params) if also_collected or not input else []
     remedy = "check the path" if importer else "run `gsa collect-data` first"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin, output_file
 
 
 def evaluate(
@@ -24,6 +24,7 @@ def evaluate(
     from gsa.loops.evaluate import play_again
     from gsa.visual.pictures import write_video
 
+    output_file("--video", video, ".mp4")
     if plugin:
         import_plugin(plugin)
     row, recorded, played = play_again(run, params, episodes, parse_settings(sets or []))

@@ -9,7 +9,7 @@ import typer
 from gsa.config.load import read_tree
 from gsa.errors import ParamsError
 from gsa.pipeline import LEARNERS, place, run_name
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, some_runs
 from stages.progress import each, progress
 
 
@@ -56,6 +56,8 @@ def finetune(
     flags = {f"--{name}": (f"matrix.finetune.{name}s", values) for name, values in lists.items()}
     loaded = open_params(params, sets, plugin, flags)
     tree, matrix = loaded.params, loaded.params.matrix.finetune
+    some_runs(matrix)
+
     given = {"offline": offline, "model": model, "index": index}
     listed = read_tree(params)["matrix"]["pretrain"].get("models", {})  # without --set
     device = choose_device(tree.machine.device)

@@ -7,7 +7,7 @@ import typer
 from tabulate import tabulate
 
 from gsa.pipeline import place
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, some_runs
 
 
 def report(
@@ -38,8 +38,10 @@ def report(
 
     loaded = open_params(params, sets, plugin, {"--missing": ("report.missing", missing)})
     tree = loaded.params
+    some_runs(tree.matrix.finetune)
+
     scores = load_scores(runs, tree)
-    models = model or [place("model", name) for name in tree.models()]
+    models = list(dict.fromkeys(model or ())) or [place("model", name) for name in tree.models()]
     card, sheet = offline / "card.json", offline / "first_images.png"
     inputs = {"runs": runs, "reference": reference}
     shown = {"card": card, "sheet": sheet, "floors": floors, "probes": probes}

@@ -14,14 +14,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gsa.agents.actor_critic import ActorCritic, Heads, make_two_hot
-from gsa.agents.base import Progress, Schedule, Setting
+from gsa.agents.base import Setting
 from gsa.config import DreamerParams
 from gsa.envs.base import Policy
 from gsa.episode import Batch, Episode, Step
-from gsa.errors import DataError
 from gsa.nets.blocks import mlp
 from gsa.nets.optimizer import Optimizer
 from gsa.policies.untrained import UniformPolicy
+from gsa.schedule import Progress
 from gsa.storage.replay import EpisodeBuffer, Replay
 from gsa.world_model.model import ModelOutput, WorldModel
 from gsa.world_model.rssm import State
@@ -221,20 +221,7 @@ class DreamerLearner:
 
     def __init__(self, setting: Setting):
         self.setting, self.params = setting, setting.params.dreamer
-        rows, length = setting.max_env_steps + 1, self.params.batch_length
-        if rows < length:
-            raise DataError(
-                f"an episode of {setting.spec.name} has {rows} rows, shorter than a window of {length} rows; "
-                "lower dreamer.batch_length"
-            )
-        if setting.action_dim > (width := setting.params.world_model.action_dim):
-            raise DataError(
-                f"{setting.spec.name} has {setting.action_dim} actions, "
-                f"more than world_model.action_dim = {width}; raise it"
-            )
-        per_env_step = self.params.replay_ratio / (self.params.batch_size * length)
-        start = (self.params.warmup_frames, self.params.max_warmup_episodes)
-        self.schedule = Schedule(per_env_step, *start, owed=self.params.owe_warmup)
+        self.schedule = self.params.schedule
         self.rng = setting.generator("behaviour")
         self.replay: Replay | None = None
         model = WorldModel(setting.params.world_model)

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gsa.agents.base import Progress, Setting
+from gsa.agents.base import Setting
 from gsa.agents.bc import BCNet, BCPolicy, train_bc
 from gsa.agents.dreamer import DreamerLearner, DreamerPolicy, Teaching
 from gsa.agents.guidance import GuidedPolicy, draw_window, guidance_prob
 from gsa.config.learners import GSAMethod
 from gsa.envs.base import Policy
 from gsa.episode import Batch, Episode, Step, concat_batches
-from gsa.errors import ParamsError
 from gsa.retrieval import RetrievalIndex, embed_images
 from gsa.runs.checkpoint import load_weights
+from gsa.schedule import Progress
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer, Replay
 
@@ -39,14 +39,8 @@ class GSALearner(DreamerLearner):
         self.bc_net: BCNet | None = None
         self.guided: list[range] = []
         """Of each online episode, the decisions that the cloned policy took."""
-        setting.params.check_fit(setting.method, setting.spec.name)  # a guidance schedule for the suite
         super().__init__(setting)
-        self.share = round(self.params.batch_size * switches.rehearsal_fraction)
-        if self.share == self.params.batch_size or (switches.rehearsal_fraction > 0 and self.share == 0):
-            raise ParamsError(
-                f"method {setting.method!r}: rehearsal_fraction {switches.rehearsal_fraction} of dreamer.batch_size "
-                f"{self.params.batch_size} is {self.share} windows, expected one retrieved and one online at least"
-            )
+        self.share = switches.retrieved_windows(self.params.batch_size)
         if setting.inputs:
             model = self.networks.world_model
             expect = {"world_model": setting.params.world_model.model_dump()}
@@ -164,4 +158,5 @@ class GSALearner(DreamerLearner):
                 buffer.add(episode)
             width = self.setting.params.world_model.action_dim
             self.retrieved_replay = Replay(buffer, width, self.setting.batch_seed("retrieved"))
+            self.retrieved_replay.draw(0, self.share, self.params.batch_length)  # too short is said before any update
         return episodes

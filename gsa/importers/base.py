@@ -72,6 +72,10 @@ class ImportOptions:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ParamsError(f"--every {self.every}: expected 1 or more")
+        if self.every == 1 and self.merge_actions is not None:
+            raise ParamsError(f"--merge-actions {self.merge_actions} belongs to --every above 1; leave it out")
+        if self.sigma is not None and not 0.0 <= self.sigma <= 10.0:
+            raise ParamsError(f"--sigma {self.sigma}: expected a number from 0 to 10")
         if self.every > 1 and self.merge_actions is None:
             choices = ", ".join(get_args(Merge))
             raise ParamsError(

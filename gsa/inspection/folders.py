@@ -119,10 +119,9 @@ def first_images(path: Path, limit: int = 100) -> UInt8[np.ndarray, "N Y X C"]:
     Raises:
         DataError: the folder holds no episodes.
     """
-    if kind_of(path) == "offline":
-        store = EpisodeStore(path)
-        return store.first_images(spread(len(store), limit)).transpose(0, 2, 3, 1)
-    folder = RawFolder(path)
+    folder = _episodes(path)
+    if isinstance(folder, EpisodeStore):
+        return folder.first_images(spread(len(folder), limit)).transpose(0, 2, 3, 1)
     chosen = spread(len(folder.files), limit)
     return np.stack([folder.read(index).image[0].transpose(1, 2, 0) for index in chosen])
 
@@ -133,11 +132,24 @@ def one_episode(path: Path, index: int) -> Episode:
     Raises:
         DataError: no such episode, or no episodes at all.
     """
-    source = EpisodeStore(path) if kind_of(path) == "offline" else RawFolder(path)
+    source = _episodes(path)
     count = len(source) if isinstance(source, EpisodeStore) else len(source.files)
     if not 0 <= index < count:
         raise DataError(f"{path} has episodes 0 to {count - 1}, not {index}")
     return source.read(index)
+
+
+def _episodes(path: Path) -> EpisodeStore | RawFolder:
+    """The episodes of a folder; DataError where it holds none names what does."""
+    kind = kind_of(path)
+    if kind == "offline":
+        return EpisodeStore(path)
+    if kind != "raw":
+        raise DataError(
+            f"{path} holds no episodes to draw; `gsa inspect` draws those of data/offline and of a folder of data/raw, "
+            "`gsa evaluate RUN --video FILE.mp4` lets the agent of a run play"
+        )
+    return RawFolder(path)
 
 
 def _describe_store(path: Path) -> list[str]:

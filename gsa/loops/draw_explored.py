@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gsa.config import ExploreDataParams
+from gsa.config.fit import check_exploration
 from gsa.episode import Episode
 from gsa.errors import DataError, StoppedError
 from gsa.loops.explore import (
@@ -25,7 +26,6 @@ from gsa.loops.explore import (
     explore,
     load_paths,
     plain_paths,
-    planned_episodes,
     random_reference,
 )
 from gsa.loops.watched import with_envs
@@ -151,7 +151,7 @@ def _train_and_check(
     env: Body, domain: str, params: ExploreDataParams, advance: Advance, checkpoints: CheckpointStore
 ) -> tuple[list[StatePath], dict[str, Any]]:
     """The episodes to keep and the verdict on them, computed once."""
-    total = planned_episodes(params, env.max_env_steps)
+    total = check_exploration(params, env.max_env_steps)
     latest = checkpoints.latest()
     if latest and latest[0] == total + 1:
         paths, gates = load_paths(latest[1]["paths"]), latest[1]["gates"]

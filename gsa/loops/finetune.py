@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsa.agents.base import CPU, Learner, Progress, Setting, make_learner
+from gsa.agents.base import CPU, Learner, Setting, make_learner
 from gsa.config import Params
 from gsa.cpu import accelerate_for
 from gsa.envs.base import MakeEnv
@@ -26,6 +26,7 @@ from gsa.errors import TrainingError
 from gsa.loops.evaluate import AGENT_DIR, Record, evaluate
 from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.scores import SCORES_FILE, ScoreRow
+from gsa.schedule import Progress
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 from gsa.visual.pictures import write_video

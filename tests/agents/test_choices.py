@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsa.agents.base import Progress, Schedule
 from gsa.agents.dreamer import Teaching
 from gsa.agents.returns import ReturnNorm, lambda_return
 from gsa.config import RetnormParams
 from gsa.nets.distributions import TwoHot, normal_log_prob
+from gsa.schedule import Progress, Schedule
 from gsa.world_model.rssm import State
 from tests.agents.test_dreamer import RETNORM, changed, make_agent, snapshot
 from tests.world_model.factories import random_batch

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from gsa.agents.base import Progress
 from gsa.agents.dreamer import Dreamer, DreamerPolicy
 from gsa.config import Params, load_params
 from gsa.envs.rollout import rollout
@@ -19,6 +18,7 @@ from gsa.pipeline import LEARNERS
 from gsa.policies.untrained import UniformPolicy
 from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from gsa.runs.scores import read_floors, read_scores
+from gsa.schedule import Progress
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer
 from gsa.storage.store_writer import write_store
@@ -216,7 +216,7 @@ def test_a_suite_without_a_guidance_schedule_is_an_error(offline):
 @pytest.mark.parametrize(("fraction", "found"), [(1.0, "4 windows"), (0.05, "0 windows")])
 def test_a_rehearsal_that_leaves_no_online_or_no_retrieved_window_is_refused(offline, fraction, found):
     tree = params(**{"methods.p_er.rehearsal_fraction": fraction})
-    with pytest.raises(ParamsError, match=f"'p_er': rehearsal_fraction {fraction} of dreamer.batch_size 4 is {found}"):
+    with pytest.raises(ParamsError, match=f"p_er.rehearsal_fraction = {fraction} of dreamer.batch_size = 4 is {found}"):
         make_tuner("p_er", tree, offline)
 
 
@@ -316,7 +316,7 @@ def test_it_compiles_in_the_mode_that_is_asked_for(monkeypatch):
 
 def test_an_episode_shorter_than_a_window_is_named(tmp_path):
     tree = params(**{"dreamer.batch_length": 64})
-    with pytest.raises(DataError, match="shorter than a window of 64 rows"):
+    with pytest.raises(ParamsError, match="shorter than a window of 64 rows"):
         make_tuner("scratch", tree).run(CheckpointStore(tmp_path, "f"))
 
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from gsa.errors import DataError
+from gsa.loops.finetune import Finetuner
 from gsa.runs.failure import read_failure
 from tests.conftest import Invoke
 from tests.pipeline.test_repro import OVERLAY, merge
@@ -90,7 +92,7 @@ def test_unknown_task(project: Path, invoke: Invoke, args: tuple[str, ...]) -> N
     ("args", "message"),
     [
         (("collect-data", "--policy", "exprt"), "with --policy exprt: collect_data.policy = 'exprt': Input should be"),
-        (("collect-data", "--sigma", "-3"), "with --sigma -3.0: matrix.collect_data.sigmas.0 = -3.0: Input should be"),
+        (("collect-data", "--sigma", "-3"), "matrix.collect_data.sigmas.0 = -3.0: expected a number from 0 to 10"),
         (
             ("explore-data", "--domain", "walkr"),
             "with --domain walkr: matrix.explore_data.domains.0 = 'walkr': Input should be 'cartpole', ",
@@ -161,11 +163,16 @@ def test_episodes_shorter_than_a_window(project: Path, invoke: Invoke) -> None:
 
 
 @pytest.mark.sim
-def test_a_run_that_fails_leaves_its_reason_for_the_report(project: Path, invoke: Invoke) -> None:
-    change(project, dreamer={"batch_length": 10_000})
+def test_a_run_that_fails_leaves_its_reason_for_the_report(
+    project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Finetuner) -> None:
+        raise DataError("the reward is not finite")
+
+    monkeypatch.setattr(Finetuner, "collect_episode", fail)
     item = ("--task", "dmc-cartpole-balance", "--method", "scratch", "--seed", "0")
     code, line = complaint(invoke, "finetune", *item)
-    assert code == 3 and "shorter than a window of 10000 rows" in line
+    assert code == 3 and "the reward is not finite" in line
     assert line.partition("Error: ")[2] in read_failure(project / "runs" / "scratch_dmc-cartpole-balance_s0")
 
 
