@@ -40,7 +40,7 @@ def tasks(
         raise ParamsError(f"no task has {match!r} in its name" + (f"; nearest: {', '.join(near)}" if near else ""))
     published = load_published(REFERENCE)
     methods = [Column(method, BUDGET) for method in ("gsa", "dreamerv3", "drqv2")]
-    rows = [("task", "body", "width", "metric", "GSA", "Dreamer", "DrQ v2")]  # 80 columns
+    rows: list[tuple[str, ...]] = [("task", "body", "width", "metric", "GSA", "Dreamer", "DrQ v2")]
     for spec in shown:
         scores = [published.scores[column].get(spec.name) for column in methods]
         cells = ["-" if score is None else f"{score:g}" for score in scores]
