@@ -76,7 +76,7 @@ def test_every_second_state_is_drawn(buffer: Path) -> None:
     [
         ({"physics": np.array([[0.0, 1], [2, np.nan], [3, 4]])}, "physics at row 1 is not finite"),
         ({"physics": np.zeros((3, 4), np.int32)}, "physics is int32"),
-        ({"action": np.zeros((3, 6), np.float32)}, "action has 6 entries, dmc-cartpole-balance 1"),
+        ({"action": np.zeros((3, 6), np.float32)}, "action has width 6, expected 1 for cartpole"),
         ({"action": np.array([[0], [0.5], [1.5]], np.float32)}, r"action at row 1, entry 0 is 1\.5"),
         ({"discount": np.array([[1], [0], [1]], np.float32)}, "discount 0. at row 1"),
         ({"physics": np.array([None] * 3)}, "physics.* holds pickled objects"),
