@@ -108,7 +108,9 @@ def _float_scale(where: str, values: np.ndarray, high: float | None) -> float:
         high = 1.0 if top <= 1.0 else 255.0 if (values == np.rint(values)).all() else None
     if high is None or low < 0.0 or top > high:
         expected = "0 to 1, or whole numbers of 0 to 255" if high is None else f"0 to {high:g}"
-        raise DataError(f"{where}: pictures are floats from {low:g} to {top:g}, expected {expected}; store uint8")
+        raise DataError(
+            f"{where}: pictures are {values.dtype} from {low:g} to {top:g}, expected {expected}; store uint8"
+        )
     return 255.0 / high
 
 

@@ -115,3 +115,29 @@ def test_pictures_are_those_the_environment_shows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.read(0).image, np.stack([step.image for step in steps]))
     with pytest.raises(DataError, match=rf"{short.name}: physics at row 0: .*not a physics state of this task"):
         source.read(1)
+
+
+@pytest.mark.usefixtures("painted")
+def test_two_bodies_with_states_of_one_width_are_told_apart(tmp_path: Path) -> None:
+    cheetah = {"observation": np.zeros((3, 17), np.float32)}
+    write_episode(tmp_path, 0, np.zeros((3, 18)), np.zeros((2, 6)), cheetah)
+    names = r"episode_000000_2\.npz: observation has width 17 as cheetah's, expected 24 for walker; pass the --task"
+    with pytest.raises(DataError, match=names):
+        open_source("exorl", tmp_path, ImportOptions(task="dmc-walker-walk", render=RENDER)).read(0)
+    assert len(open_source("exorl", tmp_path, ImportOptions(task="dmc-cheetah-run", render=RENDER)).read(0)) == 3
+
+
+@pytest.mark.sim
+def test_observations_are_as_wide_as_the_simulators() -> None:
+    from contextlib import closing
+    from typing import Any
+
+    from gsa.envs import make_env
+    from gsa.tasks import TASKS
+
+    bodies = {task.embodiment: name for name, task in TASKS.items() if task.suite == "dmc"}
+    assert set(bodies) == set(exorl.OBSERVATION_WIDTH)
+    for body, task in bodies.items():
+        env: Any = make_env(task, RENDER, pixels=False)
+        with closing(env):
+            assert len(env.reset(0).state) == exorl.OBSERVATION_WIDTH[body]

@@ -120,3 +120,25 @@ def test_sums_vouch_for_files_that_cannot_vouch_for_themselves(
 def test_a_data_set_cannot_name_files_outside(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="leaves its folder"):
         member(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        np.full((5, 1), np.nan, np.float32),
+        np.arange(5),
+        np.full((5, 1), -np.inf),
+        np.zeros((4, 2)),
+        np.array(["a"] * 5),
+    ],
+)
+def test_a_reward_that_no_one_reads_is_no_error(tmp_path: Path, reward: np.ndarray) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    arrays = {"observation": pixels, "action": np.zeros((5, 1), np.float32), "discount": np.ones(5, int)}
+    np.savez(tmp_path / "t-x-0-4.npz", reward=reward, success=reward, **arrays)
+    episode = open_source("ncrl", tmp_path, ARM).read(0)
+    np.testing.assert_array_equal(episode.image, pixels.transpose(0, 3, 1, 2))
+    if reward.dtype == np.int64:
+        assert episode.reward is not None and episode.reward.tolist() == [0, 1, 2, 3, 4]
+    else:
+        assert episode.reward is None and episode.success is None
