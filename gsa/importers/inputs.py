@@ -59,8 +59,8 @@ def check_folder(folder: Path) -> None:
             if entry.name.startswith("."):
                 continue
             path = Path(entry.path)
-            if not entry.name.isprintable():
-                raise DataError(f"{place} holds the name {entry.name!r}, expected printable UTF-8; rename it")
+            if not entry.name.isascii() and entry.name != os.fsencode(entry.name).decode(errors="replace"):
+                raise DataError(f"{place} holds the name {entry.name!r}, expected UTF-8; rename it")
             with reading(path):
                 found = entry.stat()
             if stat.S_ISDIR(found.st_mode):

@@ -168,7 +168,9 @@ def _only(bounds: Any) -> float | None:
 def _declared_range(action: dict[str, Any]) -> str:
     """The range that the data declares, as ``--action-range`` takes it; empty where it declares none."""
     low, high = action.get("low"), action.get("high")
-    if not isinstance(low, list) or not isinstance(high, list) or not np.isfinite([*low, *high]).all():
+    if not isinstance(low, list) or not isinstance(high, list):
+        return ""
+    if not all(isinstance(bound, int | float) and abs(bound) < float("inf") for bound in [*low, *high]):
         return ""
     pairs = [f"{a:g}:{b:g}" for a, b in zip(low, high, strict=False)]
     return pairs[0] if len(set(pairs)) == 1 else ",".join(pairs)

@@ -7,6 +7,7 @@ nowhere else; one that is not finite numbers goes nowhere.
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from gsa.episode import Episode
 from gsa.errors import DataError
+from gsa.files import sha256_file
 from gsa.importers.base import Checksums, ImportOptions
 from gsa.importers.inputs import listed
 from gsa.importers.mapping import ForeignSource, to_episode
@@ -25,7 +27,7 @@ class NpzFolder(ForeignSource):
     """npz files of an episode each, in the order of the index in their names.
 
     Raises:
-        DataError: no folder, no npz, or a name of another form.
+        DataError: no folder, no npz, a name of another form, or a copy of a file beside it.
         ParamsError: nothing says which body acts.
     """
 
@@ -40,10 +42,22 @@ class NpzFolder(ForeignSource):
             if (match := self.names.fullmatch(name)) is None:
                 raise DataError(f"{path / name}: name does not read {self.names_read}; move it away")
             found[name] = int(match["index"])
+        self._check_copies(path, found)
         if not found:
             raise DataError(f"no npz episodes in {path}; expected {self.names_read}")
         super().__init__(path, options, sorted(found, key=found.__getitem__), **known)
         self._sums = Checksums(path, None)
+
+    @staticmethod
+    def _check_copies(path: Path, index: dict[str, int]) -> None:
+        """An index may come twice, from two runs; a file may not: it would be learned from twice."""
+        seen: dict[int, dict[str, str]] = {}
+        twice = {number for number, count in Counter(index.values()).items() if count > 1}
+        for name, number in index.items():
+            if number in twice:
+                first = seen.setdefault(number, {}).setdefault(sha256_file(path / name), name)
+                if first != name:
+                    raise DataError(f"{path / name} is a copy of {first}; remove one of the two")
 
     def _file(self, index: int) -> Path:
         return self._sums.check(self.path / self.files[index])

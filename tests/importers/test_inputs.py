@@ -38,7 +38,7 @@ ODD: dict[str, tuple[Callable[[Path], object], str]] = {
     "folders without end": (deep, "more than 64 folders within each other"),
     "a name of other bytes": (
         lambda path: Path(os.fsdecode(bytes(path) + b"\xff")).touch(),
-        "expected printable UTF-8",
+        "expected UTF-8",
     ),
 }
 
