@@ -142,3 +142,14 @@ def test_a_reward_that_no_one_reads_is_no_error(tmp_path: Path, reward: np.ndarr
         assert episode.reward is not None and episode.reward.tolist() == [0, 1, 2, 3, 4]
     else:
         assert episode.reward is None and episode.success is None
+
+
+def test_a_copy_is_not_a_second_episode(release: Path) -> None:
+    first, other = sorted(release.glob("*.npz"))
+    again = release / first.name.replace("20240520", "copy of 20240520")
+    again.write_bytes(first.read_bytes())
+    with pytest.raises(DataError, match=r"is a copy of .*; remove one of the two"):
+        open_source("ncrl", release, ARM)
+    again.unlink()
+    other.rename(release / other.name.replace("000001", "000000"))  # two runs, which both count from 0
+    assert len(open_source("ncrl", release, ARM).files) == 2
