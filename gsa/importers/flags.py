@@ -11,8 +11,8 @@ ABSENT = "-"
 """In place of a value: this input has none."""
 
 
-def _number(flag: str, kind: Callable[[str], float]) -> Callable[[str], float]:
-    def parse(text: str) -> float:
+def _number(flag: str, kind: Callable[[str], int | float]) -> Callable[[str], int | float]:
+    def parse(text: str) -> int | float:
         try:
             value = kind(text)
         except ValueError as error:

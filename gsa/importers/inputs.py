@@ -47,11 +47,12 @@ def check_folder(folder: Path) -> None:
     with reading(folder):
         if not folder.is_dir():
             raise DataError(f"no data at {folder}; check the path")
-        start = folder.stat()
-    todo = [(folder, frozenset([(start.st_dev, start.st_ino)]))]
+        whole = folder.resolve()
+        above_all = frozenset((at.st_dev, at.st_ino) for at in (place.stat() for place in (whole, *whole.parents)))
+    todo = [(folder, above_all)]
     while todo:
         place, above = todo.pop()
-        if len(above) > MAX_DEPTH:
+        if len(above) - len(above_all) >= MAX_DEPTH:
             raise DataError(f"{place}: more than {MAX_DEPTH} folders within each other; name the data set's own folder")
         with reading(place):
             entries = sorted(os.scandir(place), key=lambda entry: entry.name)

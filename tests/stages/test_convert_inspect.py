@@ -125,7 +125,7 @@ def test_inputs_of_several_formats_and_bodies_become_one_store(project: Path, in
     from tests.importers import test_lerobot, test_minari
 
     write_raw_episode(Path("theirs"), 0, count_episode())
-    test_minari.write_dataset(Path("plays"), "hdf5", jpeg=False)
+    test_minari.write_dataset(Path("plays").resolve(), "hdf5", jpeg=False)
     test_lerobot.write_dataset(Path("picks"), video=False)
     call = ["convert", "--input", "theirs", "--input", "plays", "--input", "picks"]
     call += ["--format", "ncrl", "--format", "minari", "--format", "lerobot"]
