@@ -119,5 +119,5 @@ def stat_path(path: Path) -> str:
 
 
 def _transient(name: str) -> bool:
-    """Locks and half-written neighbours (see run_dir) are not content."""
-    return ".tmp." in name or ".old." in name or (name.startswith(".") and name.endswith(".lock"))
+    """Locks and half-written neighbours (see run_dir) are not content, nor is anything hidden (``._x`` of macOS)."""
+    return ".tmp." in name or ".old." in name or name.startswith(".")

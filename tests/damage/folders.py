@@ -118,7 +118,7 @@ def read_checkpoint(folder: Path) -> list[Any]:
     return [found[0], found[1]["w"].tolist()]
 
 
-BODY = ImportOptions(embodiment="walker")
+BODY = ImportOptions(embodiment="arm")
 RELEASE, BUFFER = foreign("ncrl", BODY), foreign("exorl", test_exorl.CARTPOLE)
 MINARI, LEROBOT = foreign("minari", test_minari.ARM), foreign("lerobot", test_lerobot.ARM)
 

@@ -176,14 +176,12 @@ def test_a_run_that_fails_leaves_its_reason_for_the_report(
     assert line.partition("Error: ")[2] in read_failure(project / "runs" / "scratch_dmc-cartpole-balance_s0")
 
 
-@pytest.mark.parametrize("column", ["action", "reward"])
-def test_nan_in_the_data(project: Path, invoke: Invoke, column: str) -> None:
-    width = {"action": 4, "reward": 1}[column]
-    values = np.zeros((EPISODE_ROWS, width), np.float32)
+def test_nan_in_the_data(project: Path, invoke: Invoke) -> None:
+    values = np.zeros((EPISODE_ROWS, 4), np.float32)
     values[3, 0] = np.nan
-    write_npz(Path("theirs"), **{column: values})
+    write_npz(Path("theirs"), action=values)
     code, line = complaint(invoke, "convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "sawyer")
-    assert code == 3 and "20250101T000000-abc-0-8.npz" in line and column in line
+    assert code == 3 and "20250101T000000-abc-0-8.npz" in line and "action" in line
     assert not Path("data/offline").exists()
 
 
