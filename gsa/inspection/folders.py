@@ -16,7 +16,7 @@ from gsa.pipeline import command, reads
 from gsa.retrieval import META_FILE as INDEX_META
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE, load_weights
-from gsa.runs.fingerprint import RUN_FILE, read_run
+from gsa.runs.fingerprint import RUN_FILE, check_output, read_run
 from gsa.runs.fingerprint import verify as verify_run
 from gsa.runs.run_dir import STATE_DIR
 from gsa.runs.scores import SCORES_FILE, read_scores
@@ -60,6 +60,8 @@ def describe(path: Path) -> list[str]:
         DataError, ArtifactError: nothing of ours is there, or it is damaged.
     """
     kind = kind_of(path)
+    if (path / RUN_FILE).is_file():
+        check_output(path)
     if kind == "folder":
         parts = [(describe(member), kind_of(member)) for member in _members(path)]
         return [line for lines, part in parts for line in (lines if part == "folder" else lines[:1])]
@@ -90,7 +92,7 @@ def verify(path: Path) -> list[str]:
     if kind == "folder":
         return [line for member in _members(path) for line in verify(member)]
     checked = []
-    if read_run(path) is not None:
+    if kind != "raw" or read_run(path) is not None:  # only raw data may come from elsewhere
         checked.append(f"{verify_run(path)} files agree with run.json")
     if kind == "offline":
         store = EpisodeStore(path)
@@ -105,11 +107,9 @@ def verify(path: Path) -> list[str]:
         state, _ = load_weights(path)
         checked.append(f"{len(state)} weights agree with {META_FILE} and are finite")
     if kind == "index":
-        model_sha256 = read_sealed(path / INDEX_META, ArtifactError, f"make {path} again").get("model_sha256")
-        keys = RetrievalIndex.load(path, str(model_sha256)).keys
+        meta = read_sealed(path / INDEX_META, ArtifactError, f"make {path} again")
+        keys = RetrievalIndex.load(path, str(meta.get("model_sha256")), str(meta.get("store_sha256"))).keys
         checked.append(f"{len(keys)} keys agree with {INDEX_META}")
-    if not checked:
-        raise ArtifactError(f"{path} has neither manifest nor run.json: nothing says what it should hold")
     return [f"{path}: {'; '.join(checked)}"]
 
 
