@@ -44,7 +44,9 @@ def kind_of(path: Path) -> str:
             return kind
     if path.is_dir() and _members(path):
         return "folder"
-    raise DataError(f"{path} is not a data, model, index or run folder; name a stage's output, e.g. data/offline")
+    raise DataError(
+        f"{path} is not a data, model, index or run folder, and has no {RUN_FILE}; name a stage's output, e.g. data/offline"
+    )
 
 
 def under_way(path: Path) -> Path:
@@ -90,7 +92,10 @@ def verify(path: Path) -> list[str]:
     """
     kind = kind_of(path)
     if kind == "folder":
-        return [line for member in _members(path) for line in verify(member)]
+        ours = _members(path)
+        others = [member for member in _folders(path) if member not in ours]
+        unchecked = [f"{member}: no output of a stage, as it has no {RUN_FILE}; not checked" for member in others]
+        return [line for member in ours for line in verify(member)] + unchecked
     checked = []
     if kind != "raw" or read_run(path) is not None:  # only raw data may come from elsewhere
         checked.append(f"{verify_run(path)} files agree with run.json")
@@ -211,11 +216,16 @@ def _describe_output(path: Path) -> list[str]:
 
 
 def _members(path: Path) -> list[Path]:
-    """Subfolders of ours, one level down; hidden and half-written ones are left out."""
+    """Subfolders of ours, one level down."""
     members = []
-    for member in sorted(path.iterdir()):
-        if member.is_dir() and not (member.name.startswith(".") or ".tmp." in member.name or ".old." in member.name):
-            with suppress(DataError):
-                kind_of(member)
-                members.append(member)
+    for member in _folders(path):
+        with suppress(DataError):
+            kind_of(member)
+            members.append(member)
     return members
+
+
+def _folders(path: Path) -> list[Path]:
+    """All subfolders but hidden and half-written ones."""
+    shown = (member for member in sorted(path.iterdir()) if member.is_dir() and not member.name.startswith("."))
+    return [member for member in shown if not (".tmp." in member.name or ".old." in member.name)]

@@ -71,12 +71,12 @@ def with_sums(make: Callable[[Path], Any]) -> Callable[[Path], None]:
     return made
 
 
-def make_release(folder: Path) -> list[Path]:
-    return [write_raw_episode(folder, seed, noise_episode(seed, steps=2)) for seed in range(2)]
+def make_release(folder: Path, first: int = 0) -> list[Path]:
+    return [write_raw_episode(folder, seed, noise_episode(first + seed, steps=2)) for seed in range(2)]
 
 
-def make_raw(folder: Path) -> None:
-    episodes = [{"file": file.name, "seed": seed} for seed, file in enumerate(make_release(folder))]
+def make_raw(folder: Path, first: int = 0) -> None:
+    episodes = [{"file": file.name, "seed": seed} for seed, file in enumerate(make_release(folder, first))]
     write_manifest(folder, {"name": "noise", "embodiment": "noise"}, episodes)
 
 
@@ -86,9 +86,9 @@ def make_exorl(folder: Path) -> None:
         test_exorl.write_episode(folder, index, physics, np.full((2, 1), 0.5))
 
 
-def make_store(folder: Path) -> None:
+def make_store(folder: Path, first: int = 0) -> None:
     layout = ConvertParams(row_group_rows=2, shard_mb=1, codec="lz4", level=1, holdout_fraction=0.25)
-    episodes = [noise_episode(seed, steps=3, embodiment=body) for body in ("one", "two") for seed in range(2)]
+    episodes = [noise_episode(first + seed, steps=3, embodiment=body) for body in ("one", "two") for seed in range(2)]
     write_store(episodes, folder, layout)
 
 
