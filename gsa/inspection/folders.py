@@ -45,7 +45,7 @@ def kind_of(path: Path) -> str:
     if path.is_dir() and _members(path):
         return "folder"
     raise DataError(
-        f"{path} is not a data, model, index or run folder, and has no {RUN_FILE}; name a stage's output, e.g. data/offline"
+        f"{path} is no data, model, index or run folder and has no {RUN_FILE}; name a stage's output, e.g. data/offline"
     )
 
 
