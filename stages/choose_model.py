@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gsa.errors import ArtifactError
-from gsa.files import sha256_file, write_facts
+from gsa.files import read_sealed, sha256_file, write_facts
 from gsa.pipeline import FOLDERS, SEALED, made_by, place
 from gsa.tasks import TASKS
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
@@ -33,9 +33,18 @@ def choose_model(
 
 
 def _digests(model: str) -> dict[str, str]:
-    """The sha256 of the files that name the contents of model and index, by folder."""
+    """The sha256 of the files that name the contents of model and index, by folder, after checking both.
+
+    Raises:
+        ArtifactError: one is missing or damaged, or they do not belong together.
+    """
+    from gsa.runs.fingerprint import digest_input
+
     files = {folder: place(folder, model) / SEALED[folder] for folder in ("model", "index")}
     for folder, file in files.items():
-        if not file.is_file():
-            raise ArtifactError(f"no {folder} at {file.parent}: {made_by(folder, file.parent)}")
+        digest_input(folder, file.parent)
+    meta, index = (read_sealed(file, ArtifactError, f"make {file.parent} again") for file in files.values())
+    if index.get("model_sha256") != meta.get("sha256"):
+        fix = made_by("index", files["index"].parent)
+        raise ArtifactError(f"{files['index']} was built from another model than {files['model'].parent} holds; {fix}")
     return {folder: sha256_file(file) for folder, file in files.items()}

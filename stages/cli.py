@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from gsa.errors import GSAError
 from gsa.pipeline import COMMANDS
+from stages.checkout import use_own_code
 from stages.doctor import check_pins
 
 TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect")
@@ -31,6 +32,7 @@ class GSAGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
+            use_own_code()
             return super().invoke(ctx)
         except GSAError as error:
             typer.echo(f"{type(error).__name__}: {' '.join(str(error).split())}", err=True)

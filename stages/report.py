@@ -42,9 +42,14 @@ def report(
 
     scores = load_scores(runs, tree)
     models = list(dict.fromkeys(model or ())) or [place("model", name) for name in tree.models()]
-    card, sheet = offline / "card.json", offline / "first_images.png"
-    inputs = {"runs": runs, "reference": reference}
-    shown = {"card": card, "sheet": sheet, "floors": floors, "probes": probes}
+    # The parameters decide what is read, not the disk: a damaged run that does not count hinders nothing.
+    inputs = {"reference": reference} | {f"run {name}": path for name, path in scores.used.items()}
+    shown = {"card": offline / "card.json", "sheet": offline / "first_images.png"}
+    shown |= {
+        f"{name} {task}": path / task
+        for task in scores.tasks
+        for name, path in (("floors", floors), ("probes", probes))
+    }
     shown |= {f"model {path}": path for path in models}
     inputs |= {name: path for name, path in shown.items() if path.exists()}
     with open_run(out, **loaded.identity("report"), inputs=inputs) as run:

@@ -45,8 +45,8 @@ class GSALearner(DreamerLearner):
             model = self.networks.world_model
             expect = {"world_model": setting.params.world_model.model_dump()}
             weights, meta = load_weights(setting.inputs["model"], model.state_dict(), expect)
-            self.index = RetrievalIndex.load(setting.inputs["index"], str(meta["sha256"]))
             self.store = EpisodeStore(setting.inputs["offline"])
+            self.index = RetrievalIndex.load(setting.inputs["index"], str(meta["sha256"]), self.store.sha256)
             if switches.pretrained:
                 model.load_state_dict(weights)
 

@@ -24,6 +24,7 @@ NOT_STAMPED = (
     "gsa.runs.fingerprint",
     "gsa.runs.process",
     "gsa.runs.run_dir",
+    "stages.checkout",
     "stages.estimate",
     "stages.options",
     "stages.progress",

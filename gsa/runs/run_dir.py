@@ -6,7 +6,6 @@ inputs are read again at the end, and SIGTERM or Ctrl-C stops at the next checkp
 """
 
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -22,14 +21,24 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from gsa.errors import ArtifactError, ParamsError
-from gsa.files import fsync, naming_full_disk
+from gsa.files import fsync, naming_full_disk, sealed_json
 from gsa.parallel.workers import die_with_parent
-from gsa.pipeline import made_by
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.runs.code_stamp import code_stamp
-from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, identity, leaves, plain, stat_path
+from gsa.runs.fingerprint import (
+    RUN_FILE,
+    digest_input,
+    digest_path,
+    fingerprint,
+    hash_files,
+    identity,
+    leaves,
+    plain,
+    stat_path,
+)
 from gsa.runs.process import hold_lock, stop_on_signals
 
 log = logging.getLogger(__name__)
@@ -95,7 +104,7 @@ def open_run(
     out_dir = Path(os.path.abspath(out_dir))  # noqa: PTH100 - resolve() would follow a link the user placed
     started, clock = datetime.now(UTC), time.monotonic()
     _check_writable(out_dir)
-    digests = {name: _digest_input(name, path) for name, path in inputs.items()}
+    digests = {name: digest_input(name, path) for name, path in inputs.items()}
     states = {name: stat_path(path) for name, path in inputs.items()}
     used = plain(params)
     stamp = {"stage": stage, "item": item, "params": used, "inputs": digests, "code": code_stamp(stage)}
@@ -153,12 +162,6 @@ def _check_writable(out_dir: Path) -> None:
         raise ParamsError(f"no right to write the output {out_dir}; choose another folder")
 
 
-def _digest_input(name: str, path: Path) -> str:
-    if not path.exists():
-        raise ArtifactError(f"no {name} at {path}: {made_by(name, path)}")
-    return digest_path(path)
-
-
 def _sweep(out_dir: Path) -> None:
     """Remove what killed runs left. The lock is held, so every temporary neighbour is stale."""
     for old in out_dir.parent.glob(f"{out_dir.name}.old.*"):
@@ -196,7 +199,8 @@ def _publish(tmp: Path, out_dir: Path, record: dict[str, Any]) -> None:
     """Write run.json, flush everything to disk and move the folder into place."""
     outputs = hash_files(tmp)
     record |= {"outputs": outputs, "digest": identity(outputs)}
-    (tmp / RUN_FILE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    text = sealed_json(to_jsonable_python(record, inf_nan_mode="strings"))  # a note may be NaN: no reason to lose a run
+    (tmp / RUN_FILE).write_text(text)
     for path in [*tmp.rglob("*"), tmp]:
         fsync(path)
     old = out_dir.with_name(f"{out_dir.name}.old.{os.getpid()}")

@@ -201,6 +201,8 @@ INDEX: Cases = {
     "an id twice": (keys(column("episode_id", put(1, 0))), ("episode_id of row 1",)),
     "another width": (record("index.json", lambda b: b.update(embed_dim=9)), ("9",)),
     "another model": (record("index.json", lambda b: b.update(model_sha256="b" * 64)), ("another model",)),
+    "another store": (record("index.json", lambda b: b.update(store_sha256="b" * 64)), ("another store",)),
+    "no store": (record("index.json", lambda b: b.pop("store_sha256")), ("index.json", "store_sha256")),
     "no model": (record("index.json", lambda b: b.pop("model_sha256")), ("index.json", "model_sha256")),
     "no vectors": (
         vouched("keys.faiss", "index.json", "index_sha256", content("keys.faiss", b"IxFI" + b"\xff" * 60)),

@@ -11,7 +11,7 @@ from gsa.agents.dreamer import Dreamer, DreamerPolicy
 from gsa.config import Params, load_params
 from gsa.envs.rollout import rollout
 from gsa.episode import Step
-from gsa.errors import DataError, ParamsError, StoppedError
+from gsa.errors import ArtifactError, DataError, ParamsError, StoppedError
 from gsa.loops.build_index import build_index
 from gsa.loops.finetune import AGENT_DIR, Finetuner
 from gsa.pipeline import LEARNERS
@@ -116,6 +116,15 @@ def offline(tmp_path) -> Folders:
 
 def make_tuner(method: str, tree: Params, offline: Folders | None = None, seed: int = 0) -> Finetuner:
     return Finetuner(ActionIsReward, get_task(TASK), method, seed, tree, offline)
+
+
+def test_an_index_of_another_store_is_refused(tmp_path, offline):
+    """Its positions would be other episodes, rehearsed in silence."""
+    write_store(
+        [noise_episode(9 + s, steps=10, embodiment="body0") for s in range(6)], tmp_path / "new", params().convert
+    )
+    with pytest.raises(ArtifactError, match=r"index at .* was built from another store"):
+        make_tuner("gsa", params(), offline | {"offline": tmp_path / "new"})
 
 
 @pytest.mark.parametrize(("method", "frames"), [("scratch", 300), ("drqv2", 2000)])
