@@ -15,7 +15,7 @@ from gsa.errors import GSAError
 from gsa.pipeline import COMMANDS
 from stages.doctor import check_pins
 
-TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect")
+TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect", "clean")
 """Commands beside the pipeline's: each is the function of its name in the module of its name."""
 
 HIDDEN = ("code-stamp", "choose-model")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from gsa.tasks import get_task
+from gsa.tasks import NAME_PATTERN, get_task
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -243,8 +243,11 @@ class ExploreMatrix(Section):
     domains: list[Literal["cartpole", "acrobot", "cheetah", "walker", "quadruped"]]
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-"""Part of a path, and of a dotted key."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
+"""Part of a path and of a dotted key, and a word of a command that a shell reads."""
+
+Body = Annotated[str, Field(pattern=NAME_PATTERN)]
+"""An embodiment: part of a path."""
 
 
 class PretrainMatrix(Section):
@@ -253,7 +256,7 @@ class PretrainMatrix(Section):
     The names are folders of ``models/`` and ``index/``. A task's model is the one that lists its embodiment.
     """
 
-    models: Annotated[dict[Name, Annotated[list[str], Field(min_length=1)]], Field(min_length=1)]
+    models: Annotated[dict[Name, Annotated[list[Body], Field(min_length=1)]], Field(min_length=1)]
 
     @field_validator("models")
     @classmethod

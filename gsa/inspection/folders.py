@@ -214,7 +214,7 @@ def _members(path: Path) -> list[Path]:
     """Subfolders of ours, one level down; hidden and half-written ones are left out."""
     members = []
     for member in sorted(path.iterdir()):
-        if member.is_dir() and not (member.name.startswith(".") or ".tmp." in member.name or ".old." in member.name):
+        if member.is_dir() and not member.name.startswith("."):
             with suppress(DataError):
                 kind_of(member)
                 members.append(member)
