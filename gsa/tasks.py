@@ -112,7 +112,7 @@ EXTRA_TASKS = ("dmc-cheetah-run-hard",)
 
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
-"""What becomes part of a path or a word of a command: no separator, no blank, nothing that a shell or an option reads."""
+"""What becomes part of a path or a word of a command: no separator, no blank, nothing that means more to a shell."""
 
 _PART_OF_A_PATH = "letters, digits and '_.-', at most 100, for it becomes part of a path"
 

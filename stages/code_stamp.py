@@ -19,7 +19,7 @@ def code_stamp(
 ) -> None:
     """Write one file per stage with the hash of its code, and one per task; DVC reruns what depends on a changed one.
 
-    Comments, docstrings and layout do not enter the hash. All parameters are checked: what DVC makes of them runs later.
+    Comments, docstrings and layout do not enter the hash. All parameters are checked, before DVC uses a name.
     """
     out = Path(".gsa")
     open_params(params, sets, plugin)  # own tasks are among TASKS then

@@ -1,8 +1,8 @@
 """An output folder takes the place of the one before it: at once, whole, and behind a link.
 
 It is made in ``.NAME.tmp.<pid>`` beside its place. Where the system can, the two folders change places in one step
-(``renameat2``), and a kill at any moment leaves the whole old one or the whole new one. Elsewhere two renames do it; the
-old one is ``.NAME.old.<pid>`` between them, and the next run puts it back if every byte of it is as its record says.
+(``renameat2``), and a kill at any moment leaves the whole old one or the whole new one. Elsewhere two renames do it.
+Between them the old one is ``.NAME.old.<pid>``; the next run puts it back if all of it is as its record says.
 """
 
 import ctypes
@@ -34,12 +34,10 @@ def behind_links(out: Path) -> Path:
     place = Path(os.path.realpath(out)) if out.is_symlink() else out
     if place.is_symlink():
         raise ParamsError(f"the output {out} is a link that leads to itself; remove it")
-    if not out.is_symlink():
-        pass
-    elif not place.parent.is_dir():
-        raise ParamsError(f"the output {out} is a link into {place.parent}, which is no folder; mount or remove it")
-    elif not os.access(place.parent, os.W_OK):
-        raise ParamsError(f"the output {out} is a link into {place.parent}, where you may not write; choose another")
+    if out.is_symlink() and not place.parent.is_dir():
+        raise ParamsError(
+            f"the output {out} is a link into {place.parent}, which is no folder; mount it or remove the link"
+        )
     if os.path.ismount(place):
         raise ParamsError(f"the output {out} is a mount point, which cannot be replaced; name a folder in it")
     return place

@@ -1,7 +1,6 @@
 """An output replaces nothing but an earlier one of its stage; a picture or a video replaces nothing."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -156,7 +155,7 @@ def test_a_picture_replaces_nothing_and_lies_outside_what_it_shows(tmp_path: Pat
         assert tmp.suffix == ".png"
         tmp.write_text("picture")
     assert [path.name for path in Path("new").iterdir()] == ["sheet.png"] and make_picture.read_text() == "picture"
-    os.symlink("nowhere", "dangling.png")
+    Path("dangling.png").symlink_to("nowhere")
     for path, reason in (
         (make_picture, "exists and is not replaced"),
         (Path("params.yaml"), "exists and is not replaced"),

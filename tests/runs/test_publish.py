@@ -141,9 +141,7 @@ def test_without_an_exchange_a_failing_rename_puts_the_old_one_back(
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EOPNOTSUPP])
-def test_a_file_system_that_cannot_exchange_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+def test_a_file_system_that_cannot_exchange_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     monkeypatch.setattr(publishing.ctypes, "get_errno", lambda: code)
     assert not exchange(tmp_path / "nothing", tmp_path / "neither")
     monkeypatch.setattr(publishing.ctypes, "get_errno", lambda: errno.EIO)
