@@ -1,7 +1,6 @@
 """``gsa choose-model``: which world model each task starts from, in files that DVC compares."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -13,7 +12,6 @@ from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 
 
 def choose_model(
-    out: Annotated[Path, typer.Option(help="Output folder.")] = Path(FOLDERS["choice"]),
     sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
@@ -22,6 +20,7 @@ def choose_model(
 
     A task whose embodiment is listed by no model, or by several, has no file.
     """
+    out = Path(FOLDERS["choice"])
     matrix = open_params(params, sets, plugin).params.matrix.pretrain  # own tasks are among TASKS then
     facts = {model: {"name": model, **_digests(model)} for model in matrix.models}
     bodies = {spec.embodiment: matrix.listing(spec.embodiment) for spec in TASKS.values()}

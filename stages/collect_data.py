@@ -85,7 +85,7 @@ def collect_data(
                 job,
                 section.episodes,
                 run.path,
-                work=run.checkpoints.folder / "episodes",
+                work=run.checkpoints.work("episodes"),
                 stamp=run.fingerprint,
                 workers=workers,
                 advance=advance,

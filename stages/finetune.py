@@ -72,7 +72,10 @@ def finetune(
         others = {name: path for name, path in inputs.items() if path != place(name, usual)}
         item = run_name(method, task, seed, loaded.variant(stage, method, task, others))
         with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
-            with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
+            with (
+                recorded_failure(runs / item, stage),
+                progress(tree.finetune.total_frames, f"{item}, frames") as advance,
+            ):
                 tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, inputs, device)
                 record = tuner.run(run.checkpoints, advance)
             tuner.write(run.path)

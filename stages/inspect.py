@@ -21,6 +21,7 @@ def inspect(
     """Say what a folder holds and what made it."""
     from gsa.inspection.folders import describe, first_images, one_episode, under_way
     from gsa.inspection.folders import verify as verify_folder
+    from gsa.runs.claims import check_new_file, new_file
     from gsa.visual.pictures import contact_sheet
 
     output_file("--sheet", sheet, ".png")
@@ -28,6 +29,9 @@ def inspect(
     if episode is not None and video is None:
         raise ParamsError(f"--episode {episode} says which episode --video shows; give --video too, or leave it out")
     number = episode or 0
+    for picture in (sheet, video):
+        if picture is not None:
+            check_new_file(picture, path)
     found = under_way(path)
     if found != path:
         typer.echo(f"{path} is under way, or was stopped and resumes by the same command; its scores so far:")
@@ -40,13 +44,13 @@ def inspect(
         from matplotlib.image import imsave
 
         images = first_images(path)
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        imsave(sheet, contact_sheet(images))
+        with new_file(sheet, path) as tmp:
+            imsave(tmp, contact_sheet(images))
         typer.echo(f"wrote the first images of {len(images)} episodes to {sheet}")
     if video is not None:
         from gsa.visual.pictures import write_video
 
         chosen = one_episode(path, number)
-        video.parent.mkdir(parents=True, exist_ok=True)
-        write_video(video, (image.transpose(1, 2, 0) for image in chosen.image))
+        with new_file(video, path) as tmp:
+            write_video(tmp, (image.transpose(1, 2, 0) for image in chosen.image))
         typer.echo(f"wrote episode {number}, {len(chosen)} images, to {video}")

@@ -51,7 +51,8 @@ class Loaded:
         more: tuple[str, ...] = (),
         facts: Mapping[str, Any] = {},
     ) -> dict[str, Any]:
-        """What ``open_run`` takes of a stage or tool: ``stage``, ``params`` (all that decides the output), ``reread``.
+        """What ``open_run`` takes of a stage or tool: ``stage``, ``params`` (all that decides the output), ``reread``,
+        ``kept`` (the parameter file).
 
         ``method``, ``task`` and ``model`` are the item's, whose section is read and whose facts are part of the
         identity. ``more`` are dotted keys beside those of the table, ``facts`` what else decides the output, e.g. flags
@@ -66,6 +67,7 @@ class Loaded:
             "stage": stage,
             "params": chosen(self.params),
             "reread": lambda: chosen(load_params(self.path, self.overrides)),
+            "kept": [self.path],
         }
 
     def variant(self, stage: str, method: str = "", task: str = "", folders: Mapping[str, Path] = {}) -> str:

@@ -27,7 +27,7 @@ class Params(Section):
     explore_data: sections.ExploreDataParams
     convert: sections.ConvertParams
     world_model: sections.WorldModelParams
-    sizes: dict[str, sections.SizeParams]
+    sizes: dict[sections.Name, sections.SizeParams]
     pretrain: sections.PretrainParams
     probe_actions: sections.ProbeActionsParams
     finetune: sections.FinetuneParams
@@ -35,7 +35,7 @@ class Params(Section):
     dreamer: learners.DreamerParams
     gsa: learners.GSAParams
     drqv2: learners.DrQv2Params
-    methods: dict[str, MethodParams]
+    methods: dict[sections.Name, MethodParams]
     report: sections.ReportParams
 
     @model_validator(mode="before")

@@ -27,7 +27,7 @@ from gsa.config.ranges import (
     real,
     whole,
 )
-from gsa.tasks import get_task
+from gsa.tasks import NAME_PATTERN, get_task
 
 Recompute = Literal["none", "images", "all"]
 
@@ -247,8 +247,11 @@ class ExploreMatrix(Section):
     domains: Distinct[Literal["cartpole", "acrobot", "cheetah", "walker", "quadruped"]]
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-"""Part of a path, and of a dotted key."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
+"""Part of a path and of a dotted key, and a word of a command that a shell reads."""
+
+Body = Annotated[str, Field(pattern=NAME_PATTERN)]
+"""An embodiment: part of a path."""
 
 
 class PretrainMatrix(Section):
@@ -257,7 +260,7 @@ class PretrainMatrix(Section):
     The names are folders of ``models/`` and ``index/``. A task's model is the one that lists its embodiment.
     """
 
-    models: Annotated[dict[Name, Annotated[Distinct[str], Field(min_length=1)]], Field(min_length=1)]
+    models: Annotated[dict[Name, Annotated[Distinct[Body], Field(min_length=1)]], Field(min_length=1)]
 
     def listing(self, embodiment: str) -> list[str]:
         """The models that learn from that embodiment."""

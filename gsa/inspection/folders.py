@@ -238,6 +238,5 @@ def _members(path: Path) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    """All subfolders but hidden and half-written ones."""
-    shown = (member for member in sorted(path.iterdir()) if member.is_dir() and not member.name.startswith("."))
-    return [member for member in shown if not (".tmp." in member.name or ".old." in member.name)]
+    """All subfolders but hidden ones, such as those half written."""
+    return [member for member in sorted(path.iterdir()) if member.is_dir() and not member.name.startswith(".")]

@@ -112,8 +112,7 @@ def explore_domain(
             f"{domain} explored by {params.method}: {'; '.join(gates['failed'])}; raise explore_data.train_env_steps, "
             "take another explore_data.method, or set explore_data.failed_gate to keep, which trains nothing again"
         )
-    work = checkpoints.folder / "episodes"
-    work.mkdir(parents=True, exist_ok=True)
+    work = checkpoints.work("episodes")
     kept = KeptEpisodes(work, {"stamp": checkpoints.fingerprint, "render": render})
     records = {n: record for n in range(len(paths)) if (record := kept.find(n)) is not None}
     advance(sum(len(paths[n].action) for n in records))

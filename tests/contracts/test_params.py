@@ -118,6 +118,34 @@ def test_all_wrong_keys_are_named_at_once_with_the_nearest(tmp_path: Path) -> No
     assert "missing key pretrain.log_every" in message and "world_model.unimix = 2.0" in message
 
 
+@pytest.mark.parametrize(
+    "name", ["$(touch x)", "`x`", "a b", "a;b", "'", "../x", "/x", ".", "..", "", "-x", "a/b", "a\n", "x" * 101]
+)
+def test_what_becomes_a_path_or_a_word_of_a_command_is_refused_unless_it_is_a_plain_name(name: str) -> None:
+    tree = load_params(ROOT / "params.yaml").model_dump(by_alias=True)
+    task = {"env": "reach:Reach", "metric": "success", "max_frames": 200}
+    for key, value in {
+        "own_tasks": {name: task},
+        "own_tasks.x": {**task, "embodiment": name},
+        "matrix.collect_data.tasks": [name],
+        "matrix.collect_noise.tasks": [name],
+        "matrix.explore_data.domains": [name],
+        "matrix.pretrain.models": {name: ["sawyer"]},
+        "matrix.pretrain.models.mw": ["sawyer", name],
+        "matrix.probe_actions.tasks": [name],
+        "matrix.finetune.tasks": [name],
+        "matrix.finetune.methods.dreamer": [name],
+        "matrix.finetune.seeds": [name],
+        "methods": {**tree["methods"], name: {"learner": "dreamer"}},
+        "sizes": {"xs": tree["sizes"]["xs"], name: tree["sizes"]["xs"]},
+        "collect_data.policy": name,
+        "drqv2.by_task": {name: {}},
+    }.items():
+        with pytest.raises(ParamsError):
+            load_params(ROOT / "params.yaml", {key: value})
+            pytest.fail(f"{key} was accepted")
+
+
 def test_a_level_that_the_codec_does_not_have_is_named() -> None:
     path = ROOT / "params.yaml"
     assert load_params(path, {"convert.codec": "zstd", "convert.level": 22}).convert.level == 22

@@ -158,15 +158,6 @@ def test_the_scores_of_a_run_under_way_lie_beside_its_checkpoints(tmp_path, offl
     assert [row.frames for row in read_scores(found)] == [40]
 
 
-def test_a_run_without_updates_ends_well(tmp_path):
-    tree = params(**{"dreamer.warmup_frames": 1000, "dreamer.max_warmup_episodes": 1000})
-    tuner = make_tuner("scratch", tree)
-    tuner.run(CheckpointStore(tmp_path / "ck", "f"))
-    tuner.write(tmp_path)
-    assert tuner.record.losses == []
-    assert '"updates": 0' in (tmp_path / "metrics.json").read_text()
-
-
 def test_rehearsal_mixes_a_quarter_of_retrieved_windows_of_the_right_body(offline):
     tuner = make_tuner("p_er", params(), offline)
     tuner.learner.prepare(tuner.first_step)
