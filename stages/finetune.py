@@ -51,6 +51,7 @@ def finetune(
     from gsa.runs.failure import recorded_failure
     from gsa.runs.run_dir import open_run
     from gsa.tasks import get_task
+    from stages.estimate import say_space
 
     lists = {"task": task, "seed": seed, "method": method and by_learner(params, method)}
     flags = {f"--{name}": (f"matrix.finetune.{name}s", values) for name, values in lists.items()}
@@ -70,6 +71,7 @@ def finetune(
         others = {name: path for name, path in inputs.items() if path != place(name, usual)}
         item = run_name(method, task, seed, loaded.variant(stage, method, task, others))
         with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
+            say_space(item, tree, method, task, run.checkpoints.folder, device.type == "cuda")
             with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
                 tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, inputs, device)
                 record = tuner.run(run.checkpoints, advance)

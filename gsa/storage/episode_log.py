@@ -63,10 +63,14 @@ class EpisodeLog:
         Raises:
             ResourceError: the disk is full; the episode is not in the log.
         """
-        every = [np.ascontiguousarray(array) for array in (*labels.values(), images)]
+        every: list[np.ndarray] = [np.ascontiguousarray(array) for array in (*labels.values(), images)]
         listed = [(name, array.dtype.str, array.shape) for name, array in zip((*labels, "image"), every, strict=True)]
         header = json.dumps({"arrays": listed, "info": dict(info)}).encode()
-        parts = [len(header).to_bytes(8, "little"), header, *(memoryview(array).cast("B") for array in every)]
+        parts: list[bytes | memoryview] = [
+            len(header).to_bytes(8, "little"),
+            header,
+            *(array.data.cast("B") for array in every),
+        ]
         end = self.size
         with self._writing():
             for part in parts:
@@ -121,17 +125,17 @@ class EpisodeLog:
         self._cut(0)
         self.size, self._digest = 0, hashlib.sha256()
 
-    def read_into(self, into: np.ndarray | memoryview, start: int) -> None:
+    def read_into(self, into: memoryview, start: int) -> None:
         """Fill ``into`` (contiguous) with the bytes from ``start`` on; ArtifactError where the file has fewer."""
         count, size = self._read(into, start), into.nbytes
         while count < size:  # a signal, or the end
-            more = self._read(memoryview(into).cast("B")[count:], start + count)
+            more = self._read(into.cast("B")[count:], start + count)
             if not more:
                 found = os.fstat(self._file).st_size
                 raise ArtifactError(f"{self.path} has {found} bytes, expected at least {start + size}")
             count += more
 
-    def _read(self, into: np.ndarray | memoryview, start: int) -> int:
+    def _read(self, into: memoryview, start: int) -> int:
         try:
             return os.preadv(self._file, (into,), start)
         except OSError as error:
@@ -150,7 +154,7 @@ class EpisodeLog:
             labels = {}
             for name, dtype, rows in listed:
                 labels[name] = np.empty(rows, dtype)
-                self.read_into(labels[name], at)
+                self.read_into(labels[name].data, at)
                 at += labels[name].nbytes
             yield Record(labels, header["info"], at)
             at += int(np.prod(shape))

@@ -115,7 +115,7 @@ class EpisodeBuffer:
         """The images alone, of rows that the episode has; ArtifactError where the log cannot be read."""
         if self._log is not None:
             into = np.empty((length, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8) if into is None else into
-            self._log.read_into(into, self._places[index] + start * ROW_BYTES)
+            self._log.read_into(into.data, self._places[index] + start * ROW_BYTES)
             return into
         pixels = self._images[index][start : start + length]
         if into is None:
