@@ -45,6 +45,7 @@ def finetune(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Learn tasks online with any method; those of the GSA learner start from the world model and the offline data."""
+    from gsa.cost.space import weights_of
     from gsa.envs import make_env
     from gsa.loops.finetune import Finetuner
     from gsa.parallel.ranks import choose_device
@@ -71,9 +72,10 @@ def finetune(
         others = {name: path for name, path in inputs.items() if path != place(name, usual)}
         item = run_name(method, task, seed, loaded.variant(stage, method, task, others))
         with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
-            say_space(item, tree, method, task, run.checkpoints.folder, device.type == "cuda")
             with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
                 tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, inputs, device)
+                weights, on_gpu = weights_of(tuner.learner), device.type == "cuda"
+                say_space(item, tree, method, task, weights, on_gpu, run.checkpoints.folder)
                 record = tuner.run(run.checkpoints, advance)
             tuner.write(run.path)
             how = {"device": str(device), "machine": tree.machine.model_dump(), "accelerated": tuner.accelerated}

@@ -130,7 +130,7 @@ def costs(name: str, params: Params) -> str:
     from gsa.cost.counts import collect_lines, convert_line, count, explore_lines, training_lines
     from gsa.cost.pace import measure, trials
     from gsa.cost.scored import floors_line, probe_line
-    from gsa.cost.space import finetuning_space
+    from gsa.cost.space import counted_weights, finetuning_space
     from gsa.cost.update_pace import finetuning_pace, matmul_flops, pretraining_pace
     from gsa.parallel.workers import default_workers
     from stages.estimate import size, table
@@ -145,7 +145,8 @@ def costs(name: str, params: Params) -> str:
     lines += [convert_line(params, paces), *training_lines(params, paces, pretraining, finetuning)]
     lines += [floors_line(params, paces, workers), probe_line(params, paces)]
     tune = params.matrix.finetune
-    space = [finetuning_space(params, *run) for run in product(tune.all_methods, tune.tasks)]
+    counted = partial(counted_weights, params)
+    space = [finetuning_space(params, *run, counted(*run)) for run in product(tune.all_methods, tune.tasks)]
     memory, disk = (max(bytes_, default=0.0) / 1e9 for bytes_ in ([n.memory for n in space], [n.disk for n in space]))
     return (
         f"{table(lines)}\n"

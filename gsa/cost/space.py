@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils._pytree import tree_leaves
 
-from gsa.agents.base import Setting, make_learner
+from gsa.agents.base import Learner, Setting, make_learner
 from gsa.config import DreamerParams, Params, WorldModelParams
 from gsa.config.learners import GSAMethod
 from gsa.errors import ResourceError
@@ -26,8 +26,8 @@ FLOAT = 4
 KEPT_PER_OUTPUT = 4.3
 """Numbers that an update keeps per output of a convolution: with norms and gradients; from ``benchmarks.memory``."""
 
-KEPT_PER_UNIT = 14
-"""Numbers that an update keeps per unit of ``deter`` and per step that is observed or imagined."""
+KEPT_PER_UNIT = 10
+"""The same per unit of ``deter`` and per step that is observed or imagined: the gates and their norms, not measured."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Space:
     disk: float
 
 
-def finetuning_space(params: Params, method: str, task: str, on_gpu: bool = False) -> Space:
-    """What a run of the method on the task needs. On a GPU networks and updates lie there, and are not counted.
+def finetuning_space(params: Params, method: str, task: str, weights: int, on_gpu: bool = False) -> Space:
+    """What a run of the method on the task needs, ``weights`` being the bytes of its learner (``weights_of``).
+
+    On a GPU networks and updates lie there, and are not counted.
 
     Memory: the process, weights, gradients, Adam's moments, what an update keeps for its backward pass, the copy that a
     save writes in the background, retrieved pictures, and actions and flags of all rows. Disk: every row of the run,
@@ -50,7 +52,6 @@ def finetuning_space(params: Params, method: str, task: str, on_gpu: bool = Fals
     decisions = params.finetune.total_frames // spec.action_repeat + spec.max_env_steps
     rows = decisions * (1 + 1 / spec.max_env_steps)
     labels = rows * (FLOAT * (width + 1) + 4)
-    weights = _weights(params, method, task, width)
     memory = PROCESS_BYTES + labels + 3 * weights
     if not on_gpu:
         memory += 4 * weights
@@ -71,15 +72,19 @@ def update_bytes(model: WorldModelParams, learner: DreamerParams) -> float:
     return FLOAT * (rows * KEPT_PER_OUTPUT * (encoded + decoded) + steps * KEPT_PER_UNIT * model.deter)
 
 
-def _weights(params: Params, method: str, task: str, width: int) -> int:
-    """Bytes of all that a learner keeps of its networks, counted without making them."""
-    machine = params.machine.model_copy(update={"compile": "none"})
-    plain, meta = params.model_copy(update={"machine": machine}), torch.device("meta")
-    spec = get_task(task)
-    with meta:
-        learner = make_learner(Setting(spec, width, spec.max_env_steps, plain, method, seed=0, device=meta))
+def weights_of(learner: Learner) -> int:
+    """Bytes of all that a learner keeps of its networks, without Adam's moments where there are none yet."""
     tensors = [leaf for leaf in tree_leaves(learner.state()) if isinstance(leaf, torch.Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def counted_weights(params: Params, method: str, task: str) -> int:
+    """``weights_of`` a learner that is not made: its tensors have shapes and no contents."""
+    spec, meta = get_task(task), torch.device("meta")
+    machine = params.machine.model_copy(update={"compile": "none"})
+    plain, width = params.model_copy(update={"machine": machine}), spec.action_dim or params.world_model.action_dim
+    with meta:
+        return weights_of(make_learner(Setting(spec, width, spec.max_env_steps, plain, method, seed=0, device=meta)))
 
 
 def check_space(need: Space, item: str, folder: Path) -> None:
@@ -114,7 +119,7 @@ def free_memory() -> float:
 def _available(file: Path = Path("/proc/meminfo")) -> float:
     for line in _lines(file):
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
+            return float(line.split()[1]) * 1024
     return float("inf")
 
 
@@ -124,7 +129,7 @@ def _left_of_group(root: Path = Path("/sys/fs/cgroup")) -> float:
     if not (limit.isdigit() and used.isdigit()):
         return float("inf")
     cached = sum(int(line.split()[1]) for line in _lines(root / "memory.stat") if line.startswith("inactive_file "))
-    return int(limit) - int(used) + cached
+    return float(int(limit) - int(used) + cached)
 
 
 def _left_of_limit() -> float:
@@ -132,7 +137,7 @@ def _left_of_limit() -> float:
     if limit == resource.RLIM_INFINITY:
         return float("inf")
     pages = int([*_lines(Path("/proc/self/statm")), "0"][0].split()[0])
-    return limit - pages * resource.getpagesize()
+    return float(limit - pages * resource.getpagesize())
 
 
 def _lines(file: Path) -> list[str]:
