@@ -45,12 +45,14 @@ def finetune(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Learn tasks online with any method; those of the GSA learner start from the world model and the offline data."""
+    from gsa.cost.space import weights_of
     from gsa.envs import make_env
     from gsa.loops.finetune import Finetuner
     from gsa.parallel.ranks import choose_device
     from gsa.runs.failure import recorded_failure
     from gsa.runs.run_dir import open_run
     from gsa.tasks import get_task
+    from stages.estimate import say_space
 
     lists = {"task": task, "seed": seed, "method": method and by_learner(params, method)}
     flags = {f"--{name}": (f"matrix.finetune.{name}s", values) for name, values in lists.items()}
@@ -77,6 +79,8 @@ def finetune(
                 progress(tree.finetune.total_frames, f"{item}, frames") as advance,
             ):
                 tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, inputs, device)
+                weights, on_gpu = weights_of(tuner.learner), device.type == "cuda"
+                say_space(item, tree, method, task, weights, on_gpu, run.checkpoints.folder)
                 record = tuner.run(run.checkpoints, advance)
             tuner.write(run.path)
             how = {"device": str(device), "machine": tree.machine.model_dump(), "accelerated": tuner.accelerated}

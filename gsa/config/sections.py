@@ -306,6 +306,8 @@ class MachineParams(Section):
     the backward pass computes again instead of keeping it; images is encoder and decoder, all the recurrence as well.
     ``sharded_optimizer``: each of several processes keeps a part of Adam's moments; one that hears nothing from another
     for ``timeout_s`` seconds ends with an error. ``checkpoint_every``: updates of pre-training between checkpoints.
+    ``checkpoint_every_s``: seconds of fine-tuning after which the end of the next episode brings one, if no evaluation
+    did before.
     """
 
     workers: Annotated[int, whole(0, 1024)]
@@ -316,6 +318,7 @@ class MachineParams(Section):
     activation_checkpointing: Recompute
     sharded_optimizer: bool
     checkpoint_every: Count
+    checkpoint_every_s: Annotated[float, real(0.0, 1e6)]
     timeout_s: Annotated[float, real(1.0, 1e6)]
 
 

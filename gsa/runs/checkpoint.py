@@ -6,7 +6,7 @@ in as tensors (``torch.from_numpy``), generators as ``bit_generator.state`` or `
 
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,11 @@ class CheckpointStore:
             old.unlink()
             old.with_suffix(".pt").unlink(missing_ok=True)
 
-    def latest(self) -> tuple[int, dict[str, Any]] | None:
+    def latest(self, load: Callable[[dict[str, Any]], None] = lambda state: None) -> tuple[int, dict[str, Any]] | None:
         """The newest undamaged checkpoint as ``(step, state)``, None when there is none to resume from.
+
+        ``load`` takes the state in; an ArtifactError of its, for a file beside the checkpoint that is damaged, refuses
+        it, and the one before is tried.
 
         Raises:
             ArtifactError: checkpoints exist and every one of them is damaged.
@@ -97,6 +100,7 @@ class CheckpointStore:
         for entry in self._entries():
             try:
                 step, state = self._read(entry)
+                load(state)
                 log.info("resuming after step %d from %s", step, entry.with_suffix(".pt"))
                 return step, state
             except ArtifactError as error:

@@ -13,7 +13,8 @@ from gsa.envs.rollout import rollout
 from gsa.episode import Step
 from gsa.errors import ArtifactError, DataError, ParamsError, StoppedError
 from gsa.loops.build_index import build_index
-from gsa.loops.finetune import AGENT_DIR, Finetuner
+from gsa.loops.evaluate import Record
+from gsa.loops.finetune import AGENT_DIR, EPISODES_FILE, Finetuner
 from gsa.pipeline import LEARNERS
 from gsa.policies.untrained import UniformPolicy
 from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
@@ -234,11 +235,16 @@ def test_pretrained_methods_start_from_the_given_weights_and_scratch_does_not(of
 
 
 class StopAfter(CheckpointStore):
-    """Raises as a signal would, right after the first save."""
+    """Raises as a signal would, right after save number ``at``."""
 
-    def save(self, step, state):
-        self.stop_requested = True
-        super().save(step, state)
+    def __init__(self, folder, fingerprint, at=1):
+        super().__init__(folder, fingerprint)
+        self.left = at
+
+    def save(self, step, state, background=False):
+        self.left -= 1
+        self.stop_requested = not self.left
+        super().save(step, state, background)
 
 
 def test_every_learner_has_a_method_here():
@@ -260,6 +266,94 @@ def test_a_stopped_run_resumes_exactly(tmp_path, offline, method):
     assert found.floors == expected.floors and len(found.floors) == (method == "gsa")
     for name, value in whole.learner.networks.state_dict().items():
         assert torch.equal(value, resumed.learner.networks.state_dict()[name]), name
+
+
+def agrees(tuner: Finetuner, record: Record, whole: Finetuner, expected: Record) -> None:
+    assert (record.scores, record.losses) == (expected.scores, expected.losses)
+    for name, value in whole.learner.networks.state_dict().items():
+        assert torch.equal(value, tuner.learner.networks.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("method", ["scratch", "drqv2"])
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_were_not(tmp_path, monkeypatch, method):
+    """Each life saves after every episode, and dies in the second after the one it began with."""
+    tree = params(**{"machine.checkpoint_every_s": 0.0})
+    whole = make_tuner(method, tree)
+    expected = whole.run(CheckpointStore(tmp_path / "whole", "f"))
+    lives, logged = 0, []
+
+    class KilledError(BaseException):
+        pass
+
+    while True:
+        tuner, store = make_tuner(method, tree), CheckpointStore(tmp_path / "killed", "f")
+        update, left = tuner.update_due, 2
+
+        def die(tuner=tuner, update=update):
+            nonlocal left
+            left -= tuner.progress.env_steps % 10 == 0
+            if left == 0:  # its episode is in the log already, its updates and checkpoint are not
+                raise KilledError
+            update()
+
+        monkeypatch.setattr(tuner, "update_due", die)
+        try:
+            record = tuner.run(store)
+            break
+        except KilledError:
+            store.wait()
+            lives += 1
+            logged.append((tmp_path / "killed" / EPISODES_FILE).stat().st_size)
+        finally:
+            monkeypatch.undo()
+    assert lives == 3 and logged == sorted(logged)
+    agrees(tuner, record, whole, expected)
+
+
+def test_a_damaged_end_of_the_episodes_costs_the_newest_checkpoint_and_no_more(tmp_path, caplog):
+    tree = params(**{"machine.checkpoint_every_s": 0.0})
+    whole = make_tuner("scratch", tree)
+    expected = whole.run(CheckpointStore(tmp_path / "whole", "f"))
+    with pytest.raises(StoppedError):
+        make_tuner("scratch", tree).run(StopAfter(tmp_path / "cut", "f", at=3))
+    log = tmp_path / "cut" / EPISODES_FILE
+    content = log.read_bytes()
+    log.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    tuner = make_tuner("scratch", tree)
+    record = tuner.run(CheckpointStore(tmp_path / "cut", "f"))
+    assert f"{log} is damaged" in caplog.text and "trying the one before" in caplog.text
+    agrees(tuner, record, whole, expected)
+    log.unlink()
+    with pytest.raises(ArtifactError, match=rf"every checkpoint .* is damaged; delete that folder .*{log} has 0 bytes"):
+        make_tuner("scratch", tree).run(CheckpointStore(tmp_path / "cut", "f"))
+
+
+def test_episodes_that_change_while_a_run_reads_them_end_it(tmp_path, monkeypatch):
+    tuner = make_tuner("scratch", params())
+    evaluate = tuner.evaluate
+
+    def then_damage(checkpoints):
+        evaluate(checkpoints)
+        with (tmp_path / EPISODES_FILE).open("r+b") as file:
+            file.seek(1000)
+            file.write(b"other")
+
+    monkeypatch.setattr(tuner, "evaluate", then_damage)
+    with pytest.raises(ArtifactError, match="is damaged: the sha256 of its first"):
+        tuner.run(CheckpointStore(tmp_path, "f"))
+
+
+def test_checkpoints_do_not_grow_with_the_episodes(tmp_path):
+    tree, sizes = params(**{"machine.checkpoint_every_s": 0.0, "finetune.total_frames": 200}), []
+
+    class Weighing(CheckpointStore):
+        def _write(self, step, state):
+            super()._write(step, state)
+            sizes.append(max(self.folder.glob("*.pt")).stat().st_size)
+
+    make_tuner("scratch", tree).run(Weighing(tmp_path, "f"))
+    assert len(sizes) == 9
+    assert sizes[-1] - sizes[2] < 20_000 < (tmp_path / EPISODES_FILE).stat().st_size  # scores and losses grow
 
 
 def test_a_run_that_clones_scores_the_clone_once_and_learns_as_before(tmp_path, offline, monkeypatch):
