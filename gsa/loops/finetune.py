@@ -60,7 +60,10 @@ class Finetuner:
         self.episodes: list[Episode] = []  # of the last evaluation
 
     def run(self, checkpoints: CheckpointStore, advance: Callable[[int], None] = lambda frames: None) -> Record:
-        """Spend the budget of frames; resumes from ``checkpoints``, which hold everything, at each evaluation.
+        """Spend the budget of frames; resumes from ``checkpoints``, which hold everything.
+
+        They are written after each evaluation but the last, and where a stop is asked for: after an episode and between
+        the updates that follow it.
 
         Raises:
             DataError: nothing to retrieve, an episode shorter than a window, a bad reward or action.
@@ -73,18 +76,26 @@ class Finetuner:
             self.record.facts |= self.learner.prepare(self.first_step)
             self.score_floors()
         advance(progress.frames)
-        while progress.frames < budget.total_frames:
+        checkpoints.in_use = True
+
+        def save_if_asked() -> None:
+            if checkpoints.stop_requested:
+                checkpoints.save(progress.frames, self.state())
+
+        while True:  # what is left to do after an episode comes first: a stop may have come between
+            self.update_due(save_if_asked)
+            self.log_losses()
+            save_if_asked()
+            finished = progress.frames >= budget.total_frames
+            evaluated = self.record.scores[-1].frames if self.record.scores else 0
+            if finished or progress.frames // budget.eval_every_frames > evaluated // budget.eval_every_frames:
+                self.evaluate(checkpoints)
+                if finished:
+                    return self.record
+                checkpoints.save(progress.frames, self.state())
             before = progress.frames
             self.collect_episode()
-            self.update_due()
-            self.log_losses()
             advance(progress.frames - before)
-            finished = progress.frames >= budget.total_frames
-            if finished or progress.frames // budget.eval_every_frames > before // budget.eval_every_frames:
-                self.evaluate(checkpoints)
-                if not finished:
-                    checkpoints.save(progress.frames, self.state())
-        return self.record
 
     def first_step(self) -> Step:
         """The start of an episode that is not played."""
@@ -111,10 +122,11 @@ class Finetuner:
         if schedule.while_acting:
             self.update_due()
 
-    def update_due(self) -> None:
-        """The updates that the learner's schedule asks for by now."""
+    def update_due(self, between: Callable[[], None] = lambda: None) -> None:
+        """The updates that the learner's schedule asks for by now; ``between`` is called before each."""
         progress = self.progress
         while progress.updates < self.learner.schedule.due(progress):
+            between()
             try:
                 self.recent.append(self.learner.update(self.online, progress.updates))
             except TrainingError as error:
@@ -159,6 +171,7 @@ class Finetuner:
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "progress": asdict(self.progress),
+            "recent": self.recent,
             "record": json.dumps(asdict(self.record)),
         }
 
@@ -168,6 +181,7 @@ class Finetuner:
         self.online.load_state_dict({name: tensor.numpy() for name, tensor in state["online"].items()})
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
+        self.recent = state["recent"]
         scores, losses, facts, floors = json.loads(state["record"]).values()
         self.record = Record([ScoreRow(**row) for row in scores], losses, facts, [ScoreRow(**row) for row in floors])
         torch.set_rng_state(state["torch_rng"])

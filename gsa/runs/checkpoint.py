@@ -28,6 +28,7 @@ class CheckpointStore:
     """Numbered checkpoints of one run in a folder of its own; ``fingerprint`` stands for all that decides its progress.
 
     ``stop_requested`` is set by a signal; the save after it raises StoppedError, so that work ends where it is kept.
+    Before a loop is ``in_use`` (it goes on from here, or will save soon when asked to) a signal ends it at once.
     A save may go on in the background; ``wait`` ends it, and with it the folder is quiet.
     """
 
@@ -36,6 +37,7 @@ class CheckpointStore:
         self.fingerprint = fingerprint
         self.stop_requested = False
         self.in_use = False
+        self._kept: int | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         for stump in folder.glob("*.tmp.*"):  # of a process that was killed; ours holds the lock
@@ -62,6 +64,11 @@ class CheckpointStore:
             self.wait()
             raise StoppedError(f"stopped by a signal after step {step}; the same command resumes there")
 
+    @property
+    def next_start(self) -> str:
+        """What the same command does now, after "the same command"."""
+        return "starts over" if self._kept is None else f"resumes after step {self._kept}"
+
     def wait(self) -> None:
         """Return when nothing is being written any more; ResourceError if the disk is full."""
         pending, self._pending = self._pending, None
@@ -76,6 +83,7 @@ class CheckpointStore:
             torch.save(dict(state), tmp)
         entry = {"step": step, "sha256": sha256_file(path), "fingerprint": self.fingerprint}
         write_atomic(path.with_suffix(".json"), sealed_json(entry))
+        self._kept = step
         for old in self._entries()[KEEP:]:
             old.unlink()
             old.with_suffix(".pt").unlink(missing_ok=True)
@@ -86,12 +94,12 @@ class CheckpointStore:
         Raises:
             ArtifactError: checkpoints exist and every one of them is damaged.
         """
-        self.in_use = True
         self.wait()
         reasons = []
         for entry in self._entries():
             try:
                 step, state = self._read(entry)
+                self._kept, self.in_use = step, True
                 log.info("resuming after step %d from %s", step, entry.with_suffix(".pt"))
                 return step, state
             except ArtifactError as error:

@@ -19,11 +19,13 @@ NOT_STAMPED = (
     "gsa.config",  # parameters are tracked by value (params: in dvc.yaml)
     "gsa.pipeline",  # names the module of every learner as text; a stage begins at its own
     "gsa.errors",  # messages
+    "gsa.faults",
     # When and where an output is written, never what is in it:
     "gsa.runs.code_stamp",
     "gsa.runs.fingerprint",
     "gsa.runs.process",
     "gsa.runs.run_dir",
+    "gsa.startup",
     "stages.estimate",
     "stages.options",
     "stages.progress",
@@ -85,7 +87,7 @@ def _module_file(module: str, root: Path) -> Path | None:
 def _tree(module: str, root: Path) -> ast.Module:
     path = _module_file(module, root)
     assert path is not None
-    return ast.parse(path.read_text())
+    return ast.parse(path.read_bytes())
 
 
 def _imports(module: str, root: Path) -> set[str]:

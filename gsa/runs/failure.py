@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gsa.errors import ArtifactError, StoppedError, one_line
+from gsa.errors import ArtifactError, GSAError, StoppedError, one_line
+from gsa.faults import explained
 from gsa.files import write_atomic
 
 FAILED_FILE = "failed.json"
@@ -20,12 +21,14 @@ def recorded_failure(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (StoppedError, ArtifactError):
-        raise
-    except Exception as error:
+    except Exception as raised:
+        error = explained(raised, folder) or raised
+        if isinstance(error, StoppedError | ArtifactError):
+            raise
         if not folder.exists() or [path.name for path in folder.iterdir()] == [FAILED_FILE]:
             reason = f"{type(error).__name__}: {one_line(error)}"
-            write_atomic(folder / FAILED_FILE, json.dumps({"reason": reason}) + "\n")
+            with suppress(GSAError, OSError):  # a disk that is full takes no record either
+                write_atomic(folder / FAILED_FILE, json.dumps({"reason": reason}) + "\n")
         raise
 
 

@@ -24,8 +24,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from gsa.errors import ArtifactError, ParamsError
-from gsa.files import fsync, naming_full_disk
-from gsa.parallel.workers import die_with_parent
+from gsa.faults import naming
+from gsa.files import fsync
 from gsa.pipeline import made_by
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.runs.code_stamp import code_stamp
@@ -82,18 +82,19 @@ def open_run(
         inputs: Input files or folders by name (``raw``, ``offline``, ``model``, ``index``, ...).
         item: Which item of a matrix this is, e.g. ``gsa_mw-reach_s0``.
         reread: Called at the end; must return what ``params`` was, else the parameters changed during the run.
-        state_dir: Where checkpoints live.
+        state_dir: Where checkpoints live; beside the output where nothing can be written there.
         read_last: Dotted keys of ``params`` that decide nothing a checkpoint holds: it is good for any value of theirs.
 
     Raises:
         ArtifactError: an input is missing or damaged, or changed while the stage ran.
         ParamsError: the output cannot be written, or the parameters changed while the stage ran.
-        ResourceError: the disk is full.
+        ResourceError: the disk is full or fails.
         LockError: another process writes this output.
         StoppedError: a signal arrived.
     """
     out_dir = Path(os.path.abspath(out_dir))  # noqa: PTH100 - resolve() would follow a link the user placed
     started, clock = datetime.now(UTC), time.monotonic()
+    state_dir = _writable(state_dir, out_dir.parent / state_dir.name)
     _check_writable(out_dir)
     digests = {name: _digest_input(name, path) for name, path in inputs.items()}
     states = {name: stat_path(path) for name, path in inputs.items()}
@@ -102,9 +103,8 @@ def open_run(
     mark = fingerprint(stamp)
     place = os.path.relpath(out_dir, state_dir)  # stays the same where a project is moved
     home = state_dir / "checkpoints" / f"{stage}-{item or out_dir.name}-{fingerprint(place)[:8]}"
-    if os.environ.get("DVC_STAGE"):
-        die_with_parent()
     with ExitStack() as stack:
+        stack.enter_context(naming(out_dir))
         stack.enter_context(hold_lock(out_dir.with_name(f".{out_dir.name}.lock"), out_dir))
         _sweep(out_dir)
         before = {key: value for key, value in leaves(used).items() if key not in read_last}
@@ -118,7 +118,6 @@ def open_run(
         tmp.mkdir()
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
         run = Run(tmp, mark, store)
-        stack.enter_context(naming_full_disk(out_dir))
         yield run
         # DVC records parameters and inputs as they are at the end: refuse to finish if they are not those used.
         now, then = leaves(plain(reread()) if reread else used), leaves(used)
@@ -147,10 +146,15 @@ def _check_writable(out_dir: Path) -> None:
     try:
         out_dir.parent.mkdir(parents=True, exist_ok=True)
         writable = os.access(out_dir.parent, os.W_OK)
-    except OSError as error:
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise ParamsError(f"cannot make the folder of the output {out_dir}: {error.strerror}") from error
     if not writable:
         raise ParamsError(f"no right to write the output {out_dir}; choose another folder")
+
+
+def _writable(folder: Path, otherwise: Path) -> Path:
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return folder if os.access(there, os.W_OK | os.X_OK) else otherwise
 
 
 def _digest_input(name: str, path: Path) -> str:
@@ -196,7 +200,7 @@ def _publish(tmp: Path, out_dir: Path, record: dict[str, Any]) -> None:
     """Write run.json, flush everything to disk and move the folder into place."""
     outputs = hash_files(tmp)
     record |= {"outputs": outputs, "digest": identity(outputs)}
-    (tmp / RUN_FILE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    (tmp / RUN_FILE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for path in [*tmp.rglob("*"), tmp]:
         fsync(path)
     old = out_dir.with_name(f"{out_dir.name}.old.{os.getpid()}")
