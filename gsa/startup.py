@@ -8,7 +8,6 @@ import ctypes
 import io
 import locale
 import os
-import platform
 import signal
 import sys
 from contextlib import suppress
@@ -38,7 +37,7 @@ def begin() -> None:
 def die_with_parent() -> None:
     """Ask Linux for SIGTERM when the parent dies. Whoever calls this looks afterwards whether it is dead already."""
     pr_set_pdeathsig = 1
-    if platform.system() == "Linux":
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
@@ -101,19 +100,34 @@ def keep_streams() -> None:
         os.set_inheritable(null, True)
     os.close(null)
     sys.stdin = sys.stdin or io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
-    sys.stdout, sys.stderr = _lossy(1), _lossy(2)
+    sys.stdout, sys.stderr = _Lossy(1), _Lossy(2)
 
 
-class _Lossy(io.FileIO):
-    """Takes what is written, also where it cannot be kept: the reader is gone, the disk is full."""
+class _Lossy(io.TextIOWrapper):
+    """Text that is lost in silence from the first write on that fails: the reader is gone, the disk is full.
 
-    def write(self, data: object) -> int:
-        with suppress(OSError):
-            super().write(data)  # type: ignore[arg-type]
-        return len(data)  # type: ignore[arg-type]
+    Lines go out at once: a log shows how far the work is.
+    """
 
+    def __init__(self, descriptor: int) -> None:
+        raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
+        super().__init__(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
-def _lossy(descriptor: int) -> io.TextIOWrapper:
-    raw = io.BufferedWriter(_Lossy(descriptor, "w", closefd=False))
-    # Lines at once, on a terminal and in a file: PYTHONUNBUFFERED or not, a log shows how far the work is.
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            self._lose()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            self._lose()
+
+    def _lose(self) -> None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())  # for children and libraries, too
+        os.close(null)
+        super().flush()
