@@ -7,6 +7,7 @@ but not of its identity (``gsa.runs.fingerprint.identity``).
 
 import json
 import resource
+import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
@@ -15,8 +16,8 @@ from typing import TypeVar
 
 import pandas as pd
 import torch
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import scalar
 
 from gsa.runs.fingerprint import LOG_DIR
@@ -65,7 +66,9 @@ class TrainingLog:
         self.rows: list[tuple[Row, Row]] = []
         (folder / LOG_DIR).mkdir(exist_ok=True)
         # Written here, in this thread: tensorboardX's own can fail to start, and waits for ever where the disk is full.
-        self._events = EventsWriter(str(folder / LOG_DIR / "events"))
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
+        self._events = RecordWriter(str(folder / LOG_DIR / name))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def __enter__(self) -> "TrainingLog":
         return self
@@ -93,5 +96,8 @@ class TrainingLog:
         for name, value in {**losses, **speed}.items():
             if name != AXIS:
                 event = Event(wall_time=time.time(), step=int(losses[AXIS]), summary=scalar(name, value))
-                self._events.write_event(event)
+                self._write(event)
         self._events.flush()
+
+    def _write(self, event: Event) -> None:
+        self._events.write(event.SerializeToString())
