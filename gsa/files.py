@@ -54,7 +54,9 @@ def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     for old in folder.glob("*.json"):
         old.unlink()  # of what is none any more; or a link into DVC's cache
     for name, value in facts.items():
-        (folder / f"{name}.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        path = folder / f"{name}.json"
+        with naming(path):
+            path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def fsync(path: Path) -> None:

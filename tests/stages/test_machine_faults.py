@@ -20,7 +20,6 @@ STAGES: dict[str, tuple[str, ...]] = {
     "convert": ("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "sawyer"),
     "pretrain": ("pretrain", "--model", "mw"),
     "build-index": ("build-index", "--model", "mw"),
-    "choose-model": ("choose-model",),
     "code-stamp": ("code-stamp",),
     "floors": ("floors", "--task", "mw-drawer-close", "--workers", "1"),
     "probe-actions": ("probe-actions", "--task", "mw-drawer-close"),
