@@ -1,0 +1,247 @@
+"""A command run in a forked process, as fast as its work: imports are done once, by the process that forks.
+
+Importing torch and the simulators takes seconds, a tiny stage less than one. What forks has no threads, no OpenGL
+context and has never computed: so a fork is as good as a new process (``python -m tests.faults --check-forks``).
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+HANG_S = 60.0
+"""A command that has not computed for so long hangs."""
+
+BUSY_S = 120.0
+"""A tiny command that has computed for so long will not end."""
+
+ORPHAN_S = 5.0
+"""How long processes of a command that has ended may take to notice."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: ``code`` is its exit status, or minus the signal that killed it."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    cpu_s: float = 0.0
+    hung: bool = False
+    orphans: int = 0
+
+    @property
+    def traceback(self) -> bool:
+        """Whether it showed a bug of ours."""
+        return "Traceback (most recent call last)" in self.err + self.out
+
+    @property
+    def last_line(self) -> str:
+        """What it said last, for messages."""
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        return lines[-1][-300:] if lines else "(nothing on stderr)"
+
+
+def prepare() -> None:
+    """Import everything a command needs and put the taps in place; then this process may fork."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from gsa.envs.rendering import choose_backend
+
+    choose_backend("auto")  # in a child of its own; what we fork finds the answer
+    import multiprocessing
+    import warnings
+
+    modules = (
+        "torch torch._dynamo safetensors.torch faiss pyarrow.parquet pyarrow.dataset pandas tensorboardX matplotlib.pyplot scipy.stats av PIL.Image "
+        "gsa.envs.dmc gsa.envs.metaworld gsa.envs.gymnasium gsa.agents.gsa gsa.agents.drqv2 gsa.agents.dreamer "
+        "gsa.loops.build_index gsa.loops.collect gsa.loops.convert gsa.loops.draw_explored gsa.loops.evaluate "
+        "gsa.loops.finetune gsa.loops.floors gsa.loops.import_model gsa.loops.pretrain gsa.loops.probe_actions "
+        "gsa.report.build gsa.report.page gsa.report.figures gsa.inspection.folders gsa.cost.counts gsa.cpu "
+        "gsa.cpu.images gsa.cpu.recurrence gsa.visual.pictures gsa.visual.predictions stages.cli"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for module in modules.split():
+            try:
+                import_module(module)
+            except ModuleNotFoundError as error:
+                if not (error.name or "").startswith(("gsa.", "av", "numba")):
+                    raise  # a module of ours may be renamed: then the child imports what it needs, which is slower
+    _paint()
+    fork = multiprocessing.get_context("fork")
+    multiprocessing.get_context = lambda method=None: fork  # type: ignore[assignment]  # workers, too, start at once
+    os.register_at_fork(after_in_child=_like_a_new_process)
+    from tests.faults import taps
+
+    taps.install()
+    tasks = len(os.listdir("/proc/self/task"))
+    assert tasks == 1, f"{tasks} threads: {threading.enumerate()}"
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)  # orphans become ours, so that we see them
+
+
+def _paint() -> None:
+    """Exploration runs on real physics; its pictures, 60 per second on a CPU, are the bytes of the state."""
+    import numpy as np
+
+    from gsa.envs.dmc import DMCEnv
+
+    def painted(self: DMCEnv, state: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        return np.resize(np.frombuffer(state.tobytes(), np.uint8), (3, 64, 64))
+
+    DMCEnv.render_state = painted  # type: ignore[method-assign]
+
+
+def _like_a_new_process() -> None:
+    """A spawned worker inherits neither signal handlers nor locks."""
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").endswith(".lock"):
+                os.close(int(name))
+        except OSError:
+            continue
+
+
+def command_line() -> Callable[[], Any]:
+    """What the console script ``gsa`` calls."""
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    module, _, name = text.split("[project.scripts]\ngsa = ")[1].splitlines()[0].strip('"').partition(":")
+    entry: Callable[[], Any] = getattr(import_module(module), name)
+    return entry
+
+
+def run(
+    project: Path,
+    args: tuple[str, ...],
+    before: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[int], None] = lambda pid: None,
+) -> Ended:
+    """``gsa ARGS`` in ``project``, in a process of its own with its own session.
+
+    ``before`` is called in that process before the command; ``meanwhile`` here, with its pid.
+    """
+    out, err = project.parent / f"{project.name}.out", project.parent / f"{project.name}.err"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        _become(project, args, out, err, before)
+    meanwhile(pid)
+    status, cpu_s, hung = _wait(pid)
+    seconds = time.monotonic() - started
+    orphans = _end_session(pid)
+    code = os.waitstatus_to_exitcode(status)
+    return Ended(code, out.read_text(errors="replace"), err.read_text(errors="replace"), seconds, cpu_s, hung, orphans)
+
+
+def _become(project: Path, args: tuple[str, ...], out: Path, err: Path, before: Callable[[], None]) -> None:
+    code = 1
+    try:
+        os.setsid()
+        os.chdir(project)
+        for number, path in ((1, out), (2, err)):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.argv = ["gsa", *args]
+        sys.path.insert(0, "")
+        before()
+        command_line()()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        code = _at_exit(code)
+        os._exit(code)
+
+
+def _at_exit(code: int) -> int:
+    """What the interpreter does at its end."""
+    import atexit
+
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
+        return 120
+    return code
+
+
+def _wait(pid: int) -> tuple[int, float, bool]:
+    """Exit status, seconds of computing, and whether it had to be ended: no sign of work for ``HANG_S``, or far too much of it."""
+    pause, used, since = 0.002, 0.0, time.monotonic()
+    while True:
+        found, status, use = os.wait4(pid, os.WNOHANG)
+        if found:
+            return status, use.ru_utime + use.ru_stime, False
+        time.sleep(pause)
+        pause = min(pause * 1.2, 0.03)
+        if time.monotonic() - since > 1.0 and (now := _cpu_seconds(pid)) != used:
+            used, since = now, time.monotonic()
+        if time.monotonic() - since > HANG_S or used > BUSY_S:
+            os.kill(pid, signal.SIGKILL)
+            return os.waitpid(pid, 0)[1], used, True
+
+
+def _cpu_seconds(session: int) -> float:
+    """What the processes of a session have computed: a busy machine is no reason to call them hung."""
+    total = 0
+    for pid in session_members(session):
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def session_members(session: int) -> list[int]:
+    """Living processes of a session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] not in "ZX":
+            found.append(int(folder.name))
+    return found
+
+
+def _end_session(session: int) -> int:
+    """How many processes outlived their command; they are ended."""
+    deadline = time.monotonic() + ORPHAN_S
+    while (left := session_members(session)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    while True:  # orphans became ours: reap them
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                break
+        except ChildProcessError:
+            break
+    return len(left)
+
+
+def limit_file_size(limit: int) -> None:
+    """No file of this process may grow beyond ``limit`` bytes: a full disk for every library."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
