@@ -1,4 +1,4 @@
-"""``python -m tests.faults``: all trials, or a sample, in several processes; a table, and exit 1 where anything failed."""
+"""``python -m tests.faults``: all trials or a sample, a table, and exit 1 where anything failed."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Kills: a stage ends at a point or a moment of its work, and the same command must then give the undisturbed result."""
+"""Kills: a stage ends at a point or a moment of its work; run again, it must give the undisturbed result."""
 
 import os
 import re

@@ -63,10 +63,10 @@ def prepare() -> None:
     import warnings
 
     modules = (
-        "torch torch._dynamo safetensors.torch faiss pyarrow.parquet pyarrow.dataset pandas tensorboardX matplotlib.pyplot scipy.stats av PIL.Image "
-        "gsa.envs.dmc gsa.envs.metaworld gsa.envs.gymnasium gsa.agents.gsa gsa.agents.drqv2 gsa.agents.dreamer "
-        "gsa.loops.build_index gsa.loops.collect gsa.loops.convert gsa.loops.draw_explored gsa.loops.evaluate "
-        "gsa.loops.finetune gsa.loops.floors gsa.loops.import_model gsa.loops.pretrain gsa.loops.probe_actions "
+        "torch torch._dynamo safetensors.torch faiss pyarrow.parquet pyarrow.dataset pandas tensorboardX "
+        "matplotlib.pyplot scipy.stats av PIL.Image gsa.envs.dmc gsa.envs.metaworld gsa.envs.gymnasium gsa.agents.gsa "
+        "gsa.agents.drqv2 gsa.agents.dreamer gsa.loops.build_index gsa.loops.collect gsa.loops.convert gsa.loops.draw_explored "
+        "gsa.loops.evaluate gsa.loops.finetune gsa.loops.floors gsa.loops.import_model gsa.loops.pretrain gsa.loops.probe_actions "
         "gsa.report.build gsa.report.page gsa.report.figures gsa.inspection.folders gsa.cost.counts gsa.cpu "
         "gsa.cpu.images gsa.cpu.recurrence gsa.visual.pictures gsa.visual.predictions stages.cli"
     )
@@ -85,7 +85,7 @@ def prepare() -> None:
     from tests.faults import taps
 
     taps.install()
-    tasks = len(os.listdir("/proc/self/task"))
+    tasks = len(list(Path("/proc/self/task").iterdir()))
     assert tasks == 1, f"{tasks} threads: {threading.enumerate()}"
     pr_set_child_subreaper = 36
     ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)  # orphans become ours, so that we see them
@@ -107,12 +107,10 @@ def _like_a_new_process() -> None:
     """A spawned worker inherits neither signal handlers nor locks."""
     for number in (signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if os.readlink(f"/proc/self/fd/{name}").endswith(".lock"):
-                os.close(int(name))
-        except OSError:
-            continue
+    for link in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):  # the listing's own is closed by now
+            if link.readlink().name.endswith(".lock"):
+                os.close(int(link.name))
 
 
 def command_line() -> Callable[[], Any]:
@@ -188,7 +186,7 @@ def _at_exit(code: int) -> int:
 
 
 def _wait(pid: int) -> tuple[int, float, bool]:
-    """Exit status, seconds of computing, and whether it had to be ended: no sign of work for ``HANG_S``, or far too much of it."""
+    """Exit status, seconds of computing, and whether it had to be ended: no work for ``HANG_S``, or too much."""
     pause, used, since = 0.002, 0.0, time.monotonic()
     while True:
         found, status, use = os.wait4(pid, os.WNOHANG)

@@ -20,7 +20,7 @@ ROOT = HERE.parents[1]
 
 @dataclass(frozen=True)
 class Stage:
-    """A command, the folder it makes, and what of the project it needs; ``light`` ones take part in the sample."""
+    """A command, the folder it makes, and what of the project it needs."""
 
     name: str
     args: tuple[str, ...]
@@ -41,42 +41,30 @@ class Stage:
 
 RAW = ("data/raw",)
 MODEL = ("data/offline", "models/one")
+SHOWN = ("runs", "floors", "probes", "models", "data/reference", "data/offline")
 RUNS = tuple(f"runs/{method}_arm_s0" for method in ("gsa", "scratch", "drqv2"))
 
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage("collect-data", ("collect-data", "--task", "arm", "--sigma", "0.5"), "data/raw/arm_random_sigma-0.5"),
-        Stage(
-            "collect-noise",
-            ("collect-data", "--policy", "ou", "--task", "arm", "--sigma", "0.5"),
-            "data/raw/arm_ou_sigma-0.5",
-        ),
-        Stage("explore-data", ("explore-data", "--domain", "cartpole"), "data/raw/explore-cartpole"),
-        Stage("convert", ("convert",), "data/offline", RAW),
-        Stage("pretrain", ("pretrain", "--model", "one"), "models/one", ("data/offline",)),
-        Stage("build-index", ("build-index", "--model", "one"), "index/one", MODEL),
-        Stage(
-            "finetune-gsa",
-            ("finetune", "--method", "gsa", "--task", "arm", "--seed", "0"),
-            RUNS[0],
-            (*MODEL, "index/one"),
-        ),
-        Stage("finetune-dreamer", ("finetune", "--method", "scratch", "--task", "arm", "--seed", "0"), RUNS[1]),
-        Stage("finetune-drqv2", ("finetune", "--method", "drqv2", "--task", "arm", "--seed", "0"), RUNS[2]),
-        Stage("floors", ("floors", "--task", "arm"), "floors/arm"),
-        Stage("probe-actions", ("probe-actions", "--task", "arm"), "probes/arm", ("models/one",)),
-        Stage(
-            "report",
-            ("report",),
-            "reports",
-            ("runs", "floors", "probes", "models", "data/reference", "data/offline"),
-        ),
-        Stage(
-            "evaluate", ("evaluate", RUNS[0], "--video", "again.mp4"), "again.mp4", (RUNS[0], *MODEL, "index/one"), True
-        ),
-    )
-}
+ARM = ("--task", "arm")
+LEARN = (*ARM, "--seed", "0", "--method")
+
+_ROWS = (
+    Stage("collect-data", ("collect-data", *ARM, "--sigma", "0.5"), "data/raw/arm_random_sigma-0.5"),
+    Stage("collect-noise", ("collect-data", *ARM, "--policy", "ou", "--sigma", "0.5"), "data/raw/arm_ou_sigma-0.5"),
+    Stage("explore-data", ("explore-data", "--domain", "cartpole"), "data/raw/explore-cartpole"),
+    Stage("convert", ("convert",), "data/offline", RAW),
+    Stage("pretrain", ("pretrain", "--model", "one"), "models/one", ("data/offline",)),
+    Stage("build-index", ("build-index", "--model", "one"), "index/one", MODEL),
+    Stage("finetune-gsa", ("finetune", *LEARN, "gsa"), RUNS[0], (*MODEL, "index/one")),
+    Stage("finetune-dreamer", ("finetune", *LEARN, "scratch"), RUNS[1]),
+    Stage("finetune-drqv2", ("finetune", *LEARN, "drqv2"), RUNS[2]),
+    Stage("floors", ("floors", *ARM), "floors/arm"),
+    Stage("probe-actions", ("probe-actions", *ARM), "probes/arm", ("models/one",)),
+    Stage("report", ("report",), "reports", SHOWN),
+    Stage("evaluate", ("evaluate", RUNS[0], "--video", "again.mp4"), "again.mp4", (RUNS[0], *MODEL, "index/one"), True),
+)
+
+STAGES = {stage.name: stage for stage in _ROWS}
+"""By name; each needs what those above it make."""
 
 
 def write_inputs(folder: Path) -> None:

@@ -22,13 +22,7 @@ WRITES = ("create", "write", "fsync", "rename", "mkdir", "remove")
 READS = ("read",)
 STARTS = ("thread", "process")
 
-_AUDITED = {
-    "os.rename": "rename",
-    "os.mkdir": "mkdir",
-    "os.remove": "remove",
-    "os.rmdir": "remove",
-    "os.link": "create",
-}
+_AUDITED = {"os.rename": "rename", "os.mkdir": "mkdir", "os.remove": "remove", "os.rmdir": "remove"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 _listener: Act | None = None
@@ -64,7 +58,7 @@ def install() -> None:
 
     def tapped_fsync(target: Any) -> None:
         number = target if isinstance(target, int) else target.fileno()
-        _tell("fsync", os.readlink(f"/proc/self/fd/{number}") if _listener else "")
+        _tell("fsync", str(Path(f"/proc/self/fd/{number}").readlink()) if _listener else "")
         fsync(target)
 
     def tapped_start(self: threading.Thread) -> None:
