@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 from tests.faults import corruptions, exchanges, failing_operations, kills, pipeline_kills, processes, taps
-from tests.faults.project import STAGES, Stage, content, make_sound
+from tests.faults.project import ROOT, STAGES, Stage, content, make_sound
 from tests.faults.trials import FAULTS, SORTS, Lab, Trial, Verdict
 
 COUNTS = {"kill": 28, "failing operation": 28, "corruption": 40, "progress": 16, "exchange": 12}
@@ -24,6 +25,10 @@ COUNTS = {"kill": 28, "failing operation": 28, "corruption": 40, "progress": 16,
 SAMPLE = {"kill": 3, "failing operation": 3, "corruption": 3, "progress": 2, "exchange": 1}
 SAMPLED = ("collect-noise", "finetune-dreamer")
 """The stages of the sample, which need no other."""
+
+
+STARTED = ("collect-data", "pretrain", "finetune-gsa", "report")
+"""Stages that are also run in a new process each, to see that forking changes nothing."""
 
 
 def options(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -56,6 +61,18 @@ def measure(lab: Lab, stages: list[Stage]) -> None:
             raise SystemExit(f"{stage.name} undisturbed gives another result the second time: {ended.last_line}")
         lab.points[stage.name], lab.said[stage.name] = record.read_text().split(), ended.out
         lab.cpu_s[stage.name] = ended.cpu_s
+        shutil.rmtree(project)
+
+
+def check_forks(lab: Lab, stages: list[Stage]) -> None:
+    """A forked command must give what a new process gives."""
+    for stage in stages:
+        project = lab.project(stage, f"started-{stage.name}")
+        command = [sys.executable, "-m", "stages.cli", *stage.args]
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{project}"}
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+        if done.returncode or content(project / stage.out) != lab.expected[stage.name]:
+            raise SystemExit(f"{stage.name} in a new process gives another result than in a forked one: {done.stderr}")
         shutil.rmtree(project)
 
 
@@ -154,6 +171,7 @@ def main(words: Sequence[str] | None = None) -> int:
         lab = Lab(folder, {}, {}, {}, {})
         make_sound(lab.sound, None if any(stage.needs for stage in stages) else stages)
         measure(lab, stages)
+        check_forks(lab, [stage for stage in stages if stage.name in STARTED and not given.quick])
         counts = {name: given.scale * count for name, count in (SAMPLE if given.quick else COUNTS).items()}
         trials = plan(lab, stages, counts, given.seed, given.sort or SORTS)
         if pipeline_kills.NAME in names:

@@ -1,7 +1,7 @@
 """A command run in a forked process, as fast as its work: imports are done once, by the process that forks.
 
 Importing torch and the simulators takes seconds, a tiny stage less than one. What forks has no threads, no OpenGL
-context and has never computed: so a fork is as good as a new process (``python -m tests.faults --check-forks``).
+context and has never computed: so a fork is as good as a new process (``check_forks`` compares).
 """
 
 import ctypes
@@ -18,6 +18,17 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+MODULES = """
+torch torch._dynamo safetensors.torch faiss pyarrow.parquet pyarrow.dataset pandas tensorboardX
+matplotlib.pyplot scipy.stats PIL.Image gsa.envs.dmc gsa.envs.metaworld gsa.envs.gymnasium gsa.agents.gsa
+gsa.agents.drqv2 gsa.agents.dreamer gsa.loops.build_index gsa.loops.collect gsa.loops.convert
+gsa.loops.draw_explored gsa.loops.evaluate gsa.loops.finetune gsa.loops.floors gsa.loops.import_model
+gsa.loops.pretrain gsa.loops.probe_actions gsa.report.build gsa.report.page gsa.report.figures
+gsa.inspection.folders gsa.cost.counts gsa.cpu gsa.cpu.images gsa.cpu.recurrence gsa.visual.pictures
+gsa.visual.predictions stages.cli
+"""
+"""What commands import."""
 
 HANG_S = 60.0
 """A command that has not computed for so long hangs."""
@@ -56,27 +67,20 @@ class Ended:
 def prepare() -> None:
     """Import everything a command needs and put the taps in place; then this process may fork."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # Arrow's allocator would start one
     from gsa.envs.rendering import choose_backend
 
     choose_backend("auto")  # in a child of its own; what we fork finds the answer
     import multiprocessing
     import warnings
 
-    modules = (
-        "torch torch._dynamo safetensors.torch faiss pyarrow.parquet pyarrow.dataset pandas tensorboardX "
-        "matplotlib.pyplot scipy.stats av PIL.Image gsa.envs.dmc gsa.envs.metaworld gsa.envs.gymnasium gsa.agents.gsa "
-        "gsa.agents.drqv2 gsa.agents.dreamer gsa.loops.build_index gsa.loops.collect gsa.loops.convert gsa.loops.draw_explored "
-        "gsa.loops.evaluate gsa.loops.finetune gsa.loops.floors gsa.loops.import_model gsa.loops.pretrain gsa.loops.probe_actions "
-        "gsa.report.build gsa.report.page gsa.report.figures gsa.inspection.folders gsa.cost.counts gsa.cpu "
-        "gsa.cpu.images gsa.cpu.recurrence gsa.visual.pictures gsa.visual.predictions stages.cli"
-    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for module in modules.split():
+        for module in MODULES.split():
             try:
                 import_module(module)
             except ModuleNotFoundError as error:
-                if not (error.name or "").startswith(("gsa.", "av", "numba")):
+                if not (error.name or "").startswith(("gsa.", "numba")):
                     raise  # a module of ours may be renamed: then the child imports what it needs, which is slower
     _paint()
     fork = multiprocessing.get_context("fork")
