@@ -19,11 +19,11 @@ from tests.faults import corruptions, exchanges, failing_operations, kills, pipe
 from tests.faults.project import ROOT, STAGES, Stage, content, make_sound
 from tests.faults.trials import FAULTS, SORTS, Lab, Trial, Verdict
 
-COUNTS = {"kill": 28, "failing operation": 28, "corruption": 40, "progress": 16, "exchange": 12}
-"""Trials per stage; corruptions are more where a stage reads or writes more files."""
+COUNTS = {"kill": 28, "failing operation": 28, "corruption": 40, "verified": 60, "progress": 16, "exchange": 12}
+"""Trials per stage; corruptions are more where a stage reads more files, fewer where it writes few."""
 
-SAMPLE = {"kill": 3, "failing operation": 3, "corruption": 3, "progress": 2, "exchange": 1}
-SAMPLED = ("collect-noise", "finetune-dreamer")
+SAMPLE = {"kill": 2, "failing operation": 2, "corruption": 1, "verified": 3, "progress": 1, "exchange": 0}
+SAMPLED = ("collect-noise", "finetune-drqv2", "floors")
 """The stages of the sample, which need no other."""
 
 
@@ -90,6 +90,8 @@ def plan(lab: Lab, stages: list[Stage], counts: dict[str, float], seed: int, sor
         for sort, make in makers.items():
             if sort in sorts and not (stage.prints and sort in ("failing operation", "exchange")):
                 chosen += make(lab, stage.name, int(counts[sort]), rng)
+        if "corruption" in sorts:
+            chosen += corruptions.trials_of_inspection(lab, stage.name, int(counts["verified"]), rng)
         if "corruption" in sorts and stage.name in corruptions.CHECKPOINTED:
             corruptions.pause(lab, stage.name)
             chosen += corruptions.trials_of_progress(lab, stage.name, int(counts["progress"]), rng)

@@ -224,20 +224,24 @@ def _readable(lab: Lab, stage: Stage) -> list[str]:
 
 
 def trials(lab: Lab, stage: str, count: int, rng: Random) -> list[Trial]:
-    """``count`` pairs of a readable file and an accident, every file at least once; then all of its output's files."""
+    """At least ``count`` pairs of a readable file and an accident, every file at least once; of parameters alone few."""
+    files = _readable(lab, STAGES[stage])
+    number = max(count, len(files)) if len(files) > 1 else min(count, len(ALL))
+    return [
+        Corruption(stage, n, files[n % len(files)], ALL[(n + n // len(files)) % len(ALL)], rng.randrange(2**31))
+        for n in range(number)
+    ]
+
+
+def trials_of_inspection(lab: Lab, stage: str, count: int, rng: Random) -> list[Trial]:
+    """Up to ``count`` pairs of a file of the stage's output and an accident, to be noticed by ``gsa inspect``."""
     row = STAGES[stage]
-    files = _readable(lab, row)
-    chosen: list[Trial] = []
-    for n in range(max(count, len(files)) if row.needs else min(count, len(ALL))):
-        file = files[n % len(files)]
-        how = ALL[(n + n // len(files)) % len(ALL)]
-        chosen.append(Corruption(stage, len(chosen), file, how, rng.randrange(2**31)))
     out = lab.sound / row.out
-    inside = [] if row.prints else sorted(p for p in out.rglob("*") if p.is_file())
-    for n, path in enumerate(inside):
-        for how in (ALL[n % len(ALL)], ALL[(n + 3) % len(ALL)]):
-            name = path.relative_to(lab.sound).as_posix()
-            chosen.append(Corruption(stage, len(chosen), name, how, rng.randrange(2**31), inspect=row.out))
+    files = [] if row.prints else sorted(p.relative_to(lab.sound).as_posix() for p in out.rglob("*") if p.is_file())
+    chosen: list[Trial] = []
+    for n in range(min(count, len(ALL) * len(files))):
+        file, how = files[n % len(files)], ALL[(n + n // len(files)) % len(ALL)]
+        chosen.append(Corruption(stage, 5000 + n, file, how, rng.randrange(2**31), inspect=row.out))
     return chosen
 
 

@@ -82,7 +82,7 @@ def prepare() -> None:
             except ModuleNotFoundError as error:
                 if not (error.name or "").startswith(("gsa.", "numba")):
                     raise  # a module of ours may be renamed: then the child imports what it needs, which is slower
-    _paint()
+    _hasten_exploration()
     fork = multiprocessing.get_context("fork")
     multiprocessing.get_context = lambda method=None: fork  # type: ignore[assignment]  # workers, too, start at once
     os.register_at_fork(after_in_child=_like_a_new_process)
@@ -95,16 +95,18 @@ def prepare() -> None:
     ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)  # orphans become ours, so that we see them
 
 
-def _paint() -> None:
-    """Exploration runs on real physics; its pictures, 60 per second on a CPU, are the bytes of the state."""
+def _hasten_exploration() -> None:
+    """Its physics is real; its pictures, 60 per second on a CPU, are the bytes of the state. It saves each episode."""
     import numpy as np
 
     from gsa.envs.dmc import DMCEnv
+    from gsa.loops import explore
 
     def painted(self: DMCEnv, state: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
         return np.resize(np.frombuffer(state.tobytes(), np.uint8), (3, 64, 64))
 
     DMCEnv.render_state = painted  # type: ignore[method-assign]
+    explore.SAVE_EVERY_S, explore.SAVE_SHARE = 0.0, 1e9
 
 
 def _like_a_new_process() -> None:
