@@ -54,7 +54,12 @@ def measure(lab: Lab, stages: list[Stage]) -> None:
 
         def arm(record: Path = record) -> None:
             file, pid = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND), os.getpid()
-            taps.listen(lambda kind, path: os.write(file, f"{kind}\n".encode()) if os.getpid() == pid else None)
+
+            def note(kind: str, path: str) -> None:
+                if os.getpid() == pid:  # not a worker's
+                    os.write(file, f"{kind}\n".encode())
+
+            taps.listen(note)
 
         ended = processes.run(project, stage.args, before=arm)
         if ended.code or content(project / stage.out) != lab.expected[stage.name]:

@@ -98,7 +98,7 @@ class Corruption(Trial):
     inspect: str = ""
     """The folder to verify in place of running the stage."""
 
-    sort = "corruption"  # type: ignore[assignment]
+    sort = "corruption"
 
     @property
     def what(self) -> str:
@@ -138,7 +138,7 @@ class Corruption(Trial):
         elif not same:
             verdict.blame("silent", "another result without a word")
         else:
-            verdict.ended = "no influence" if opened else "not read"
+            verdict.ended = "no influence" if opened and self.how != "deleted" else "not read"
 
     def _same(self, lab: Lab, project: Path, ended: processes.Ended) -> bool:
         """Whether output or words are the undisturbed ones; who made them may differ."""
@@ -155,7 +155,7 @@ class DamagedProgress(Trial):
     how: str
     seed: int
 
-    sort = "corruption"  # type: ignore[assignment]
+    sort = "corruption"
 
     @property
     def what(self) -> str:
@@ -224,7 +224,7 @@ def _readable(lab: Lab, stage: Stage) -> list[str]:
 
 
 def trials(lab: Lab, stage: str, count: int, rng: Random) -> list[Trial]:
-    """At least ``count`` pairs of a readable file and an accident, every file at least once; of parameters alone few."""
+    """At least ``count`` pairs of a readable file and an accident, each file at least once; of parameters alone few."""
     files = _readable(lab, STAGES[stage])
     number = max(count, len(files)) if len(files) > 1 else min(count, len(ALL))
     return [

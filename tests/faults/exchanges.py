@@ -20,7 +20,7 @@ class Exchange(Trial):
     how: str
     point: int
 
-    sort = "exchange"  # type: ignore[assignment]
+    sort = "exchange"
 
     @property
     def what(self) -> str:

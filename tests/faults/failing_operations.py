@@ -33,7 +33,7 @@ class Failing(Trial):
     point: int = 0
     old: bool = False
 
-    sort = "failing operation"  # type: ignore[assignment]
+    sort = "failing operation"
 
     @property
     def what(self) -> str:

@@ -26,7 +26,7 @@ class Kill(Trial):
     share: float = 0.0
     old: bool = False
 
-    sort = "kill"  # type: ignore[assignment]
+    sort = "kill"
 
     @property
     def what(self) -> str:

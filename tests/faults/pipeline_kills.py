@@ -36,7 +36,7 @@ class PipelineKills(Trial):
     signal: str
     seed: int
 
-    sort = "pipeline kill"  # type: ignore[assignment]
+    sort = "pipeline kill"
 
     @property
     def what(self) -> str:

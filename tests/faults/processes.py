@@ -5,8 +5,8 @@ context and has never computed: so a fork is as good as a new process (``check_f
 """
 
 import ctypes
+import fcntl
 import os
-import resource
 import signal
 import sys
 import threading
@@ -137,30 +137,46 @@ def run(
 
     ``before`` is called in that process before the command; ``meanwhile`` here, with its pid.
     """
-    out, err = project.parent / f"{project.name}.out", project.parent / f"{project.name}.err"
+    pipes = [_pipe(), _pipe()]
     sys.stdout.flush()
     sys.stderr.flush()
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _become(project, args, out, err, before)
+        _become(project, args, [write for _, write in pipes], before)
     meanwhile(pid)
     status, cpu_s, hung = _wait(pid)
     seconds = time.monotonic() - started
     orphans = _end_session(pid)
-    code = os.waitstatus_to_exitcode(status)
-    return Ended(code, out.read_text(errors="replace"), err.read_text(errors="replace"), seconds, cpu_s, hung, orphans)
+    out, err = (_read(*pipe) for pipe in pipes)
+    return Ended(os.waitstatus_to_exitcode(status), out, err, seconds, cpu_s, hung, orphans)
 
 
-def _become(project: Path, args: tuple[str, ...], out: Path, err: Path, before: Callable[[], None]) -> None:
+def _pipe() -> tuple[int, int]:
+    """Where words go: not a file, which a limit on sizes would cut."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 2**20)
+    os.set_blocking(read, False)
+    return read, write
+
+
+def _read(read: int, write: int) -> str:
+    data = b""
+    with suppress(BlockingIOError):
+        while part := os.read(read, 2**20):
+            data += part
+    os.close(read)
+    os.close(write)
+    return data.decode(errors="replace")
+
+
+def _become(project: Path, args: tuple[str, ...], outs: list[int], before: Callable[[], None]) -> None:
     code = 1
     try:
         os.setsid()
         os.chdir(project)
-        for number, path in ((1, out), (2, err)):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        for number, descriptor in enumerate(outs, start=1):
             os.dup2(descriptor, number)
-            os.close(descriptor)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = ["gsa", *args]
         sys.path.insert(0, "")
@@ -244,8 +260,3 @@ def _end_session(session: int) -> int:
         except ChildProcessError:
             break
     return len(left)
-
-
-def limit_file_size(limit: int) -> None:
-    """No file of this process may grow beyond ``limit`` bytes: a full disk for every library."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -84,7 +84,7 @@ def install() -> None:
 
     os.fsync, threading.Thread.start = tapped_fsync, tapped_start  # type: ignore[assignment,method-assign]
     subprocess.Popen.__init__ = tapped_popen  # type: ignore[method-assign]
-    io.open = builtins.open = tapped_open  # type: ignore[assignment]
+    io.open = builtins.open = tapped_open
 
 
 class _Raw(io.FileIO):
