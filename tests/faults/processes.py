@@ -145,9 +145,9 @@ def run(
     if pid == 0:
         _become(project, args, [write for _, write in pipes], before)
     meanwhile(pid)
-    status, cpu_s, hung = _wait(pid)
+    status, cpu_s, hung = _wait(pid, project)
     seconds = time.monotonic() - started
-    orphans = _end_session(pid)
+    orphans = _end_session(pid, project)
     out, err = (_read(*pipe) for pipe in pipes)
     return Ended(os.waitstatus_to_exitcode(status), out, err, seconds, cpu_s, hung, orphans)
 
@@ -207,7 +207,7 @@ def _at_exit(code: int) -> int:
     return code
 
 
-def _wait(pid: int) -> tuple[int, float, bool]:
+def _wait(pid: int, project: Path) -> tuple[int, float, bool]:
     """Exit status, seconds of computing, and whether it had to be ended: no work for ``HANG_S``, or too much."""
     pause, used, since = 0.002, 0.0, time.monotonic()
     while True:
@@ -216,40 +216,40 @@ def _wait(pid: int) -> tuple[int, float, bool]:
             return status, use.ru_utime + use.ru_stime, False
         time.sleep(pause)
         pause = min(pause * 1.2, 0.03)
-        if time.monotonic() - since > 1.0 and (now := _cpu_seconds(pid)) != used:
+        if time.monotonic() - since > 1.0 and (now := _cpu_seconds(pid, project)) != used:
             used, since = now, time.monotonic()
         if time.monotonic() - since > HANG_S or used > BUSY_S:
             os.kill(pid, signal.SIGKILL)
             return os.waitpid(pid, 0)[1], used, True
 
 
-def _cpu_seconds(session: int) -> float:
+def _cpu_seconds(session: int, project: Path) -> float:
     """What the processes of a session have computed: a busy machine is no reason to call them hung."""
     total = 0
-    for pid in session_members(session):
+    for pid in members(session, project):
         with suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             total += int(fields[11]) + int(fields[12])
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def session_members(session: int) -> list[int]:
-    """Living processes of a session."""
+def members(session: int, project: Path) -> list[int]:
+    """Living processes of a session, and any other that works in the project."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        with suppress(OSError):
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] not in "ZX":
-            found.append(int(folder.name))
+            if fields[0] in "ZX" or int(folder.name) == os.getpid():
+                continue
+            if int(fields[3]) == session or (folder / "cwd").readlink().is_relative_to(project):
+                found.append(int(folder.name))
     return found
 
 
-def _end_session(session: int) -> int:
+def _end_session(session: int, project: Path) -> int:
     """How many processes outlived their command; they are ended."""
     deadline = time.monotonic() + ORPHAN_S
-    while (left := session_members(session)) and time.monotonic() < deadline:
+    while (left := members(session, project)) and time.monotonic() < deadline:
         time.sleep(0.02)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
