@@ -12,7 +12,7 @@ from typing import Any
 
 from gsa.config import load_params
 from tests.faults import processes
-from tests.faults.project import HERE, ROOT, STAGES, files_of, litter, write_inputs
+from tests.faults.project import ROOT, STAGES, files_of, litter, write_inputs
 from tests.faults.trials import Lab, Trial, Verdict
 
 NAME = "dvc repro"
