@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from gsa.config.load import overridden
 from gsa.files import sha256_file
+from gsa.runs.failure import FAILED_FILE
 from gsa.runs.fingerprint import LOG_DIR, RUN_FILE, leaves
 from tests.faults import processes
 
@@ -92,10 +93,13 @@ def make_sound(folder: Path, stages: list[Stage] | None = None) -> dict[str, pro
 
 
 def content(out: Path) -> dict[str, Any] | None:
-    """What an output is, bit for bit, without what tells time: all files but ``log/``, and what made them."""
+    """What an output is, bit for bit, without what tells time: all files but ``log/``, and what made them.
+
+    None where there is none, or only the reason why.
+    """
     if out.is_file():
         return {out.name: sha256_file(out)}
-    if not out.is_dir():
+    if not out.is_dir() or [path.name for path in out.iterdir()] == [FAILED_FILE]:
         return None
     try:
         record = json.loads((out / RUN_FILE).read_text())
