@@ -12,9 +12,10 @@ import numpy as np
 import typer
 
 from gsa.config import ExploreDataParams, load_params
+from gsa.config.fit import check_exploration
 from gsa.envs import make_env
 from gsa.loops.draw_explored import check_gates
-from gsa.loops.explore import BODY_TASK, Body, StatePath, explore, planned_episodes, random_reference
+from gsa.loops.explore import BODY_TASK, Body, StatePath, explore, random_reference
 
 METHODS = get_args(ExploreDataParams.model_fields["method"].annotation)
 
@@ -22,7 +23,7 @@ METHODS = get_args(ExploreDataParams.model_fields["method"].annotation)
 def measure(env: Body, domain: str, params: ExploreDataParams, reference: list[StatePath]) -> str:
     """One row of the table: train, then compare what is kept and the end of training with random."""
     started, cpu_started = time.perf_counter(), time.process_time()
-    history = explore(env, domain, params.model_copy(update={"episodes": planned_episodes(params, env.max_env_steps)}))
+    history = explore(env, domain, params.model_copy(update={"episodes": check_exploration(params, env.max_env_steps)}))
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     kept = [history[n] for n in np.linspace(0, len(history) - 1, params.episodes).round().astype(int)]
     gates = check_gates(kept, reference, domain, params.method)

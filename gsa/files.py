@@ -25,11 +25,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary neighbour of ``path`` to fill; a block that ends without an error flushes it and moves it there.
 
     File and folder are flushed to disk, so that the file outlives a power cut. After an error nothing is left behind
-    and ``path`` is as it was.
+    and ``path`` is as it was. A link stays one: the file behind it is replaced.
 
     Raises:
         ResourceError: the disk is full or the folder is not writable; the message names ``path``.
     """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     tmp = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     try:
         with naming_full_disk(path):
@@ -65,7 +66,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 
 def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
-    """One JSON file per name in ``facts``, and no other: DVC compares them one by one."""
+    """One JSON file per name in ``facts``, and no other: DVC compares them one by one, in a folder that is ours."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.json"):
         old.unlink()  # of what is none any more; or a link into DVC's cache

@@ -196,8 +196,11 @@ HEADER = """\
 #    comment reruns nothing, an edited loss reruns what uses it.
 #  - `params:` lists whole sections. What is run (matrix) and how (machine) are sections of their own, so a new sigma,
 #    seed, task or domain runs only itself and what reads all of them, and a new device runs nothing.
+#  - A name in params.yaml becomes a path and a word of a command. code-stamp, without which nothing runs, reads all
+#    parameters and refuses other names; ${item} is all flags of an item, whose values DVC quotes for the shell.
 #  - `exec` replaces the shell by the command, which asks to die with its parent: killing dvc then leaves no orphan.
 #  - A stage depends on the sealed file of its inputs (manifest.json, meta.json, index.json), which names the contents.
+#  - DVC deletes an output before it runs the stage, but not one that persists: a model may have been imported.
 #  - A learner has a stage of its own, because items of one matrix share their dependencies.
 #  - A matrix cannot tell which model a task has. choose-model writes its name and digests into a file per task, on
 #    which runs depend: another model of other bodies reruns none of them.
@@ -223,11 +226,15 @@ plots:
 """
 
 
+NAMING = ["own_tasks", "matrix", "methods", "sizes", "collect_data.policy"]
+"""Parameters that hold names of items: each becomes part of a path, a word of a command or a dotted key."""
+
+
 def dvc_yaml() -> str:
     """The text of ``dvc.yaml``."""
     outs = [*(f".gsa/code/{name}.json" for name in STAGES), ".gsa/tasks"]
     stamp = ["  code-stamp:", "    cmd: exec gsa code-stamp", *_list("deps", ["gsa", "stages"])]
-    stamp += [*_list("params", ["own_tasks"]), *_list("outs", outs)]
+    stamp += [*_list("params", NAMING), *_list("outs", outs)]
     blocks = ["\n".join(block) for block in (stamp, *map(_block, STAGES.values()))]
     return f"{HEADER}\nstages:\n" + "\n\n".join(blocks) + f"\n\n{FOOTER}"
 
@@ -237,7 +244,7 @@ def _block(stage: Stage) -> Iterator[str]:
     if stage.matrix:
         yield "    matrix:"
         yield from (f"      {variable}: ${{{key}}}" for variable, key in stage.matrix.items())
-    flags = "".join(f" --{variable} ${{item.{variable}}}" for variable in stage.matrix)
+    flags = " ${item}" if stage.matrix else ""  # of a mapping DVC makes flags, with the values quoted
     yield f"    cmd: exec gsa {stage.command or stage.name}{flags}"
     facts = [".gsa/tasks/${item.task}.json"] if "task" in stage.matrix else []
     inputs = dict.fromkeys(_dependency(stage, name) for name in stage.inputs)
@@ -246,7 +253,9 @@ def _block(stage: Stage) -> Iterator[str]:
     if "world_model" in sections:
         sections.insert(sections.index("world_model") + 1, "sizes.${world_model.size}")
     yield from _list("params", sections)
-    yield from _list("outs", [stage.output])
+    yield from _list("outs", [f"{stage.output}:" if stage.makes == "model" else stage.output])
+    if stage.makes == "model":
+        yield "          persist: true"
 
 
 def _dependency(stage: Stage, name: str) -> str:

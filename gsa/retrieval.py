@@ -1,7 +1,8 @@
 """Retrieval (Eq. 4): which offline episodes start where the new task starts, by distance of encoder features.
 
 The key of an episode is e(o_0), the pre-trained image encoder's embedding of its first image. Keys lie in an exact
-Faiss index beside a table of episode ids and action widths; the index is bound to the weights that made it.
+Faiss index beside a table of episode ids and action widths; the index is bound to the weights that made its keys and to
+the store whose episodes they stand for.
 """
 
 from collections.abc import Iterable
@@ -50,12 +51,13 @@ class RetrievalIndex:
     """Exact L2 index over the first images of a model's episodes; row i of ``keys`` describes vector i.
 
     ``keys`` has columns position (in the store, ascending), episode_id, action_dim. ``model_sha256`` names the weights
-    whose encoder made them.
+    whose encoder made them, ``store_sha256`` the store (``EpisodeStore.sha256``).
     """
 
     index: faiss.Index
     keys: pd.DataFrame
     model_sha256: str
+    store_sha256: str
 
     @classmethod
     def build(
@@ -65,6 +67,7 @@ class RetrievalIndex:
         episode_id: Int64[np.ndarray, " N"],
         action_dim: Int64[np.ndarray, " N"],
         model_sha256: str,
+        store_sha256: str,
     ) -> "RetrievalIndex":
         """Index one embedding per episode, in the store's order.
 
@@ -78,7 +81,7 @@ class RetrievalIndex:
         index = faiss.IndexFlatL2(embed.shape[1])
         index.add(np.ascontiguousarray(embed, np.float32))
         keys = pd.DataFrame({"position": position, "episode_id": episode_id, "action_dim": action_dim})
-        return cls(index, keys, model_sha256)
+        return cls(index, keys, model_sha256, store_sha256)
 
     def save(self, folder: Path) -> None:
         """Write the index, its table and what it is bound to."""
@@ -87,6 +90,7 @@ class RetrievalIndex:
         pq.write_table(table, folder / KEYS_FILE, write_page_checksum=True)
         meta = {
             "model_sha256": self.model_sha256,
+            "store_sha256": self.store_sha256,
             "num_keys": len(self.keys),
             "embed_dim": self.index.d,
             # Faiss reads flipped bits as other vectors, in silence (300 of 300 tries).
@@ -96,23 +100,25 @@ class RetrievalIndex:
         (folder / META_FILE).write_text(sealed_json(meta))
 
     @classmethod
-    def load(cls, folder: Path, model_sha256: str) -> "RetrievalIndex":
-        """Read an index made by the model of that digest.
+    def load(cls, folder: Path, model_sha256: str, store_sha256: str) -> "RetrievalIndex":
+        """Read an index made by the model and of the store of these digests.
 
         Raises:
-            ArtifactError: missing, damaged, inconsistent, or built by another model; the message names the file.
+            ArtifactError: missing, damaged, inconsistent, or built from another model or store; the message names the
+                file.
         """
         if not (folder / META_FILE).is_file():
             raise ArtifactError(f"no index at {folder}, {META_FILE} is missing: run `gsa build-index` first")
         meta = read_sealed(folder / META_FILE, ArtifactError, FIX)
-        expected = ("model_sha256", "num_keys", "embed_dim", "index_sha256", "keys_sha256")
+        expected = ("model_sha256", "store_sha256", "num_keys", "embed_dim", "index_sha256", "keys_sha256")
         if missing := [name for name in expected if name not in meta]:
             raise ArtifactError(f"{folder / META_FILE} lacks {', '.join(missing)}; {FIX}")
-        if meta["model_sha256"] != model_sha256:
-            raise ArtifactError(
-                f"the index at {folder} was built by another model (weights {str(meta['model_sha256'])[:12]}, "
-                f"this model is {model_sha256[:12]}); {FIX}"
-            )
+        for what, key, given in (("model", "model_sha256", model_sha256), ("store", "store_sha256", store_sha256)):
+            if meta[key] != given:
+                raise ArtifactError(
+                    f"the index at {folder} was built from another {what} ({META_FILE} says {str(meta[key])[:12]}, "
+                    f"this {what} is {given[:12]}); {FIX}"
+                )
         for name, digest in ((INDEX_FILE, meta["index_sha256"]), (KEYS_FILE, meta["keys_sha256"])):
             if not (folder / name).is_file() or sha256_file(folder / name) != digest:
                 raise ArtifactError(f"{folder / name} is missing or damaged (its sha256 differs); {FIX}")
@@ -128,7 +134,7 @@ class RetrievalIndex:
                 f"the index at {folder} holds {found[1]} vectors of width {found[2]} for {found[0]} episodes, expected "
                 f"{meta['num_keys']} of width {meta['embed_dim']}; {FIX}"
             )
-        return cls(index, keys, model_sha256)
+        return cls(index, keys, model_sha256, store_sha256)
 
     def retrieve(self, query: Float32[np.ndarray, " E"], num_episodes: int, action_dim: int) -> Retrieved:
         """The ``num_episodes`` nearest episodes whose action width is ``action_dim``, or all where there are fewer.

@@ -111,7 +111,10 @@ EXTRA_TASKS = ("dmc-cheetah-run-hard",)
 """Tasks the paper's figures use that are not among its 72."""
 
 
-_PART_OF_A_PATH = "letters, digits and '_.-', for it becomes part of a path"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+"""What becomes part of a path or a word of a command: no separator, no blank, nothing that means more to a shell."""
+
+_PART_OF_A_PATH = "letters, digits and '_.-', at most 100, for it becomes part of a path"
 
 
 def register_task(
@@ -129,7 +132,7 @@ def register_task(
     """Make a Gymnasium environment with pictures a task. The same name again replaces a task of the user's.
 
     Args:
-        name: Letters, digits, ``_``, ``.`` and ``-``.
+        name: Letters, digits, ``_``, ``.`` and ``-``, at most 100.
         env: ``module:function`` (or a class), imported from the working folder or where Python finds it; or a
             registered Gymnasium id, also as ``module:Id-v0``. It is called with ``kwargs``.
         metric: ``return``, the sum of rewards; or ``success``, which ``info["success"]`` or ``info["is_success"]``
@@ -174,7 +177,7 @@ def register_task(
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value) is not None
+    return isinstance(value, str) and re.fullmatch(NAME_PATTERN, value) is not None
 
 
 def _is_count(value: Any) -> bool:

@@ -1,19 +1,17 @@
 """``gsa choose-model``: which world model each task starts from, in files that DVC compares."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from gsa.errors import ArtifactError
-from gsa.files import sha256_file, write_facts
+from gsa.files import read_sealed, sha256_file, write_facts
 from gsa.pipeline import FOLDERS, SEALED, made_by, place
 from gsa.tasks import TASKS
 from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 
 
 def choose_model(
-    out: Annotated[Path, typer.Option(help="Output folder.")] = Path(FOLDERS["choice"]),
     sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
@@ -22,6 +20,7 @@ def choose_model(
 
     A task whose embodiment is listed by no model, or by several, has no file.
     """
+    out = Path(FOLDERS["choice"])
     matrix = open_params(params, sets, plugin).params.matrix.pretrain  # own tasks are among TASKS then
     facts = {model: {"name": model, **_digests(model)} for model in matrix.models}
     bodies = {spec.embodiment: matrix.listing(spec.embodiment) for spec in TASKS.values()}
@@ -33,9 +32,18 @@ def choose_model(
 
 
 def _digests(model: str) -> dict[str, str]:
-    """The sha256 of the files that name the contents of model and index, by folder."""
+    """The sha256 of the files that name the contents of model and index, by folder, after checking both.
+
+    Raises:
+        ArtifactError: one is missing or damaged, or they do not belong together.
+    """
+    from gsa.runs.fingerprint import digest_input
+
     files = {folder: place(folder, model) / SEALED[folder] for folder in ("model", "index")}
     for folder, file in files.items():
-        if not file.is_file():
-            raise ArtifactError(f"no {folder} at {file.parent}: {made_by(folder, file.parent)}")
+        digest_input(folder, file.parent)
+    meta, index = (read_sealed(file, ArtifactError, f"make {file.parent} again") for file in files.values())
+    if index.get("model_sha256") != meta.get("sha256"):
+        fix = made_by("index", files["index"].parent)
+        raise ArtifactError(f"{files['index']} was built from another model than {files['model'].parent} holds; {fix}")
     return {folder: sha256_file(file) for folder, file in files.items()}

@@ -13,9 +13,10 @@ from typer.core import TyperGroup
 
 from gsa.errors import GSAError
 from gsa.pipeline import COMMANDS
+from stages.checkout import use_own_code
 from stages.doctor import check_pins
 
-TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect")
+TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect", "clean")
 """Commands beside the pipeline's: each is the function of its name in the module of its name."""
 
 HIDDEN = ("code-stamp", "choose-model")
@@ -31,6 +32,7 @@ class GSAGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
+            use_own_code()
             return super().invoke(ctx)
         except GSAError as error:
             typer.echo(f"{type(error).__name__}: {' '.join(str(error).split())}", err=True)
@@ -74,7 +76,10 @@ for _command in (*COMMANDS, *TOOLS):
     _function = getattr(import_module(f"stages.{_name}"), _name)
     _first_line = (_function.__doc__ or "").partition("\n")[0]  # as a whole, where typer would cut it
     app.command(_command, hidden=_command in HIDDEN, short_help=_first_line)(_function)
-app.add_typer(import_module("stages.profile").app, name="profile")
+_profile = import_module("stages.profile").app
+for _row in _profile.registered_commands:
+    _row.short_help = (_row.callback.__doc__ or "").partition("\n")[0]
+app.add_typer(_profile, name="profile")
 
 if __name__ == "__main__":  # `torchrun -m stages.cli pretrain`
     app()

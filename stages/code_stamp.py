@@ -1,7 +1,6 @@
 """``gsa code-stamp``: the hash of the code that decides each stage's output, and the facts of each task."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -14,15 +13,15 @@ from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
 
 
 def code_stamp(
-    out: Annotated[Path, typer.Option(help="Where the folders code and tasks go.")] = Path(".gsa"),
     sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Write one file per stage with the hash of its code, and one per task; DVC reruns what depends on a changed one.
 
-    Comments, docstrings and layout do not enter the hash.
+    Comments, docstrings and layout do not enter the hash. All parameters are checked, before DVC uses a name.
     """
+    out = Path(".gsa")
     open_params(params, sets, plugin)  # own tasks are among TASKS then
     write_facts(out / "tasks", {name: task_stamp(spec) for name, spec in TASKS.items()})
     stamps = {stage: {"stage": stage, "code": stamp_of(stage), "modules": stage_modules(stage)} for stage in STAGES}

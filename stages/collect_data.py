@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gsa.pipeline import FOLDERS, NOISE, source_name
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, some
 
 
 def collect_data(
@@ -17,9 +17,15 @@ def collect_data(
     policy: Annotated[
         str | None, typer.Option(help="expert, expert-go-on, tdmpc2, random or ou [default: collect_data.policy].")
     ] = None,
-    episodes: Annotated[int | None, typer.Option(help="Episodes per task and sigma.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; 0 is one per core. The same data.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Output folder of one task and sigma; needs both flags.")] = None,
+    episodes: Annotated[
+        int | None, typer.Option(help="Episodes per task and sigma [default: collect_data.episodes].")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; 0 is one per core. The same data [default: machine.workers].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder of one task and sigma; needs both flags [default: as below].")
+    ] = None,
     sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
@@ -54,6 +60,7 @@ def collect_data(
     tree, section = loaded.params, loaded.params.collect_data
     if out is not None and (task is None or sigma is None):
         raise ParamsError("--out is the folder of one task and sigma; give --task and --sigma too, or leave it out")
+    some({"matrix.collect_data and matrix.collect_noise (tasks or sigmas)": tree.sources})
     for name, who, _ in tree.sources:
         check_policy(who, get_task(name))
     say_cost("collect-data", tree)
@@ -78,7 +85,7 @@ def collect_data(
                 job,
                 section.episodes,
                 run.path,
-                work=run.checkpoints.folder / "episodes",
+                work=run.checkpoints.work("episodes"),
                 stamp=run.fingerprint,
                 workers=workers,
                 advance=advance,

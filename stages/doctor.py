@@ -93,28 +93,37 @@ def _examine(folder: Path) -> Iterator[Finding]:
         yield Finding(f"render with {backend}", not failure, failure or "drew a frame", fix, none_works)
 
     yield Finding("device", True, _device())
-    if folder.is_dir():
-        free_gb = shutil.disk_usage(folder).free / 1e9
-        found = f"{free_gb:.1f} GB free at {folder.resolve()}, quickstart needs {NEEDED_DISK_GB}"
-        fix = f"free {NEEDED_DISK_GB - free_gb:.1f} GB or move the project"
-        yield Finding("disk", free_gb >= NEEDED_DISK_GB, found, fix)
-    else:
-        yield Finding("disk", False, f"no folder at {folder}", "name a folder that exists")
+    yield _disk(folder)
 
     # More threads than cores spin at barriers: a training step was measured 10 to 30 times slower.
     cores, threads = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
     found = f"{cores} usable, OMP_NUM_THREADS {threads or 'not set'}"
     yield Finding("cores", not (threads.isdigit() and int(threads) > cores), found, f"export OMP_NUM_THREADS={cores}")
 
+    for_dvc = "`dvc repro` needs a git repository, `gsa` alone does not"
     try:
         child = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True)
-        yield Finding("git", child.returncode == 0, child.stdout[:12] or "no repository", "work in a git clone")
-    except FileNotFoundError:
-        yield Finding("git", False, "not installed", "apt-get install git; `dvc repro` needs a git repository")
+        found = child.stdout[:12] or f"no repository at {folder.absolute()}"
+        yield Finding("git", child.returncode == 0, found, f"work in a git clone; {for_dvc}", needed=False)
+    except OSError:
+        yield Finding("git", False, "not installed", f"apt-get install git; {for_dvc}", needed=False)
 
     name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     is_set = name in os.environ
     yield Finding("safe loading", not is_set, f"{name} {'is set' if is_set else 'not set'}", f"unset {name}")
+
+
+def _disk(folder: Path) -> Finding:
+    """Free space where ``folder`` is, or will be made."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "is not writable" if there.is_dir() else "is no folder"
+        return Finding("disk", False, f"{there} {reason}", "name another with --folder")
+    free_gb = shutil.disk_usage(there).free / 1e9
+    found = f"{free_gb:.1f} GB free at {there}, quickstart needs {NEEDED_DISK_GB}"
+    found += "" if there == folder.absolute() else f" ({folder} is not there yet)"
+    fix = f"free {NEEDED_DISK_GB - free_gb:.1f} GB or move the project"
+    return Finding("disk", free_gb >= NEEDED_DISK_GB, found, fix)
 
 
 def _render_failure(backend: str) -> str:

@@ -1,6 +1,7 @@
 """What work will cost, said before it starts: measured on this machine, by as many processes as will do it."""
 
 import time
+from pathlib import Path
 
 import typer
 from tabulate import tabulate
@@ -34,6 +35,22 @@ def say_cost(stage: str, params: Params) -> None:
     )
     work, measured_s = f"{episodes} episodes, {rows} rows", time.monotonic() - begin
     typer.echo(f"{stage}: {work}, about {cost}, measured in {measured_s:.0f} s", err=True)
+
+
+def say_space(item: str, params: Params, method: str, task: str, weights: int, on_gpu: bool, folder: Path) -> None:
+    """Print one line, the memory and disk that a fine-tuning needs, to stderr.
+
+    ``weights`` are the bytes of its learner, ``folder`` is that of its checkpoints.
+
+    Raises:
+        ResourceError: the machine has less.
+    """
+    from gsa.cost.space import check_space, finetuning_space
+
+    need = finetuning_space(params, method, task, weights, on_gpu)
+    memory, disk = size(need.memory / 1e9), size(need.disk / 1e9)
+    typer.echo(f"{item}: up to about {memory} of memory and, until it is done, {disk} of disk", err=True)
+    check_space(need, item, folder)
 
 
 def table(lines: list[Line]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, import_plugin, output_file
 
 
 def evaluate(
@@ -18,12 +18,16 @@ def evaluate(
 ) -> None:
     """Let the agent of a run play again; the first episodes are those of its last evaluation: same seeds, same score.
 
-    Nothing is written but the video.
+    Nothing is written but the video, which replaces no file.
     """
     from gsa.config import parse_settings
     from gsa.loops.evaluate import play_again
+    from gsa.runs.claims import check_new_file, new_file
     from gsa.visual.pictures import write_video
 
+    output_file("--video", video, ".mp4")
+    if video is not None:
+        check_new_file(video, run)
     if plugin:
         import_plugin(plugin)
     row, recorded, played = play_again(run, params, episodes, parse_settings(sets or []))
@@ -36,6 +40,6 @@ def evaluate(
         f"recorded: score {recorded.score:.4g} over {recorded.num_episodes} episodes; the first {shared} are {found}"
     )
     if video is not None:
-        video.parent.mkdir(parents=True, exist_ok=True)
-        write_video(video, (image.transpose(1, 2, 0) for image in played[0].image))
+        with new_file(video, run) as tmp:
+            write_video(tmp, (image.transpose(1, 2, 0) for image in played[0].image))
         typer.echo(f"wrote the first episode, {len(played[0])} images, to {video}")

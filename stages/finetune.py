@@ -9,7 +9,7 @@ import typer
 from gsa.config.load import read_tree
 from gsa.errors import ParamsError
 from gsa.pipeline import LEARNERS, place, run_name
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, some_runs
 from stages.progress import each, progress
 
 
@@ -45,17 +45,21 @@ def finetune(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Learn tasks online with any method; those of the GSA learner start from the world model and the offline data."""
+    from gsa.cost.space import weights_of
     from gsa.envs import make_env
     from gsa.loops.finetune import Finetuner
     from gsa.parallel.ranks import choose_device
     from gsa.runs.failure import recorded_failure
     from gsa.runs.run_dir import open_run
     from gsa.tasks import get_task
+    from stages.estimate import say_space
 
     lists = {"task": task, "seed": seed, "method": method and by_learner(params, method)}
     flags = {f"--{name}": (f"matrix.finetune.{name}s", values) for name, values in lists.items()}
     loaded = open_params(params, sets, plugin, flags)
     tree, matrix = loaded.params, loaded.params.matrix.finetune
+    some_runs(matrix)
+
     given = {"offline": offline, "model": model, "index": index}
     listed = read_tree(params)["matrix"]["pretrain"].get("models", {})  # without --set
     device = choose_device(tree.machine.device)
@@ -70,8 +74,13 @@ def finetune(
         others = {name: path for name, path in inputs.items() if path != place(name, usual)}
         item = run_name(method, task, seed, loaded.variant(stage, method, task, others))
         with open_run(runs / item, **loaded.identity(stage, method, task), inputs=inputs, item=item) as run:
-            with recorded_failure(runs / item), progress(tree.finetune.total_frames, f"{item}, frames") as advance:
+            with (
+                recorded_failure(runs / item, stage),
+                progress(tree.finetune.total_frames, f"{item}, frames") as advance,
+            ):
                 tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, inputs, device)
+                weights, on_gpu = weights_of(tuner.learner), device.type == "cuda"
+                say_space(item, tree, method, task, weights, on_gpu, run.checkpoints.folder)
                 record = tuner.run(run.checkpoints, advance)
             tuner.write(run.path)
             how = {"device": str(device), "machine": tree.machine.model_dump(), "accelerated": tuner.accelerated}

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gsa.pipeline import STAGES
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, some
 
 STAGE = "floors"
 
@@ -16,7 +16,9 @@ def floors(
     task: Annotated[
         list[str] | None, typer.Option(metavar="TASK", help="Task, e.g. mw-reach [default: matrix.finetune.tasks].")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; 0 is one per core. The same scores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; 0 is one per core. The same scores [default: machine.workers].")
+    ] = None,
     sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,
@@ -36,6 +38,7 @@ def floors(
     flags = {"--task": ("matrix.finetune.tasks", task), "--workers": ("machine.workers", workers)}
     loaded = open_params(params, sets, plugin, flags)
     tree = loaded.params
+    some({"matrix.finetune.tasks": tree.matrix.finetune.tasks})
     count = tree.machine.workers or default_workers()
 
     def measure(name: str) -> None:

@@ -1,7 +1,7 @@
 """Options that every command with parameters has, and the parameters they give."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from gsa.config import Params, load_params, parse_settings, select, variant
+from gsa.config.load import check_lists
+from gsa.config.sections import FinetuneMatrix
 from gsa.errors import ParamsError
 from gsa.pipeline import STAGES, reads
 from gsa.tasks import get_task, task_stamp
@@ -49,7 +51,8 @@ class Loaded:
         more: tuple[str, ...] = (),
         facts: Mapping[str, Any] = {},
     ) -> dict[str, Any]:
-        """What ``open_run`` takes of a stage or tool: ``stage``, ``params`` (all that decides the output), ``reread``.
+        """What ``open_run`` takes of a stage or tool: ``stage``, ``params`` (all that decides the output), ``reread``,
+        ``kept`` (the parameter file).
 
         ``method``, ``task`` and ``model`` are the item's, whose section is read and whose facts are part of the
         identity. ``more`` are dotted keys beside those of the table, ``facts`` what else decides the output, e.g. flags
@@ -64,6 +67,7 @@ class Loaded:
             "stage": stage,
             "params": chosen(self.params),
             "reread": lambda: chosen(load_params(self.path, self.overrides)),
+            "kept": [self.path],
         }
 
     def variant(self, stage: str, method: str = "", task: str = "", folders: Mapping[str, Path] = {}) -> str:
@@ -97,7 +101,29 @@ def open_params(
     for flag, (_, value) in given.items():
         said += [flag, *(value if isinstance(value, list) else [value])]
     said += [f"--set {text}" for text in settings or []]
-    return Loaded(load_params(path, overrides, " ".join(map(str, said))), path, overrides)
+    params = load_params(path, overrides, " ".join(map(str, said)))
+    if any(key.startswith("matrix.") for key in overrides):
+        check_lists(path)
+    return Loaded(params, path, overrides)
+
+
+def some(lists: Mapping[str, Sized]) -> None:
+    """ParamsError where one of the lists, by dotted key, is empty: nothing could be run."""
+    if empty := [key for key, items in lists.items() if not items]:
+        are = "is" if len(empty) == 1 else "are"
+        raise ParamsError(f"nothing to do: {' and '.join(empty)} {are} empty; fill them in the parameters or by a flag")
+
+
+def some_runs(lists: FinetuneMatrix) -> None:
+    """ParamsError where ``matrix.finetune`` names no run."""
+    facts = {"tasks": lists.tasks, "methods": lists.all_methods, "seeds": lists.seeds}
+    some({f"matrix.finetune.{key}": items for key, items in facts.items()})
+
+
+def output_file(flag: str, path: Path | None, suffix: str) -> None:
+    """ParamsError where a file that a flag names cannot be of the kind that is written there."""
+    if path is not None and (path.suffix.lower() != suffix or path.is_dir()):
+        raise ParamsError(f"{flag} {path}: expected the name of a file that ends in {suffix}")
 
 
 def import_plugin(module: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gsa.pipeline import STAGES, place
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, some
 from stages.progress import each, progress
 
 STAGE = "probe-actions"
@@ -40,6 +40,7 @@ def probe_actions(
 
     loaded = open_params(params, sets, plugin, {"--task": ("matrix.probe_actions.tasks", task)})
     tree, section = loaded.params, loaded.params.probe_actions
+    some({"matrix.probe_actions.tasks": tree.matrix.probe_actions.tasks})
     if out is not None and len(tree.matrix.probe_actions.tasks) != 1:
         raise ParamsError("--out is the folder of one task; give one --task too, or leave it out")
     device = choose_device(tree.machine.device)

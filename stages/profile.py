@@ -6,6 +6,7 @@ A profile holds the keys in which profiles differ, the same in each of them, so 
 import io
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,9 +129,11 @@ def costs(name: str, params: Params) -> str:
 
     from gsa.cost.counts import collect_lines, convert_line, count, explore_lines, training_lines
     from gsa.cost.pace import measure, trials
+    from gsa.cost.scored import floors_line, probe_line
+    from gsa.cost.space import counted_weights, finetuning_space
     from gsa.cost.update_pace import finetuning_pace, matmul_flops, pretraining_pace
     from gsa.parallel.workers import default_workers
-    from stages.estimate import table
+    from stages.estimate import size, table
 
     typer.echo(f"measuring what {name} asks for: {count(params)}", err=True)
     begin, workers = time.monotonic(), params.machine.workers or default_workers()
@@ -140,9 +143,15 @@ def costs(name: str, params: Params) -> str:
     finetuning = finetuning_pace(params, matmul_flops("cpu"))
     lines = [*collect_lines(params, paces, workers), *explore_lines(params, paces, workers)]
     lines += [convert_line(params, paces), *training_lines(params, paces, pretraining, finetuning)]
+    lines += [floors_line(params, paces, workers), probe_line(params, paces)]
+    tune = params.matrix.finetune
+    counted = partial(counted_weights, params)
+    space = [finetuning_space(params, *run, counted(*run)) for run in product(tune.all_methods, tune.tasks)]
+    memory, disk = (max(bytes_, default=0.0) / 1e9 for bytes_ in ([n.memory for n in space], [n.disk for n in space]))
     return (
         f"{table(lines)}\n"
         f"{name}: {count(params)}\n"
+        f"a run of fine-tuning takes up to {size(memory)} of memory and, until it is done, {size(disk)} of disk\n"
         f"measured in {time.monotonic() - begin:.0f} s by {workers} processes, pictures {params.render.quality}; "
         f"one item after another; pre-training on {device}; 'at most' is computed from the rate of matrix products"
     )

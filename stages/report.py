@@ -7,7 +7,7 @@ import typer
 from tabulate import tabulate
 
 from gsa.pipeline import place
-from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params
+from stages.options import PARAMS, ParamsFile, Plugin, Settings, open_params, some_runs
 
 
 def report(
@@ -38,11 +38,18 @@ def report(
 
     loaded = open_params(params, sets, plugin, {"--missing": ("report.missing", missing)})
     tree = loaded.params
+    some_runs(tree.matrix.finetune)
+
     scores = load_scores(runs, tree)
-    models = model or [place("model", name) for name in tree.models()]
-    card, sheet = offline / "card.json", offline / "first_images.png"
-    inputs = {"runs": runs, "reference": reference}
-    shown = {"card": card, "sheet": sheet, "floors": floors, "probes": probes}
+    models = list(dict.fromkeys(model or ())) or [place("model", name) for name in tree.models()]
+    # The parameters decide what is read, not the disk: a damaged run that does not count hinders nothing.
+    inputs = {"reference": reference} | {f"run {name}": path for name, path in scores.used.items()}
+    shown = {"card": offline / "card.json", "sheet": offline / "first_images.png"}
+    shown |= {
+        f"{name} {task}": path / task
+        for task in scores.tasks
+        for name, path in (("floors", floors), ("probes", probes))
+    }
     shown |= {f"model {path}": path for path in models}
     inputs |= {name: path for name, path in shown.items() if path.exists()}
     with open_run(out, **loaded.identity("report"), inputs=inputs) as run:

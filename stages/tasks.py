@@ -40,7 +40,7 @@ def tasks(
         raise ParamsError(f"no task has {match!r} in its name" + (f"; nearest: {', '.join(near)}" if near else ""))
     published = load_published(REFERENCE)
     methods = [Column(method, BUDGET) for method in ("gsa", "dreamerv3", "drqv2")]
-    rows = [("task", "embodiment", "actions", "metric", *(method.label for method in methods))]
+    rows: list[tuple[str, ...]] = [("task", "body", "width", "metric", "GSA", "Dreamer", "DrQ v2")]
     for spec in shown:
         scores = [published.scores[column].get(spec.name) for column in methods]
         cells = ["-" if score is None else f"{score:g}" for score in scores]
@@ -49,4 +49,4 @@ def tasks(
     own, extra = sum(spec.suite == "own" for spec in shown), sum(spec.name in EXTRA_TASKS for spec in shown)
     parts = [f"{len(shown) - extra - own} of the paper's 72 tasks"]
     parts += [f"{count} {what}" for count, what in ((extra, "more"), (own, "of your own")) if count]
-    typer.echo(" and ".join(parts))
+    typer.echo(f"{' and '.join(parts)}; the paper's scores are at {BUDGET // 1000}k frames")

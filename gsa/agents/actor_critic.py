@@ -138,10 +138,13 @@ class ActorCritic(nn.Module):
         """What returns bootstrap with: the slow critic's value, or the critic's."""
         return self.two_hot.decode((self.slow_critic if self.params.slowtar else self.critic)(feat))
 
-    def cloning_loss(self, feat: Float[Tensor, "*N F"], action: Float[Tensor, "*N A"]) -> Float[Tensor, ""]:
-        """Squared error of the mean action, summed over the task's dimensions: the actor as a clone of who acted."""
+    def distance_to(
+        self, action: Float[Tensor, "*N A"], feat: Float[Tensor, "*N F"], where: Bool[Tensor, "*N"]
+    ) -> Float[Tensor, ""]:
+        """Squared distance of the mean action from ``action`` over the task's dimensions, averaged ``where`` true."""
         mean, _ = self.actor(feat)
-        return ((mean - action).square() * self.actor.action_mask).sum(-1).mean()
+        squared = ((mean - action).square() * self.actor.action_mask).sum(-1)
+        return (squared * where).sum() / where.sum().clamp(min=1)
 
     def replay_value_loss(
         self,

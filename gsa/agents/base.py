@@ -1,7 +1,7 @@
 """What a learner is to the rest of the project: it acts, it is updated, it is kept. ``LEARNERS`` lists them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from gsa.config import Params
 from gsa.envs.base import Policy
 from gsa.episode import Episode, Step
 from gsa.pipeline import LEARNERS
+from gsa.schedule import Progress, Schedule
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 
@@ -21,44 +22,6 @@ CPU = torch.device("cpu")
 
 STREAMS = ("env", "behaviour", "bc", "online", "retrieved")
 """Random streams of a run; the first one seeds episodes and belongs to the loop."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands. ``frames`` are simulator steps of training, ``env_steps`` its decisions."""
-
-    frames: int = 0
-    env_steps: int = 0
-    episodes: int = 0
-    updates: int = 0
-    skipped_env_steps: int = 0
-    """Decisions before the first update, where none are owed for them."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When updates are due: ``per_env_step`` per decision, none before ``start_frames`` or ``start_episodes``.
-
-    The earlier of the two starts them. They are made after the episode, or ``while_acting``, between decisions.
-    ``owed``: with those that the time before the start would have had.
-    """
-
-    per_env_step: float
-    start_frames: int = 0
-    start_episodes: int | None = None
-    while_acting: bool = False
-    owed: bool = True
-
-    def started(self, progress: Progress) -> bool:
-        """Whether updates may be made."""
-        enough = self.start_episodes is not None and progress.episodes >= self.start_episodes
-        return progress.frames >= self.start_frames or enough
-
-    def due(self, progress: Progress) -> int:
-        """Updates that a run should have made by now."""
-        if not self.started(progress):
-            return 0
-        return int((progress.env_steps - progress.skipped_env_steps) * self.per_env_step + 1e-9)  # 0.29 x 100 is 28.99
 
 
 @dataclass(frozen=True)
@@ -141,8 +104,10 @@ def make_learner(setting: Setting) -> Learner:
     """The learner that the setting's method names, untrained.
 
     Raises:
-        DataError, ParamsError: the task does not fit the parameters.
+        ParamsError: the environment does not fit the parameters.
     """
+    spec, frames = setting.spec, setting.max_env_steps * setting.spec.action_repeat
+    setting.params.check_fit(setting.method, replace(spec, action_dim=setting.action_dim, max_frames=frames))
     module, _, name = LEARNERS[setting.params.methods[setting.method].learner].make.partition(":")
     learner: Learner = getattr(import_module(module), name)(setting)
     return learner

@@ -5,34 +5,42 @@ from the posterior states of all. ``DreamerLearner`` trains it online, from scra
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gsa.agents.actor_critic import ActorCritic, Heads, make_two_hot
-from gsa.agents.base import Progress, Schedule, Setting
+from gsa.agents.base import Setting
 from gsa.config import DreamerParams
 from gsa.envs.base import Policy
 from gsa.episode import Batch, Episode, Step
-from gsa.errors import DataError
 from gsa.nets.blocks import mlp
 from gsa.nets.optimizer import Optimizer
 from gsa.policies.untrained import UniformPolicy
+from gsa.schedule import Progress
 from gsa.storage.replay import EpisodeBuffer, Replay
 from gsa.world_model.model import ModelOutput, WorldModel
 from gsa.world_model.rssm import State
+
+
+class Teaching(NamedTuple):
+    """What a teacher would do in the last rows of each window, padded to the model's width; ``known``: whether it saw
+    enough of a row's episode to say."""
+
+    action: Float[Tensor, "B R A"]
+    known: Bool[Tensor, "B R"]
 
 
 class Dreamer(nn.Module):
     """World model, reward head, actor and critic with one optimizer each.
 
     ``action_dim`` is the task's native width; actions are padded to the model's. ``fine_tune`` says which weights of
-    the world model may change: full, autoencoder or dynamics (ablation). ``cloning_scale`` weighs a loss of the actor
-    on windows without rewards: the distance from the actions that were taken there.
+    the world model may change: full, autoencoder or dynamics (ablation). ``kickstart_scale`` weighs a loss of the
+    actor: the distance from a teacher's actions, where an update is given them.
     """
 
     def __init__(
@@ -41,10 +49,10 @@ class Dreamer(nn.Module):
         action_dim: int,
         params: DreamerParams,
         fine_tune: str = "full",
-        cloning_scale: float = 0.0,
+        kickstart_scale: float = 0.0,
     ):
         super().__init__()
-        self.cloning_scale = cloning_scale
+        self.kickstart_scale = kickstart_scale
         self.params, self.action_dim = params, action_dim
         self.compiled = False
         self.world_model = world_model
@@ -87,7 +95,7 @@ class Dreamer(nn.Module):
         self.world_model.compile(**options)
         self.behavior.compile(**options)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch, teaching: Teaching | None = None) -> dict[str, float]:
         """One update of everything; returns the loss terms and diagnostics as plain numbers."""
         if self.compiled:
             torch.compiler.cudagraph_mark_step_begin()  # what recorded graphs returned at the last update is used up
@@ -108,9 +116,11 @@ class Dreamer(nn.Module):
         if params.repval_scale > 0:
             rows = select(batch.has_reward, post.feat, batch.reward, batch.is_first, batch.is_terminal)
             critic_loss = critic_loss + params.repval_scale * self.behavior.replay_value_loss(*rows)
-        if self.cloning_scale > 0 and not batch.has_reward.all():
-            feat, action = select(~batch.has_reward, post.feat, batch.action)  # an episode's last row has no action
-            actor_loss = actor_loss + self.cloning_scale * self.behavior.cloning_loss(feat[:, :-1], action[:, :-1])
+        if teaching is not None:
+            feat = post.feat[:, -teaching.action.shape[1] :]
+            distance = self.behavior.distance_to(teaching.action, feat, teaching.known)
+            imag_metrics["kickstart_loss"] = distance.detach()
+            actor_loss = actor_loss + self.kickstart_scale * distance
         norms["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
         self.optimizers["critic"].step(critic_loss)
         self.behavior.update_slow_critic()
@@ -159,14 +169,21 @@ def select(which: Bool[Tensor, " B"], *windows: Tensor) -> list[Tensor]:
 class DreamerPolicy:
     """The RL policy acting in an environment: filters the latent through every step, whoever chose its action.
 
+    Training sees latents of at most ``batch_length`` rows, which began from zeros. After 250 rows they are others, and
+    an actor that has never seen such acts badly. With ``filter: window`` the policy therefore has ``batch_length``
+    filters that begin anew in turns, and acts on the one that has seen most: ``batch_length`` rows, as in training.
+
     ``explore`` samples actions (training); otherwise the mean is taken (evaluation; the posterior is still sampled).
     ``executed`` must be told when another policy's action was taken instead.
     """
 
     def __init__(self, agent: Dreamer, explore: bool):
         self.agent, self.explore = agent, explore
-        self.state = agent.world_model.rssm.initial(1)
+        self.filters = agent.params.batch_length if agent.params.filter == "window" else 1
+        self.state = agent.world_model.rssm.initial(self.filters)
         self.prev_action = agent.behavior.actor.action_mask.new_zeros(1, agent.world_model.params.action_dim)
+        self.rows = 0
+        """Of the running episode, seen so far."""
 
     @torch.no_grad()
     def act(self, step: Step) -> np.ndarray:
@@ -174,9 +191,16 @@ class DreamerPolicy:
         model = self.agent.world_model
         device = self.prev_action.device
         embed = model.embed(torch.from_numpy(step.image)[None].to(device))
-        is_first = torch.tensor([step.is_first], device=device)
-        self.state = model.rssm.obs_step(self.state, self.prev_action, embed, is_first)
-        mean, std = self.agent.behavior.actor(self.state.feat)
+        self.rows = 0 if step.is_first else self.rows
+        anew = np.full(self.filters, step.is_first)
+        anew[self.rows % self.filters] |= self.filters > 1
+        every = (self.filters, -1)
+        self.state = model.rssm.obs_step(
+            self.state, self.prev_action.expand(every), embed.expand(every), torch.from_numpy(anew).to(device)
+        )
+        self.rows += 1
+        oldest = self.rows % self.filters  # the next to begin anew
+        mean, std = self.agent.behavior.actor(self.state.feat[oldest : oldest + 1])
         self.prev_action = self.agent.behavior.actor.sample(mean, std) if self.explore else mean
         return self.prev_action[0, : self.agent.action_dim].cpu().numpy()
 
@@ -193,28 +217,15 @@ class DreamerLearner:
     """
 
     fine_tune = "full"
-    cloning_scale = 0.0
+    kickstart_scale = 0.0
 
     def __init__(self, setting: Setting):
         self.setting, self.params = setting, setting.params.dreamer
-        rows, length = setting.max_env_steps + 1, self.params.batch_length
-        if rows < length:
-            raise DataError(
-                f"an episode of {setting.spec.name} has {rows} rows, shorter than a window of {length} rows; "
-                "lower dreamer.batch_length"
-            )
-        if setting.action_dim > (width := setting.params.world_model.action_dim):
-            raise DataError(
-                f"{setting.spec.name} has {setting.action_dim} actions, "
-                f"more than world_model.action_dim = {width}; raise it"
-            )
-        per_env_step = self.params.replay_ratio / (self.params.batch_size * length)
-        start = (self.params.warmup_frames, self.params.max_warmup_episodes)
-        self.schedule = Schedule(per_env_step, *start, owed=self.params.owe_warmup)
+        self.schedule = self.params.schedule
         self.rng = setting.generator("behaviour")
         self.replay: Replay | None = None
         model = WorldModel(setting.params.world_model)
-        agent = Dreamer(model, setting.action_dim, self.params, self.fine_tune, self.cloning_scale)
+        agent = Dreamer(model, setting.action_dim, self.params, self.fine_tune, self.kickstart_scale)
         self.networks = agent.to(setting.device)
         if setting.params.machine.compile != "none":
             self.networks.compile_losses(mode=setting.params.machine.compile)

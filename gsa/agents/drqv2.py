@@ -20,15 +20,15 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from gsa.agents.base import Progress, Schedule, Setting
+from gsa.agents.base import Setting
 from gsa.agents.frames import FrameStack, random_shift
 from gsa.config import DrQv2Params, OptimizerParams
 from gsa.envs.base import Policy
 from gsa.episode import IMAGE_SIZE, Episode, Step
-from gsa.errors import ParamsError
 from gsa.nets.blocks import init_orthogonal
 from gsa.nets.conv import channels_last, scale_image
 from gsa.nets.optimizer import Optimizer
+from gsa.schedule import Progress
 from gsa.storage.replay import EpisodeBuffer
 from gsa.storage.transitions import Transitions, draw_transitions
 
@@ -118,15 +118,7 @@ class DrQv2Learner:
     def __init__(self, setting: Setting):
         self.params = params = setting.params.drqv2.for_task(setting.spec.name)
         self.action_dim, self.device = setting.action_dim, setting.device
-        if setting.max_env_steps < params.nstep:
-            raise ParamsError(
-                f"an episode of {setting.spec.name} has {setting.max_env_steps} decisions, fewer than drqv2.nstep = "
-                f"{params.nstep}; lower it"
-            )
-        # A first update needs a complete episode, which one decision more than the longest makes sure of.
-        first_episode = (setting.max_env_steps + 1) * setting.spec.action_repeat
-        start = max(params.seed_frames, first_episode)
-        self.schedule = Schedule(1 / params.update_every_env_steps, start_frames=start, while_acting=True, owed=False)
+        self.schedule = params.schedule(setting.max_env_steps, setting.spec.action_repeat)
         self.encoder = Encoder(params.frame_stack, params.channels)
         self.actor = Actor(self.encoder.repr_dim, self.action_dim, params)
         self.critic = Critic(self.encoder.repr_dim, self.action_dim, params)

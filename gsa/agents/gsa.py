@@ -8,17 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
-from gsa.agents.base import Progress, Setting
+from gsa.agents.base import Setting
 from gsa.agents.bc import BCNet, BCPolicy, train_bc
-from gsa.agents.dreamer import DreamerLearner, DreamerPolicy
+from gsa.agents.dreamer import DreamerLearner, DreamerPolicy, Teaching
 from gsa.agents.guidance import GuidedPolicy, draw_window, guidance_prob
 from gsa.config.learners import GSAMethod
 from gsa.envs.base import Policy
 from gsa.episode import Batch, Episode, Step, concat_batches
-from gsa.errors import ParamsError
 from gsa.retrieval import RetrievalIndex, embed_images
 from gsa.runs.checkpoint import load_weights
+from gsa.schedule import Progress
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.replay import EpisodeBuffer, Replay
 
@@ -30,27 +32,21 @@ class GSALearner(DreamerLearner):
         switches = setting.params.methods[setting.method]
         assert isinstance(switches, GSAMethod)
         self.switches, self.section, self.fine_tune = switches, setting.params.gsa, switches.fine_tune
-        self.cloning_scale = self.section.cloning_scale
+        self.kickstart_scale = self.section.kickstart_scale
         self.bc_rng = setting.generator("bc")
         self.retrieved: list[int] = []
         self.retrieved_replay: Replay | None = None
         self.bc_net: BCNet | None = None
         self.guided: list[range] = []
         """Of each online episode, the decisions that the cloned policy took."""
-        setting.params.check_fit(setting.method, setting.spec.name)  # a guidance schedule for the suite
         super().__init__(setting)
-        self.share = round(self.params.batch_size * switches.rehearsal_fraction)
-        if self.share == self.params.batch_size or (switches.rehearsal_fraction > 0 and self.share == 0):
-            raise ParamsError(
-                f"method {setting.method!r}: rehearsal_fraction {switches.rehearsal_fraction} of dreamer.batch_size "
-                f"{self.params.batch_size} is {self.share} windows, expected one retrieved and one online at least"
-            )
+        self.share = switches.retrieved_windows(self.params.batch_size)
         if setting.inputs:
             model = self.networks.world_model
             expect = {"world_model": setting.params.world_model.model_dump()}
             weights, meta = load_weights(setting.inputs["model"], model.state_dict(), expect)
-            self.index = RetrievalIndex.load(setting.inputs["index"], str(meta["sha256"]))
             self.store = EpisodeStore(setting.inputs["offline"])
+            self.index = RetrievalIndex.load(setting.inputs["index"], str(meta["sha256"]), self.store.sha256)
             if switches.pretrained:
                 model.load_state_dict(weights)
 
@@ -91,6 +87,23 @@ class GSALearner(DreamerLearner):
     def warmup(self) -> Policy:
         """The cloned policy where there is one."""
         return super().warmup() if self.bc_net is None else self._cloned()
+
+    def update(self, online: EpisodeBuffer, number: int) -> dict[str, float]:
+        """See ``Dreamer.update``; where the cloned policy guides, it teaches the actor, too (kickstarting)."""
+        batch = self.batch(online, number)
+        return self.networks.update(batch, self.teaching(batch) if self.bc_net and self.kickstart_scale > 0 else None)
+
+    @torch.no_grad()
+    def teaching(self, batch: Batch) -> Teaching:
+        """The cloned policy's action after each image that has a stack's worth of its window before it."""
+        assert self.bc_net is not None
+        count, rows = self.section.bc.frame_stack, batch.image.shape[1]
+        last = range(count - 1, rows)
+        stacks = torch.stack([batch.image[:, row + 1 - count : row + 1].flatten(1, 2) for row in last], 1)
+        action = self.bc_net(stacks.flatten(0, 1)).clamp(-1, 1).unflatten(0, stacks.shape[:2])
+        padded = F.pad(action, (0, batch.action.shape[-1] - action.shape[-1]))
+        joined = [batch.is_first[:, row + 2 - count : row + 1].any(1) for row in last]  # a stack of two episodes
+        return Teaching(padded, ~torch.stack(joined, 1))
 
     def batch(self, online: EpisodeBuffer, number: int) -> Batch:
         """Online windows, and the rehearsal's share of retrieved ones."""
@@ -145,4 +158,5 @@ class GSALearner(DreamerLearner):
                 buffer.add(episode)
             width = self.setting.params.world_model.action_dim
             self.retrieved_replay = Replay(buffer, width, self.setting.batch_seed("retrieved"))
+            self.retrieved_replay.draw(0, self.share, self.params.batch_length)  # too short is said before any update
         return episodes

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gsa.config.sections import Fraction, OptimizerParams, Positive, Rate, Section
+from gsa.config.ranges import Count, CountFrom0, Discount, Fraction, Rate, Share, Size, Std, Weight, real, whole
+from gsa.config.sections import OptimizerParams, Section
+from gsa.schedule import Schedule
 from gsa.tasks import TASKS
 
 
@@ -14,10 +16,16 @@ class RetnormParams(Section):
     average of ``rate`` that is at least ``limit``."""
 
     impl: Literal["none", "perc"]
-    rate: Rate
-    limit: Annotated[float, Field(gt=0.0)]
-    perclo: Annotated[float, Field(ge=0.0, le=100.0)]
-    perchi: Annotated[float, Field(ge=0.0, le=100.0)]
+    rate: Annotated[float, real(1e-6, 1.0, below=True)]
+    limit: Annotated[float, real(1e-6, 1e6)]
+    perclo: Annotated[float, real(0.0, 100.0)]
+    perchi: Annotated[float, real(0.0, 100.0)]
+
+    @model_validator(mode="after")
+    def _rises(self) -> "RetnormParams":
+        if self.perclo >= self.perchi:
+            raise ValueError(f"perclo = {self.perclo}, expected less than perchi = {self.perchi}")
+        return self
 
 
 class DreamerParams(Section):
@@ -32,45 +40,64 @@ class DreamerParams(Section):
     ``slowreg``: weight of the critic's loss to its slow copy. ``continue_head``: whether an episode goes on is learned.
     """
 
-    imag_horizon: Positive
-    imag_starts: Annotated[int, Field(ge=0)]
-    discount: Rate
+    imag_horizon: Annotated[int, whole(2, 65536)]  # the actor learns from all imagined states but first and last
+    imag_starts: CountFrom0
+    discount: Discount
     lambda_: Fraction = Field(alias="lambda")
-    actor_entropy_coef: Annotated[float, Field(ge=0.0)]
-    min_std: Rate
-    max_std: Annotated[float, Field(gt=0.0)]
-    units: Positive
-    actor_layers: Positive
-    critic_layers: Positive
-    reward_layers: Positive
-    bins: Annotated[int, Field(ge=3)]
-    bin_range: Annotated[list[float], Field(min_length=2, max_length=2)]
+    actor_entropy_coef: Weight
+    min_std: Annotated[float, real(1e-6, 10.0)]
+    max_std: Annotated[float, real(1e-6, 10.0)]
+    units: Size
+    actor_layers: Size
+    critic_layers: Size
+    reward_layers: Size
+    bins: Annotated[int, whole(3, 65536)]
+    bin_range: Annotated[list[Annotated[float, real(-40.0, 40.0)]], Field(min_length=2, max_length=2)]
     decode: Literal["symexp_of_mean", "mean_of_symexp"]
     retnorm: RetnormParams
     imag_gradient: Literal["dynamics", "reinforce"]
     reward_grad: bool
     continue_head: bool
     actor_outscale: Fraction
-    repval_scale: Annotated[float, Field(ge=0.0)]
+    repval_scale: Weight
     slowtar: bool
-    slowreg: Annotated[float, Field(ge=0.0)]
-    slow_critic_fraction: Fraction
+    slowreg: Weight
+    slow_critic_fraction: Share
     actor_lr: Rate
     critic_lr: Rate
     model_optimizer: OptimizerParams
-    batch_size: Positive
-    batch_length: Annotated[int, Field(ge=2)]
-    replay_ratio: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-    warmup_frames: Positive
-    max_warmup_episodes: Positive
+    batch_size: Size
+    batch_length: Annotated[int, whole(2, 65536)]
+    filter: Literal["window", "episode"]
+    replay_ratio: Annotated[float, real(0.0, 1e6, above=True)]
+    warmup_frames: Count
+    max_warmup_episodes: Count
     owe_warmup: bool
+
+    @property
+    def schedule(self) -> Schedule:
+        """When its updates are due."""
+        per_env_step = self.replay_ratio / (self.batch_size * self.batch_length)
+        return Schedule(per_env_step, self.warmup_frames, self.max_warmup_episodes, owed=self.owe_warmup)
 
     @field_validator("bin_range")
     @classmethod
     def _rises(cls, bin_range: list[float]) -> list[float]:
-        if bin_range[0] >= bin_range[1]:
-            raise ValueError("expected [low, high] with low below high")
+        if bin_range[1] - bin_range[0] < 0.01:
+            raise ValueError("expected [low, high] with low below high by 0.01 at least")
         return bin_range
+
+    @model_validator(mode="after")
+    def _stds_rise(self) -> "DreamerParams":
+        if self.min_std > self.max_std:
+            raise ValueError(f"min_std = {self.min_std}, expected at most max_std = {self.max_std}")
+        return self
+
+
+FrameStack = Annotated[int, whole(1, 256)]
+
+Pad = Annotated[int, whole(0, 63)]
+"""Pixels of a picture's border."""
 
 
 class BCParams(Section):
@@ -79,15 +106,15 @@ class BCParams(Section):
     ``lr_schedule``: constant (release), or linear, which falls from ``lr`` to 0 over the updates.
     """
 
-    updates: Positive
-    batch_size: Positive
+    updates: Count
+    batch_size: Size
     lr: Rate
     lr_schedule: Literal["constant", "linear"]
-    frame_stack: Positive
-    shift_pad: Annotated[int, Field(ge=0)]
-    channels: Annotated[list[Positive], Field(min_length=4, max_length=4)]
-    bottleneck: Positive
-    units: Positive
+    frame_stack: FrameStack
+    shift_pad: Pad
+    channels: Annotated[list[Size], Field(min_length=4, max_length=4)]
+    bottleneck: Size
+    units: Size
 
 
 class GuidanceParams(Section):
@@ -95,18 +122,18 @@ class GuidanceParams(Section):
 
     start: Fraction
     end: Fraction
-    env_steps: Positive
+    env_steps: Count
 
 
 class GSAParams(Section):
     """What the GSA learner adds to Dreamer: retrieval, cloning, guidance; ``guidance`` has a schedule per suite.
 
-    ``cloning_scale`` weighs a loss of the actor on rehearsed windows: its mean action's squared distance from theirs.
+    ``kickstart_scale`` weighs a loss of the actor: its mean action's squared distance from the cloned policy's.
     """
 
-    retrieve_episodes: Positive
-    cloning_scale: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-    guidance: dict[str, GuidanceParams]
+    retrieve_episodes: Count
+    kickstart_scale: Weight
+    guidance: dict[Literal["dmc", "mw", "own"], GuidanceParams]
     bc: BCParams
 
 
@@ -119,24 +146,24 @@ class DrQv2Params(Section):
     counts transitions. ``by_task``: other values for tasks whose names match a pattern; the last one that matches wins.
     """
 
-    channels: Positive
-    feature_dim: Positive
-    hidden: Positive
-    frame_stack: Positive
-    shift_pad: Annotated[int, Field(ge=0)]
+    channels: Size
+    feature_dim: Size
+    hidden: Size
+    frame_stack: FrameStack
+    shift_pad: Pad
     lr: Rate
-    discount: Rate
-    nstep: Positive
-    target_tau: Fraction
-    batch_size: Positive
-    replay_capacity: Positive
-    update_every_env_steps: Positive
-    seed_frames: Annotated[int, Field(ge=0)]
-    expl_env_steps: Annotated[int, Field(ge=0)]
-    noise_start: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-    noise_end: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-    noise_env_steps: Positive
-    noise_clip: Annotated[float, Field(gt=0.0)]
+    discount: Discount
+    nstep: Count
+    target_tau: Share
+    batch_size: Size
+    replay_capacity: Count
+    update_every_env_steps: Count
+    seed_frames: CountFrom0
+    expl_env_steps: CountFrom0
+    noise_start: Std
+    noise_end: Std
+    noise_env_steps: Count
+    noise_clip: Annotated[float, real(0.0, 10.0, above=True)]
     by_task: dict[str, dict[str, Any]]
 
     @model_validator(mode="after")
@@ -147,6 +174,14 @@ class DrQv2Params(Section):
                 raise ValueError(f"by_task: {pattern!r} matches no task; run `gsa tasks` for the list")
             self.for_task(names[0])
         return self
+
+    def schedule(self, max_env_steps: int, action_repeat: int) -> Schedule:
+        """When its updates are due where episodes have at most ``max_env_steps`` decisions.
+
+        A first update needs a complete episode, which one decision more than the longest makes sure of.
+        """
+        start = max(self.seed_frames, (max_env_steps + 1) * action_repeat)
+        return Schedule(1 / self.update_every_env_steps, start_frames=start, while_acting=True, owed=False)
 
     def for_task(self, name: str) -> "DrQv2Params":
         """The parameters of that task."""
@@ -170,6 +205,10 @@ class GSAMethod(Section):
     rehearsal_fraction: Fraction
     guidance: bool
     fine_tune: Literal["full", "autoencoder", "dynamics"]
+
+    def retrieved_windows(self, batch_size: int) -> int:
+        """The rehearsal's share of a batch."""
+        return round(batch_size * self.rehearsal_fraction)
 
 
 MethodParams = Annotated[PlainMethod | GSAMethod, Field(discriminator="learner")]

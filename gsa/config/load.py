@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from gsa.config.params import Params, value_at
-from gsa.config.sections import OwnTasks, nearest
+from gsa.config.sections import Lists, OwnTasks, nearest
 from gsa.errors import ParamsError, one_line
 from gsa.tasks import register_task
 
@@ -37,6 +37,18 @@ def load_params(path: Path = Path("params.yaml"), overrides: Overrides | None = 
         return Params.model_validate(tree)
     except ValidationError as error:
         raise ParamsError(f"{where}: " + "; ".join(map(_describe, error.errors()))) from error
+
+
+def check_lists(path: Path) -> None:
+    """Check the section ``matrix`` of the file itself, where a command's flags stand in its place.
+
+    DVC has read the file before it runs such a command: what it runs twice, or names otherwise than the command does,
+    is refused before the first item. Tasks of the user's must be registered already (``load_params``).
+    """
+    try:
+        Lists.model_validate(read_tree(path))
+    except ValidationError as error:
+        raise ParamsError(f"{path}: " + "; ".join(map(_describe, error.errors()))) from error
 
 
 def read_tree(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """``Params``: all sections together, and what must hold between them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import product
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 from pydantic import model_validator
 
 from gsa.config import learners, sections
-from gsa.config.learners import GSAMethod, MethodParams
+from gsa.config.fit import EXPLORED_ENV_STEPS, check_exploration, check_method
+from gsa.config.learners import MethodParams
 from gsa.config.sections import Section, nearest
 from gsa.errors import ParamsError
-from gsa.pipeline import LEARNERS, NOISE, source_name
-from gsa.tasks import get_task
+from gsa.pipeline import LEARNERS, NOISE, run_name, source_name
+from gsa.tasks import TaskSpec, get_task
 
 
 class Params(Section):
@@ -25,7 +27,7 @@ class Params(Section):
     explore_data: sections.ExploreDataParams
     convert: sections.ConvertParams
     world_model: sections.WorldModelParams
-    sizes: dict[str, sections.SizeParams]
+    sizes: dict[sections.Name, sections.SizeParams]
     pretrain: sections.PretrainParams
     probe_actions: sections.ProbeActionsParams
     finetune: sections.FinetuneParams
@@ -33,7 +35,7 @@ class Params(Section):
     dreamer: learners.DreamerParams
     gsa: learners.GSAParams
     drqv2: learners.DrQv2Params
-    methods: dict[str, MethodParams]
+    methods: dict[sections.Name, MethodParams]
     report: sections.ReportParams
 
     @model_validator(mode="before")
@@ -63,13 +65,19 @@ class Params(Section):
             self.method(name)
         for method in self.matrix.finetune.all_methods:
             for task in self.matrix.finetune.tasks:
-                self.check_fit(method, task)
+                self.check_fit(method, get_task(task))
                 if "model" in LEARNERS[self.method(method).learner].inputs:
                     self.model_of(task)
+        if self.matrix.explore_data.domains:
+            check_exploration(self.explore_data, EXPLORED_ENV_STEPS)
+        tune = self.matrix.finetune
+        runs = [run_name(*run) for run in product(tune.all_methods, tune.tasks, tune.seeds[:1])]
+        if twice := _repeated(runs):
+            raise ParamsError(f"two runs are named {twice}: a method and a task, or another pair; rename one")
         names = [source_name(*source) for source in self.sources]
-        if twice := [name for name in names if names.count(name) > 1]:
+        if twice := _repeated(names):
             raise ParamsError(
-                f"{twice[0]} is in matrix.collect_data, where collect_data.policy is {NOISE}, and in "
+                f"{twice} is in matrix.collect_data, where collect_data.policy is {NOISE}, and in "
                 "matrix.collect_noise; take it out of one"
             )
         return self
@@ -107,22 +115,14 @@ class Params(Section):
             raise ParamsError(f"unknown model {name!r}; matrix.pretrain.models has {', '.join(known)}")
         return known if name is None else [name]
 
-    def check_fit(self, method: str, task: str) -> None:
-        """Refuse a method that cannot run on a task.
+    def check_fit(self, method: str, spec: TaskSpec) -> None:
+        """ParamsError where a method cannot run on a task (``gsa.config.fit``)."""
+        check_method(self, method, spec)
 
-        Raises:
-            ParamsError: actions are wider than the world model's, or the task's suite has no guidance schedule.
-        """
-        spec, switches = get_task(task), self.method(method)
-        width = spec.action_dim
-        if "world_model" in LEARNERS[switches.learner].sections and width and width > self.world_model.action_dim:
-            most = f"world_model.action_dim = {self.world_model.action_dim}"
-            raise ParamsError(f"{task} has {width} actions, more than {most}; raise it")
-        if isinstance(switches, GSAMethod) and switches.guidance and spec.suite not in self.gsa.guidance:
-            raise ParamsError(
-                f"method {method!r} guides, but gsa.guidance has no schedule for the suite {spec.suite!r} of {task} "
-                f"(it has {', '.join(self.gsa.guidance)}); add one"
-            )
+
+def _repeated(names: list[str]) -> str:
+    """The first name that is there twice; empty where there is none."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
 
 
 def select(params: Params, keys: Iterable[str]) -> dict[str, Any]:

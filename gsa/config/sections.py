@@ -9,21 +9,33 @@ import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from gsa.tasks import get_task
+from gsa.config.ranges import (
+    Count,
+    Discount,
+    Distinct,
+    Fraction,
+    NamedStd,
+    Part,
+    Rate,
+    Seed,
+    Share,
+    Size,
+    Tiny,
+    Weight,
+    real,
+    whole,
+)
+from gsa.tasks import NAME_PATTERN, get_task
 
-Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Recompute = Literal["none", "images", "all"]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, no unknown keys, no silent conversion of text to numbers."""
+    """Base of all sections: frozen, no unknown keys, finite numbers, no silent conversion of text to them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -34,9 +46,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def _check_tasks(names: list[str]) -> list[str]:
     for name in names:
         get_task(name)
-    if len(set(names)) != len(names):
-        raise ValueError(f"duplicate names in {names}")
     return names
+
+
+Tasks = Annotated[Distinct[str], AfterValidator(_check_tasks)]
+"""Names of tasks, each of which there is."""
 
 
 class RenderParams(Section):
@@ -65,7 +79,7 @@ class CollectDataParams(Section):
 
     policy: Literal["expert", "expert-go-on", "tdmpc2", "random", "ou"]
     tdmpc2: TDMPC2Params
-    episodes: Positive
+    episodes: Count
     seed: Seed
 
 
@@ -78,16 +92,16 @@ class ExploreDataParams(Section):
     """
 
     method: Literal["icm", "rnd", "disagreement", "ou", "random"]
-    train_env_steps: Positive
-    update_every: Positive
-    seed_env_steps: Positive
-    hidden: Positive
-    batch_size: Positive
+    train_env_steps: Count
+    update_every: Count
+    seed_env_steps: Count
+    hidden: Size
+    batch_size: Annotated[int, whole(2, 65536)]  # rnd normalises by the spread within a batch
     lr: Rate
-    discount: Rate
-    action_std: Annotated[float, Field(gt=0.0, le=1.0)]
-    intrinsic_nstep: Positive
-    episodes: Positive
+    discount: Discount
+    action_std: Share
+    intrinsic_nstep: Count
+    episodes: Count
     failed_gate: Literal["refuse", "keep"]
     seed: Seed
 
@@ -98,11 +112,11 @@ class ConvertParams(Section):
     lz4 reads faster, zstd is smaller (``benchmarks/storage.py``); both are lossless.
     """
 
-    row_group_rows: Annotated[int, Field(ge=1, le=1000)]
-    shard_mb: Positive
+    row_group_rows: Annotated[int, whole(1, 1000)]
+    shard_mb: Size
     codec: Literal["lz4", "zstd"]
-    level: Annotated[int, Field(ge=1, le=22)]
-    holdout_fraction: Fraction
+    level: Annotated[int, whole(1, 22)]
+    holdout_fraction: Part
 
     @model_validator(mode="after")
     def _level_exists(self) -> "ConvertParams":
@@ -114,12 +128,12 @@ class ConvertParams(Section):
 class SizeParams(Section):
     """A named size of the world model: widths of the RSSM and of the image networks. ``blocks`` divides ``deter``."""
 
-    deter: Positive
-    hidden: Positive
-    blocks: Positive
-    stoch: Positive
-    classes: Positive
-    channels: Annotated[list[Positive], Field(min_length=4, max_length=4)]
+    deter: Size
+    hidden: Size
+    blocks: Size
+    stoch: Size
+    classes: Size
+    channels: Annotated[list[Size], Field(min_length=4, max_length=4)]
 
     @model_validator(mode="after")
     def _blocks_divide(self) -> "SizeParams":
@@ -137,22 +151,22 @@ class WorldModelParams(SizeParams):
     (release), row each row before the mean (DreamerV3). See docs/world-model.md.
     """
 
-    action_dim: Positive
+    action_dim: Size
     gate_layout: Literal["flat", "block"]
-    unimix: Fraction
-    free_nats: Annotated[float, Field(ge=0.0)]
+    unimix: Part
+    free_nats: Weight
     kl_clip: Literal["batch", "row"]
-    dyn_scale: Annotated[float, Field(ge=0.0)]
-    rep_scale: Annotated[float, Field(ge=0.0)]
+    dyn_scale: Weight
+    rep_scale: Weight
 
 
 class OptimizerParams(Section):
     """Adam: learning rate, epsilon, weight decay, clip of the gradient's global norm (None: it is not clipped)."""
 
     lr: Rate
-    eps: Rate
+    eps: Tiny
     weight_decay: Fraction
-    clip_norm: Annotated[float, Field(gt=0.0)] | None
+    clip_norm: Annotated[float, real(1e-6, 1e6)] | None
 
 
 class PretrainParams(Section):
@@ -163,13 +177,13 @@ class PretrainParams(Section):
     float32.
     """
 
-    updates: Positive
-    batch_size: Positive
-    batch_length: Annotated[int, Field(ge=2)]
+    updates: Count
+    batch_size: Size
+    batch_length: Annotated[int, whole(2, 65536)]
     sampling: Literal["uniform", "balanced"]
     optimizer: OptimizerParams
     cooldown: Fraction
-    log_every: Positive
+    log_every: Count
     precision: Literal["float32", "bfloat16"]
     seed: Seed
 
@@ -177,7 +191,7 @@ class PretrainParams(Section):
 class ProbeActionsParams(Section):
     """``starts``: states in which actions part, the same for every model; 32 gave r2 standard errors of .02 to .05."""
 
-    starts: Positive
+    starts: Size
     seed: Seed
 
 
@@ -187,10 +201,10 @@ class FinetuneParams(Section):
     ``video_fps``: pictures per second of ``eval.mp4``, one picture per decision.
     """
 
-    total_frames: Positive
-    eval_every_frames: Positive
-    eval_episodes: Positive
-    video_fps: Positive
+    total_frames: Count
+    eval_every_frames: Count
+    eval_episodes: Count
+    video_fps: Annotated[int, whole(1, 1000)]
 
 
 class FloorsParams(Section):
@@ -199,9 +213,9 @@ class FloorsParams(Section):
     Every constant action plays ``search_episodes``; the best ``finalists`` of them play ``episodes`` in the search.
     """
 
-    episodes: Positive
-    search_episodes: Positive
-    finalists: Positive
+    episodes: Count
+    search_episodes: Count
+    finalists: Count
     seed: Seed
 
 
@@ -209,7 +223,7 @@ class ReportParams(Section):
     """Bootstrap resamples and seed; ``missing``: fail refuses an aggregate over absent runs, zero counts them as 0,
     drop leaves them out and says so; ``baseline`` and ``treatment`` name the pair of the probability of improvement."""
 
-    resamples: Positive
+    resamples: Annotated[int, whole(1, 10**6)]
     seed: Seed
     missing: Literal["fail", "zero", "drop"]
     treatment: str
@@ -220,31 +234,24 @@ class CollectMatrix(Section):
     """Tasks to collect, and stds of the noise: one output per pair.
 
     In ``collect_data`` it is white noise on the policy's action, in ``collect_noise`` the correlated noise that acts.
-    A sigma has a decimal point: DVC names the folder by the text in the file, where 1 and 1.0 would be two folders.
+    A sigma has a decimal point: DVC names the folder by it, and 1 and 1.0 would be two folders.
     """
 
-    tasks: list[str]
-    sigmas: list[Annotated[float, Field(ge=0.0, le=10.0)]]
-
-    _tasks = field_validator("tasks")(_check_tasks)
-
-    @field_validator("sigmas", mode="before")
-    @classmethod
-    def _spelled_one_way(cls, sigmas: Any) -> Any:
-        whole = [sigma for sigma in sigmas if type(sigma) is int] if isinstance(sigmas, list) else []
-        if whole:
-            raise ValueError(f"write {float(whole[0])} instead of {whole[0]}; folders are named by it")
-        return sigmas
+    tasks: Tasks
+    sigmas: Distinct[NamedStd]
 
 
 class ExploreMatrix(Section):
     """DMControl domains whose bodies explore: one output each."""
 
-    domains: list[Literal["cartpole", "acrobot", "cheetah", "walker", "quadruped"]]
+    domains: Distinct[Literal["cartpole", "acrobot", "cheetah", "walker", "quadruped"]]
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-"""Part of a path, and of a dotted key."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
+"""Part of a path and of a dotted key, and a word of a command that a shell reads."""
+
+Body = Annotated[str, Field(pattern=NAME_PATTERN)]
+"""An embodiment: part of a path."""
 
 
 class PretrainMatrix(Section):
@@ -253,15 +260,7 @@ class PretrainMatrix(Section):
     The names are folders of ``models/`` and ``index/``. A task's model is the one that lists its embodiment.
     """
 
-    models: Annotated[dict[Name, Annotated[list[str], Field(min_length=1)]], Field(min_length=1)]
-
-    @field_validator("models")
-    @classmethod
-    def _each_body_once(cls, models: dict[str, list[str]]) -> dict[str, list[str]]:
-        for name, bodies in models.items():
-            if len(set(bodies)) != len(bodies):
-                raise ValueError(f"duplicate embodiments of {name} in {bodies}")
-        return models
+    models: Annotated[dict[Name, Annotated[Distinct[Body], Field(min_length=1)]], Field(min_length=1)]
 
     def listing(self, embodiment: str) -> list[str]:
         """The models that learn from that embodiment."""
@@ -271,19 +270,15 @@ class PretrainMatrix(Section):
 class ProbeMatrix(Section):
     """Tasks in whose scenes world models are asked what actions change: one output each."""
 
-    tasks: list[str]
-
-    _tasks = field_validator("tasks")(_check_tasks)
+    tasks: Tasks
 
 
 class FinetuneMatrix(Section):
     """One run per task, method and seed. Methods are listed under their learner, in the order of the report."""
 
-    tasks: list[str]
-    methods: dict[str, list[str]]
-    seeds: list[Seed]
-
-    _tasks = field_validator("tasks")(_check_tasks)
+    tasks: Tasks
+    methods: dict[str, Distinct[str]]
+    seeds: Distinct[Seed]
 
     @property
     def all_methods(self) -> tuple[str, ...]:
@@ -311,17 +306,20 @@ class MachineParams(Section):
     the backward pass computes again instead of keeping it; images is encoder and decoder, all the recurrence as well.
     ``sharded_optimizer``: each of several processes keeps a part of Adam's moments; one that hears nothing from another
     for ``timeout_s`` seconds ends with an error. ``checkpoint_every``: updates of pre-training between checkpoints.
+    ``checkpoint_every_s``: seconds of fine-tuning after which the end of the next episode brings one, if no evaluation
+    did before.
     """
 
-    workers: Annotated[int, Field(ge=0)]
-    loader_workers: Annotated[int, Field(ge=0, le=64)]
+    workers: Annotated[int, whole(0, 1024)]
+    loader_workers: Annotated[int, whole(0, 64)]
     device: Literal["auto", "cpu", "cuda"]
     cpu_kernels: bool
     compile: Literal["none", "default", "reduce-overhead"]
     activation_checkpointing: Recompute
     sharded_optimizer: bool
-    checkpoint_every: Positive
-    timeout_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    checkpoint_every: Count
+    checkpoint_every_s: Annotated[float, real(0.0, 1e6)]
+    timeout_s: Annotated[float, real(1.0, 1e6)]
 
 
 class OwnTaskParams(Section):
@@ -332,12 +330,18 @@ class OwnTaskParams(Section):
 
     env: str
     metric: Literal["return", "success"]
-    max_frames: Positive
+    max_frames: Count
     score_range: list[float] | None = None
-    action_repeat: Positive = 1
+    action_repeat: Count = 1
     embodiment: str | None = None
     camera: str = "render"
     kwargs: dict[str, Any] = {}
+
+
+class Lists(BaseModel):
+    """The section ``matrix`` alone, as DVC reads it."""
+
+    matrix: MatrixParams
 
 
 class OwnTasks(BaseModel):

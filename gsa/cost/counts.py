@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gsa.config import Params
+from gsa.config.fit import EXPLORED_ENV_STEPS
 from gsa.pipeline import LEARNERS
-from gsa.tasks import TASKS, get_task
+from gsa.tasks import get_task
 
 if TYPE_CHECKING:  # counting needs no torch
     from gsa.cost.pace import Pace
     from gsa.cost.update_pace import UpdatePace
-
-EXPLORED_ENV_STEPS = max(spec.max_env_steps for spec in TASKS.values() if spec.suite == "dmc")
-"""Decisions of an explorer's episode; it acts in DMControl alone."""
 
 Paces = Mapping[tuple[str, bool], "Pace"]
 """By body and whether it was explored; see ``gsa.cost.pace.Trial.key``."""

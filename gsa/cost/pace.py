@@ -20,6 +20,7 @@ import torch
 
 from gsa.config import Params
 from gsa.envs import make_env
+from gsa.envs.base import SuiteEnv
 from gsa.envs.rollout import rollout
 from gsa.episode import Episode, Step
 from gsa.loops.draw_explored import render_path
@@ -28,6 +29,7 @@ from gsa.loops.watched import WatchedEnv
 from gsa.parallel.workers import Beat, run_workers
 from gsa.policies import POLICIES
 from gsa.policies.exploration import CuriousExplorer, make_explorer
+from gsa.policies.untrained import UniformPolicy
 from gsa.storage.raw import read_raw_episode, write_raw_episode
 from gsa.storage.store_writer import write_store
 from gsa.tasks import get_task
@@ -46,7 +48,8 @@ COPIES = 8
 class Pace:
     """What one process needs for one body: seconds, and bytes per row.
 
-    ``decision_s`` is acting and simulating, and drawing too where ``draw_s``, a picture of a stored state, is 0.
+    ``decision_s`` is acting and simulating, and drawing too where ``draw_s``, a picture of a stored state, is 0;
+    ``plain_s`` is a decision that is not drawn.
     """
 
     episode_s: float
@@ -57,6 +60,7 @@ class Pace:
     raw_bytes: float
     convert_s: float
     stored_bytes: float
+    plain_s: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Trial:
 
 
 def trials(params: Params, workers: int) -> list[Trial]:
-    """What to measure for a profile: every body that is collected, explored or fine-tuned on.
+    """What to measure for a profile: every body that is collected, explored, fine-tuned on or probed.
 
     A body has a trial per worker, on tasks spread evenly over those it appears in.
     """
@@ -86,7 +90,7 @@ def trials(params: Params, workers: int) -> list[Trial]:
     todo += [Trial(BODY_TASK[domain], params.explore_data.method, True) for domain in matrix.explore_data.domains]
     for trial in todo:
         bodies[trial.key].append(trial)
-    for trial in (Trial(task, "random", False) for task in matrix.finetune.tasks):
+    for trial in (Trial(task, "random", False) for task in (*matrix.finetune.tasks, *matrix.probe_actions.tasks)):
         if not {(trial.key[0], True), trial.key} & set(bodies):
             bodies[trial.key] = [trial]
     return [found[n * len(found) // workers] for found in bodies.values() for n in range(workers)]
@@ -152,13 +156,17 @@ def seconds_per_update(update: Callable[[], Any]) -> float:
 
 def _collect(trial: Trial, params: Params, beat: Beat) -> tuple[dict[str, float], Episode]:
     rng = np.random.default_rng(0)
-    with closing(_Stretch(make_env(trial.task, params.render), beat)) as env:
+    with closing(_Stretch(own := make_env(trial.task, params.render), beat)) as env:
         spec = replace(get_task(trial.task), action_dim=env.action_dim)
         policy = POLICIES[trial.policy](spec, 0.1, rng, None)
         policy.act(env.reset(0))  # the first picture makes the context
         seconds, episode = timed(lambda: rollout(env, policy, 1))
-    decision_s = (seconds - env.reset_s) / DECISIONS
-    return {"episode_s": env.reset_s, "decision_s": decision_s, "update_s": 0.0, "draw_s": 0.0}, episode
+        paces = {"episode_s": env.reset_s, "decision_s": (seconds - env.reset_s) / DECISIONS}
+        if isinstance(own, SuiteEnv):  # another environment draws what nobody looks at
+            own.pixels = False
+        seconds, _ = timed(lambda: rollout(env, UniformPolicy(env.action_dim, rng), 1))
+        plain_s = (seconds - env.reset_s) / DECISIONS
+    return {**paces, "update_s": 0.0, "draw_s": 0.0, "plain_s": plain_s}, episode
 
 
 def _explore(trial: Trial, params: Params, beat: Beat) -> tuple[dict[str, float], Episode]:
@@ -176,7 +184,8 @@ def _explore(trial: Trial, params: Params, beat: Beat) -> tuple[dict[str, float]
         draw_s, episode = timed(lambda: render_path(env, path, get_task(trial.task).embodiment))
     decision_s = (seconds - env.reset_s) / DECISIONS
     draw_s /= len(episode)
-    return {"episode_s": env.reset_s, "decision_s": decision_s, "update_s": update_s, "draw_s": draw_s}, episode
+    paces = {"decision_s": decision_s, "plain_s": decision_s, "update_s": update_s, "draw_s": draw_s}
+    return {"episode_s": env.reset_s, **paces}, episode
 
 
 def _update_s(explorer: CuriousExplorer, batch_size: int, beat: Beat) -> float:

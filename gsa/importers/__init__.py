@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gsa.errors import ParamsError
 from gsa.importers.base import ImportOptions, Source
+from gsa.importers.inputs import check_folder, reading
 
 # Module names, not dotted paths: the code stamp of `gsa convert` then covers what the pipeline runs and not every
 # importer; a foreign conversion is stamped with its own importer's code as well.
@@ -45,7 +46,11 @@ def open_source(data_format: str, path: Path, options: ImportOptions) -> Source:
 
     Raises:
         ParamsError: no such format, or a flag that it needs is missing or does not fit.
-        DataError: not that format, or damaged; the message names file, row and column where it can.
+        DataError: not that format, damaged, or a folder with what cannot be read; the message names file, row and
+            column where it can.
     """
-    source: Source = getattr(import_module(importer_module(data_format)), IMPORTERS[data_format][1])(path, options)
+    reader = getattr(import_module(importer_module(data_format)), IMPORTERS[data_format][1])
+    check_folder(path)
+    with reading(path):
+        source: Source = reader(path, options)
     return source

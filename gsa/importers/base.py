@@ -10,7 +10,9 @@ from gsa.config import RenderParams
 from gsa.episode import Episode
 from gsa.errors import DataError, ParamsError
 from gsa.files import sha256_file
+from gsa.importers.inputs import is_hidden
 from gsa.storage.schema import check_embodiment
+from gsa.tasks import TASKS
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,10 @@ class ImportOptions:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ParamsError(f"--every {self.every}: expected 1 or more")
+        if self.every == 1 and self.merge_actions is not None:
+            raise ParamsError(f"--merge-actions {self.merge_actions} belongs to --every above 1; leave it out")
+        if self.sigma is not None and not 0.0 <= self.sigma <= 10.0:
+            raise ParamsError(f"--sigma {self.sigma}: expected a number from 0 to 10")
         if self.every > 1 and self.merge_actions is None:
             choices = ", ".join(get_args(Merge))
             raise ParamsError(
@@ -82,15 +88,26 @@ class ImportOptions:
         """The provenance of the source at ``path``, called ``name``; a flag beats what the importer knows.
 
         Raises:
-            ParamsError: nobody says which body acts.
+            ParamsError: nobody says which body acts, or the task named is another body's.
             DataError: its name cannot be part of a file's.
         """
         given = {key: getattr(self, key) for key in ("embodiment", "task", "policy", "sigma")}
         facts = {"name": name, **known, **{key: value for key, value in given.items() if value is not None}}
         if not facts.get("embodiment"):
             raise ParamsError(f"{path}: nothing says which body acts; pass --embodiment")
-        check_embodiment(facts["embodiment"], str(path))
+        body = check_embodiment(facts["embodiment"], str(path))
+        task = TASKS.get(str(facts.get("task")))
+        if task is not None and task.embodiment != body and body in body_widths():
+            raise ParamsError(
+                f"{path}: --task {task.name} is a task of the {task.embodiment}, --embodiment {body} another body; "
+                "name the body that acts in the data"
+            )
         return facts
+
+
+def body_widths() -> dict[str, int]:
+    """Action widths of the bodies that tasks here have, by embodiment."""
+    return {task.embodiment: task.action_dim for task in TASKS.values() if task.action_dim is not None}
 
 
 def parse_action_range(text: str) -> tuple[tuple[float, float], ...]:
@@ -127,8 +144,10 @@ def member(folder: Path, relative: str) -> Path:
     """A file that a data set names, inside its folder.
 
     Raises:
-        DataError: the name leaves the folder.
+        DataError: the name leaves the folder, or is a hidden one.
     """
+    if is_hidden(relative) and ".." not in Path(relative).parts:
+        raise DataError(f"{folder}: the data names the hidden file {relative!r}, which is never read; rename it")
     if not relative or Path(relative).is_absolute() or ".." in Path(relative).parts or "\0" in relative:
         raise DataError(f"{folder}: the data names the file {relative!r}, which leaves its folder; do not trust it")
     return folder / relative
@@ -160,7 +179,10 @@ class Checksums:
             match = _LINE.fullmatch(line)
             if match is None:
                 raise DataError(f"{path}, line {number}: expected '<sha256>  <file>'; write it with sha256sum")
-            file = member(folder, match["name"].removeprefix("./"))
+            name = match["name"].removeprefix("./")
+            if is_hidden(name) and ".." not in Path(name).parts:
+                continue  # `find` lists them, nobody reads them
+            file = member(folder, name)
             if not file.is_file():
                 raise DataError(f"{file} is missing, {SUMS} lists it; fetch the data again")
             self._digests[file] = match["digest"]

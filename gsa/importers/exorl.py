@@ -1,10 +1,11 @@
 """``--format exorl``: state episodes of ExORL, with pixels drawn again from the stored state of the simulator.
 
 One npz per episode, ``episode_<index>_<length>.npz``, with ``physics`` (T + 1, P), the positions, velocities and
-activations of DMControl, and with ``action`` and ``discount`` (T + 1, ...) that led to that row. Rewards and state
-observations are not read. The camera is the task's and the picture settings are ``render``'s, as for all that is
-collected here. ExORL acts at every control step and rows of this project are two apart: ``--every 2`` brings them
-together, with ``--merge-actions`` saying what becomes of two actions.
+activations of DMControl, and with ``action`` and ``discount`` (T + 1, ...) that led to that row. Rewards are not read,
+and of ``observation`` only its width, which tells two bodies with states of one width apart. The camera is the task's
+and the picture settings are ``render``'s, as for all that is collected here. ExORL acts at every control step and rows
+of this project are two apart: ``--every 2`` brings them together, with ``--merge-actions`` saying what becomes of two
+actions.
 """
 
 import importlib.metadata
@@ -20,14 +21,17 @@ from jaxtyping import UInt8
 from gsa.envs import make_env
 from gsa.episode import Episode
 from gsa.errors import DataError, ParamsError
-from gsa.importers.base import ImportOptions
+from gsa.importers.base import REFETCH, ImportOptions
 from gsa.importers.mapping import to_episode
 from gsa.importers.npz_release import NpzFolder
 from gsa.storage.npz import load_npz
 from gsa.storage.raw import chosen_actions
 from gsa.tasks import get_task
 
-KEYS = ("physics", "action", "discount")
+KEYS = ("physics", "action", "discount", "observation")
+
+OBSERVATION_WIDTH = {"cartpole": 5, "acrobot": 6, "cheetah": 17, "walker": 24, "quadruped": 78}
+"""Numbers in DMControl's observation of a body. The states of cheetah and walker are equally wide."""
 
 
 class ExorlBuffer(NpzFolder):
@@ -59,17 +63,13 @@ class ExorlBuffer(NpzFolder):
         arrays = load_npz(path, KEYS)
         for key in KEYS:
             if key not in arrays:
-                raise DataError(f"{path}: no array {key!r}, found {sorted(arrays)}; without it there is no picture")
+                raise DataError(f"{path}: no array {key!r}, found {sorted(arrays)}; {REFETCH}")
+        self._check_body(path, arrays["observation"], arrays["action"])
         physics, discount = (_finite_floats(path, arrays[key], key) for key in ("physics", "discount"))
         self._check(path, len(physics), (discount == 0.0).any(1))
         if discount.shape != (len(physics), 1):
             raise DataError(f"{path}: discount is {discount.shape}, expected ({len(physics)}, 1)")
         action = chosen_actions(path, arrays["action"], len(physics))
-        if action.shape[1] != self._spec.action_dim:
-            raise DataError(
-                f"{path}: action has {action.shape[1]} entries, {self._spec.name} {self._spec.action_dim}; "
-                "name the task of that body"
-            )
         return to_episode(
             str(path),
             lambda rows: self._frames(path, physics, rows),
@@ -78,6 +78,22 @@ class ExorlBuffer(NpzFolder):
             self.options,
             self._provenance(index, format="exorl", rate="1 control step a row"),
         )
+
+    def _check_body(self, path: Path, observation: np.ndarray, action: np.ndarray) -> None:
+        """The file must hold as many numbers per row as the body of ``--task`` has; otherwise it is another body's."""
+        body = self._spec.embodiment
+        for key, values, expected in [
+            ("observation", observation, OBSERVATION_WIDTH[body]),
+            ("action", action, self._spec.action_dim),
+        ]:
+            found = values.shape[1] if values.ndim == 2 else values.shape
+            if found != expected:
+                owner = [name for name, width in OBSERVATION_WIDTH.items() if width == found and key == "observation"]
+                whose = f" as {owner[0]}'s" if owner else ""
+                raise DataError(
+                    f"{path}: {key} has width {found}{whose}, expected {expected} for {body}; "
+                    "pass the --task of the body that acts"
+                )
 
     def _frames(self, path: Path, physics: np.ndarray, rows: range) -> Iterator[UInt8[np.ndarray, "Y X C"]]:
         for row in rows:

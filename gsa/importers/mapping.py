@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from gsa.episode import Episode, resize_area
 from gsa.errors import DataError
-from gsa.importers.base import ImportOptions
+from gsa.importers.base import ImportOptions, body_widths
 
 TOLERANCE = 1e-6
 """How far beyond [-1, 1] rounding may carry an action; ``check_episode`` allows the same."""
@@ -60,12 +60,13 @@ def to_episode(
 
     Raises:
         DataError: fewer than two rows would be left, malformed frames, a non-finite action or one outside [-1, 1]
-            without a mapping, naming row and value.
+            without a mapping, naming row and value; or as many entries of an action as another body has.
     """
     every = options.every
     rows = range(0, len(action) + 1, every)
     if len(rows) < 2:
         raise DataError(f"{where}: {len(action) + 1} rows, too few for two with --every {every}; drop this episode")
+    _check_body(where, action, info)
     blocks = _checked(where, action)[: rows[-1]].reshape(-1, every, action.shape[1])
     merges = {"first": blocks[:, 0], "last": blocks[:, -1], "mean": blocks.mean(1), "sum": blocks.sum(1)}
     mapped = _mapped(where, merges[options.merge_actions or "first"], options, declared)
@@ -92,6 +93,14 @@ def to_episode(
         success=None if success is None else success[list(rows)],
         info={**info, "origin": origin},
     )
+
+
+def _check_body(where: str, action: np.ndarray, info: dict[str, Any]) -> None:
+    """A body that tasks here have acts with so many entries; data of another body must not bear its name."""
+    expected = body_widths().get(str(info.get("embodiment")))
+    if action.ndim == 2 and expected not in (None, action.shape[1]):
+        found = f"action has {action.shape[1]} entries, the {info['embodiment']} has {expected}"
+        raise DataError(f"{where}: {found}; name the body that acts with --embodiment")
 
 
 def _checked(where: str, action: np.ndarray) -> Float[np.ndarray, "L A"]:

@@ -1,15 +1,15 @@
 """``--format minari``: a Minari data set, in its HDF5, Arrow or Parquet storage, read from its documented layout.
 
 ``data/metadata.json`` describes the spaces; an episode has T actions and T + 1 observations, among them at least one
-picture: raw uint8, or a JPEG per row. Rewards are not read. The storage holds no checksums. As written by minari 0.5,
-it is one HDF5 file with groups ``episode_<n>``, or files ``<n>/part-0.<format>`` whose last row pads everything but the
-observations.
+picture: plain numbers, or a JPEG per row, anywhere in nested Dicts and Tuples. Rewards are not read. The storage holds
+no checksums. As written by minari 0.5, it is one HDF5 file with groups ``episode_<n>``, or files
+``<n>/part-0.<format>`` whose last row pads everything but the observations.
 """
 
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -19,8 +19,9 @@ from gsa.episode import Episode
 from gsa.errors import DataError
 from gsa.files import read_json
 from gsa.importers.base import REFETCH, Checksums, ImportOptions, chosen_camera, is_shape
+from gsa.importers.inputs import listed
 from gsa.importers.mapping import ForeignSource, to_episode
-from gsa.importers.pictures import EncodedPictures, Pictures
+from gsa.importers.pictures import EncodedPictures, Layout, NumberPictures, Pictures, layout_of
 from gsa.importers.tables import Table
 from gsa.storage.npz import MAX_EPISODE_BYTES
 
@@ -29,6 +30,20 @@ HDF5_FILE = "main_data.hdf5"
 
 Stored = tuple[str, Pictures, np.ndarray, np.ndarray]
 """One episode: file and episode for messages, T + 1 pictures, T actions ``(T, A)`` and T terminations, bool."""
+
+
+class Camera(NamedTuple):
+    """A picture in the observation space.
+
+    ``steps`` lead to it: names in a Dict, numbers in a Tuple. Pictures of ``shape`` are read as ``layout``; ``high`` is
+    what the data declares as white, None where it declares neither 1 nor 255. ``is_sure``: nothing else could be meant.
+    """
+
+    steps: tuple[str | int, ...]
+    shape: list[int]
+    layout: Layout
+    high: float | None
+    is_sure: bool
 
 
 class MinariDataset(ForeignSource):
@@ -44,8 +59,10 @@ class MinariDataset(ForeignSource):
         self._sums = sums = Checksums(path, "Minari's files")
         where, meta = str(folder / METADATA), read_json(sums.check(folder / METADATA), DataError, REFETCH)
         images, self._width, self._declared = _spaces(where, meta)
-        self._image_key = chosen_camera(where, list(images), options.image_key)
-        self._shape = images[self._image_key]
+        sure = [key for key, camera in images.items() if camera.is_sure]
+        keys = sure if sure and options.image_key is None else list(images)
+        self._image_key = chosen_camera(where, keys, options.image_key)
+        self._camera = images[self._image_key]
         episodes, kind, name = (meta.get(key) for key in ("total_episodes", "data_format", "dataset_id"))
         if not isinstance(episodes, int) or episodes < 1:
             raise DataError(f"{where}: total_episodes is {episodes!r}, expected at least 1; {REFETCH}")
@@ -57,7 +74,7 @@ class MinariDataset(ForeignSource):
 
     def read(self, index: int) -> Episode:
         """Episode ``index``; see ``Source.read``."""
-        where, images, action, terminations = self._storage.read(index, self._image_key, self._shape, self._width)
+        where, images, action, terminations = self._storage.read(index, self._camera, self._width)
         decisions = len(action)
         lengths = {f"observations/{self._image_key}": (len(images), decisions + 1)}
         for column, (length, expected) in {**lengths, "terminations": (len(terminations), decisions)}.items():
@@ -76,40 +93,84 @@ class MinariDataset(ForeignSource):
         )
 
 
-def _spaces(where: str, meta: dict[str, Any]) -> tuple[dict[str, list[int]], int, str]:
-    """Shapes of the pictures by key (``a/b`` in nested spaces), and the action's width and declared range."""
+def _spaces(where: str, meta: dict[str, Any]) -> tuple[dict[str, Camera], int, str]:
+    """The pictures by key (``a/b`` in nested spaces, ``a/0`` in a Tuple), and the action's width and declared range."""
     spaces = {}
     for name in ("observation_space", "action_space"):
         try:
             spaces[name] = json.loads(meta[name])
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise DataError(f"{where}: {name} is missing or unreadable ({error!r}); {REFETCH}") from error
-    images, action = dict(_pictures(spaces["observation_space"])), spaces["action_space"]
+    boxes, action = _boxes(where, spaces["observation_space"]), spaces["action_space"]
+    images = {"/".join(map(str, steps)): camera for steps, box in boxes if (camera := _camera(steps, box)) is not None}
     if not images:
-        raise DataError(f"{where}: no observation is a picture (uint8, height x width x 3); states only")
+        found = ", ".join(f"{'/'.join(map(str, steps)) or 'it'} is {box[0]} {box[1]}" for steps, box in boxes[:8])
+        raise DataError(
+            f"{where}: no observation is a picture, found {found or 'no Box'}; expected 8 bits and height x width x 3, "
+            "or 3 x height x width"
+        )
     facts = [action.get(key) if isinstance(action, dict) else None for key in ("type", "dtype", "shape")]
     if facts[:2] not in (["Box", "float32"], ["Box", "float64"]) or not is_shape(facts[2], 1):
         raise DataError(f"{where}: the action space is {facts}, expected a Box of floats in one row")
     return images, action["shape"][0], _declared_range(action)
 
 
-def _pictures(space: Any, key: str = "") -> list[tuple[str, list[int]]]:
-    """Keys and shapes of the pictures in an observation space; "" is a space that is a picture itself."""
-    if not isinstance(space, dict):
-        return []
-    if space.get("type") == "Dict" and isinstance(space.get("subspaces"), dict):
-        parts = space["subspaces"].items()
-        return [found for name, part in parts for found in _pictures(part, f"{key}/{name}" if key else name)]
-    shape = space.get("shape")
-    if space.get("type") != "Box" or space.get("dtype") != "uint8" or not isinstance(shape, list):
-        return []
-    return [(key, shape)] if is_shape(shape, 3) and shape[2] == 3 else []
+Box = tuple[Any, Any, dict[str, Any]]
+"""Type of numbers, shape, and the whole description of a Box space."""
+
+
+def _boxes(where: str, space: Any) -> list[tuple[tuple[str | int, ...], Box]]:
+    """Every Box of an observation space with the steps that lead to it."""
+    found: list[tuple[tuple[str | int, ...], Box]] = []
+    todo: list[tuple[tuple[str | int, ...], Any]] = [((), space)]
+    while todo:
+        steps, part = todo.pop(0)
+        if not isinstance(part, dict):
+            continue
+        below = part.get("subspaces")
+        if part.get("type") == "Dict" and isinstance(below, dict):
+            for name in below:
+                if not name or "/" in name:
+                    raise DataError(f"{where}: the observation {name!r} bears no name that can be a path; rename it")
+            todo += [((*steps, name), inner) for name, inner in below.items()]
+        elif part.get("type") == "Tuple" and isinstance(below, list):
+            todo += [((*steps, number), inner) for number, inner in enumerate(below)]
+        elif part.get("type") == "Box":
+            found.append((steps, (part.get("dtype"), part.get("shape"), part)))
+    return found
+
+
+def _camera(steps: tuple[str | int, ...], box: Box) -> Camera | None:
+    """The picture that a Box may be; None for what is none: other numbers, other shapes, depth maps and masks."""
+    dtype, shape, part = box
+    if not isinstance(shape, list) or not (is_shape(shape, 2) or is_shape(shape, 3)):
+        return None
+    layout = layout_of(shape)
+    is_float = dtype in ("float16", "float32", "float64")
+    if layout is None or (dtype != "uint8" and not (is_float and layout.channels != 1)):
+        return None
+    if layout.channels == 1 and any(word in str(steps[-1:]).lower() for word in ("depth", "mask", "segm")):
+        return None
+    high = (_only(part.get("high")) if _only(part.get("low")) == 0 else None) if is_float else 255.0
+    high = high if high in (1.0, 255.0) else None
+    # Grey may be a mask, four channels first a stack of grey frames, and floats without bounds anything.
+    is_sure = high is not None and (layout.channels == 3 or (layout.channels == 4 and not layout.channels_first))
+    return Camera(steps, shape, layout, high, is_sure)
+
+
+def _only(bounds: Any) -> float | None:
+    """The one number of nested lists of numbers; None where there are several or none."""
+    while isinstance(bounds, list) and bounds and all(part == bounds[0] for part in bounds):
+        bounds = bounds[0]
+    return float(bounds) if isinstance(bounds, int | float) else None
 
 
 def _declared_range(action: dict[str, Any]) -> str:
     """The range that the data declares, as ``--action-range`` takes it; empty where it declares none."""
     low, high = action.get("low"), action.get("high")
-    if not isinstance(low, list) or not isinstance(high, list) or not np.isfinite([*low, *high]).all():
+    if not isinstance(low, list) or not isinstance(high, list):
+        return ""
+    if not all(isinstance(bound, int | float) and abs(bound) < float("inf") for bound in [*low, *high]):
         return ""
     pairs = [f"{a:g}:{b:g}" for a, b in zip(low, high, strict=False)]
     return pairs[0] if len(set(pairs)) == 1 else ",".join(pairs)
@@ -125,13 +186,15 @@ class HDF5Storage:
         with _hdf5(self._file) as file:
             _check_names(self._file, set(file.keys()), "episode_{}", episodes)
 
-    def read(self, index: int, image_key: str, shape: list[int], width: int) -> Stored:
-        """One episode; ``image_key`` leads to pictures of ``shape`` (Y, X, 3), actions have ``width`` entries.
+    def read(self, index: int, camera: Camera, width: int) -> Stored:
+        """One episode with the pictures of ``camera``; actions have ``width`` entries.
 
         Raises:
             DataError: damaged, or other contents; naming file and column.
         """
-        where, image = f"{self._file}, episode_{index}", f"observations/{image_key}".rstrip("/")
+        where = f"{self._file}, episode_{index}"
+        steps = [f"_index_{step}" if isinstance(step, int) else step for step in camera.steps]
+        image = "/".join(["observations", *steps])
         with _hdf5(self._file) as file:
             group = partial(_array, where, file, f"episode_{index}")
             pixels, action, terminations = group(image), group("actions"), group("terminations")
@@ -140,7 +203,7 @@ class HDF5Storage:
         if terminations.dtype != np.bool_ or terminations.ndim != 1:
             what = f"{terminations.dtype} {terminations.shape}"
             raise DataError(f"{where}: terminations are {what}, expected bool (rows,); {REFETCH}")
-        return where, _hdf5_pictures(f"{where}, {image}", pixels, shape), action, terminations
+        return where, _hdf5_pictures(f"{where}, {image}", pixels, camera), action, terminations
 
 
 class TableStorage:
@@ -148,16 +211,17 @@ class TableStorage:
 
     def __init__(self, suffix: str, folder: Path, sums: Checksums, episodes: int) -> None:
         self._folder, self._sums, self.name = folder, sums, f"{{}}/part-0.{suffix}"
-        _check_names(folder, {part.name for part in folder.iterdir() if part.is_dir()}, "{}", episodes)
+        _check_names(folder, {part.name for part in listed(folder, "*") if part.is_dir()}, "{}", episodes)
 
-    def read(self, index: int, image_key: str, shape: list[int], width: int) -> Stored:
+    def read(self, index: int, camera: Camera, width: int) -> Stored:
         """See ``HDF5Storage.read``."""
         file = self._folder / self.name.format(index)
-        found = sorted(part.name for part in file.parent.glob(f"*{file.suffix}"))
+        found = [part.name for part in listed(file.parent, f"*{file.suffix}")]
         if found != [file.name]:
             raise DataError(f"{file.parent} holds {found}, expected {file.name} alone; {REFETCH}")
         table = Table(self._sums.check(file), ["observations", "actions", "terminations"])
-        images = table.pictures(shape, "observations", *(image_key.split("/") if image_key else ()))
+        fields = map(str, camera.steps)
+        images = table.pictures(camera.layout, "observations", *fields, shape=camera.shape, high=camera.high)
         terminations = table.column("terminations")
         if not pa.types.is_boolean(terminations.type):
             raise DataError(f"{file}: terminations are {terminations.type}, expected bool; {REFETCH}")
@@ -217,10 +281,11 @@ def _array(where: str, file: h5py.File, group: str, key: str) -> np.ndarray:
         raise DataError(f"{where}: {key!r} is not readable ({' '.join(str(error).split())}); {REFETCH}") from error
 
 
-def _hdf5_pictures(where: str, values: np.ndarray, shape: list[int]) -> Pictures:
-    """Raw pictures, JPEGs of equal length as rows of bytes, or of any length."""
-    if values.dtype == np.uint8 and list(values.shape[1:]) == shape:
-        return values
-    if (values.dtype == np.uint8 and values.ndim == 2) or (values.dtype == object and values.ndim == 1):
-        return EncodedPictures([np.asarray(row, np.uint8).tobytes() for row in values], where, shape)
-    raise DataError(f"{where}: pictures are {values.dtype} {values.shape}, expected uint8 (rows, {shape}) or JPEG")
+def _hdf5_pictures(where: str, values: np.ndarray, camera: Camera) -> Pictures:
+    """Pictures as numbers, JPEGs of equal length as rows of bytes, or of any length."""
+    if list(values.shape[1:]) == camera.shape:
+        return NumberPictures(values, where, camera.high)
+    encoded = values.dtype == object and values.ndim == 1 and all(getattr(v, "dtype", None) == np.uint8 for v in values)
+    if encoded or (values.dtype == np.uint8 and values.ndim == 2):
+        return EncodedPictures([row.tobytes() for row in values], where, camera.layout)
+    raise DataError(f"{where}: pictures are {values.dtype} {values.shape}, expected (rows, {camera.shape}) or JPEG")

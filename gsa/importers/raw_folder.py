@@ -7,6 +7,7 @@ from typing import Any
 from gsa.episode import Episode
 from gsa.errors import DataError
 from gsa.files import sha256_file
+from gsa.importers.inputs import check_folder, listed
 from gsa.storage.raw import MANIFEST, read_manifest, read_raw_episode
 from gsa.tasks import TASKS
 
@@ -21,12 +22,13 @@ class RawFolder:
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
             raise DataError(f"no raw data at {path}; run `gsa collect-data` first")
+        check_folder(path)
         manifest = read_manifest(path)
         self.path = path
         self.facts: dict[str, Any] = manifest["source"] | {"name": path.resolve().name}  # a copy has another name
         self.records: list[dict[str, Any]] = manifest["episodes"]
         self.files: list[str] = [record["file"] for record in self.records]
-        for name in sorted({file.name for file in path.glob("*.npz")} - set(self.files)):
+        for name in sorted({file.name for file in listed(path, "*.npz")} - set(self.files)):
             raise DataError(f"{path / name} is not in {MANIFEST}; move it away or collect this source again")
 
     def read(self, index: int) -> Episode:

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 
 from gsa.errors import DataError
 from gsa.importers.base import REFETCH
-from gsa.importers.pictures import EncodedPictures, Pictures
+from gsa.importers.pictures import EncodedPictures, Layout, NumberPictures, Pictures
 
 FORMATS: dict[str, Any] = {
     ".arrow": "ipc",
@@ -96,17 +96,24 @@ class Table:
             raise DataError(f"{self.where}: {name} at row {row} has a null entry; {REFETCH}")
         return values.to_numpy(zero_copy_only=False).reshape(len(column), width)
 
-    def pictures(self, shape: list[int], name: str, *fields: str) -> Pictures:
-        """A column of pictures of ``shape`` (Y, X, 3), encoded or as numbers.
+    def pictures(
+        self, layout: Layout, name: str, *fields: str, shape: list[int] | None = None, high: float | None = None
+    ) -> Pictures:
+        """A column of pictures: encoded, or numbers of ``shape`` whose white is ``high``, where they have one.
 
         Raises:
-            DataError: another type, or a null.
+            DataError: another type, a null, or no pictures of that layout.
         """
         column, where = self.column(name, *fields), f"{self.where}, {'/'.join([name, *fields])}"
-        kind, size = column.type, int(np.prod(shape))
+        kind, size = column.type, int(np.prod(shape or [0], dtype=object))
         if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            return EncodedPictures(column.to_pylist(), where, shape)
-        if not pa.types.is_fixed_size_list(kind) or kind.list_size != size or not pa.types.is_uint8(kind.value_type):
-            raise DataError(f"{where}: pictures are {kind}, expected {size} bytes a row or JPEG")
-        pixels: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
-        return pixels.reshape(len(column), *shape)
+            return EncodedPictures(column.to_pylist(), where, layout)
+        numbers = pa.types.is_fixed_size_list(kind) and pa.types.is_primitive(kind.value_type)
+        if shape is None or not numbers or kind.list_size != size:
+            expected = "JPEG or PNG" if shape is None else f"lists of {size} numbers, or JPEG"
+            raise DataError(f"{where}: pictures are {kind}, expected {expected}; {REFETCH}")
+        pixels = column.flatten()
+        if pixels.null_count:
+            row = pixels.is_null().to_pylist().index(True) // size
+            raise DataError(f"{where}: the picture at row {row} has a null; {REFETCH}")
+        return NumberPictures(pixels.to_numpy(zero_copy_only=False).reshape(len(column), *shape), where, high)

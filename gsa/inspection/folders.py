@@ -16,7 +16,7 @@ from gsa.pipeline import command, reads
 from gsa.retrieval import META_FILE as INDEX_META
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import META_FILE, WEIGHTS_FILE, load_weights
-from gsa.runs.fingerprint import RUN_FILE, read_run
+from gsa.runs.fingerprint import RUN_FILE, check_output, read_run
 from gsa.runs.fingerprint import verify as verify_run
 from gsa.runs.run_dir import STATE_DIR
 from gsa.runs.scores import SCORES_FILE, read_scores
@@ -44,7 +44,9 @@ def kind_of(path: Path) -> str:
             return kind
     if path.is_dir() and _members(path):
         return "folder"
-    raise DataError(f"{path} is not a data, model, index or run folder; name a stage's output, e.g. data/offline")
+    raise DataError(
+        f"{path} is no data, model, index or run folder and has no {RUN_FILE}; name a stage's output, e.g. data/offline"
+    )
 
 
 def under_way(path: Path) -> Path:
@@ -60,6 +62,8 @@ def describe(path: Path) -> list[str]:
         DataError, ArtifactError: nothing of ours is there, or it is damaged.
     """
     kind = kind_of(path)
+    if (path / RUN_FILE).is_file():
+        check_output(path)
     if kind == "folder":
         parts = [(describe(member), kind_of(member)) for member in _members(path)]
         return [line for lines, part in parts for line in (lines if part == "folder" else lines[:1])]
@@ -88,9 +92,12 @@ def verify(path: Path) -> list[str]:
     """
     kind = kind_of(path)
     if kind == "folder":
-        return [line for member in _members(path) for line in verify(member)]
+        ours = _members(path)
+        others = [member for member in _folders(path) if member not in ours]
+        unchecked = [f"{member}: no output of a stage, as it has no {RUN_FILE}; not checked" for member in others]
+        return [line for member in ours for line in verify(member)] + unchecked
     checked = []
-    if read_run(path) is not None:
+    if kind != "raw" or read_run(path) is not None:  # only raw data may come from elsewhere
         checked.append(f"{verify_run(path)} files agree with run.json")
     if kind == "offline":
         store = EpisodeStore(path)
@@ -105,11 +112,9 @@ def verify(path: Path) -> list[str]:
         state, _ = load_weights(path)
         checked.append(f"{len(state)} weights agree with {META_FILE} and are finite")
     if kind == "index":
-        model_sha256 = read_sealed(path / INDEX_META, ArtifactError, f"make {path} again").get("model_sha256")
-        keys = RetrievalIndex.load(path, str(model_sha256)).keys
+        meta = read_sealed(path / INDEX_META, ArtifactError, f"make {path} again")
+        keys = RetrievalIndex.load(path, str(meta.get("model_sha256")), str(meta.get("store_sha256"))).keys
         checked.append(f"{len(keys)} keys agree with {INDEX_META}")
-    if not checked:
-        raise ArtifactError(f"{path} has neither manifest nor run.json: nothing says what it should hold")
     return [f"{path}: {'; '.join(checked)}"]
 
 
@@ -119,10 +124,9 @@ def first_images(path: Path, limit: int = 100) -> UInt8[np.ndarray, "N Y X C"]:
     Raises:
         DataError: the folder holds no episodes.
     """
-    if kind_of(path) == "offline":
-        store = EpisodeStore(path)
-        return store.first_images(spread(len(store), limit)).transpose(0, 2, 3, 1)
-    folder = RawFolder(path)
+    folder = _episodes(path)
+    if isinstance(folder, EpisodeStore):
+        return folder.first_images(spread(len(folder), limit)).transpose(0, 2, 3, 1)
     chosen = spread(len(folder.files), limit)
     return np.stack([folder.read(index).image[0].transpose(1, 2, 0) for index in chosen])
 
@@ -133,11 +137,24 @@ def one_episode(path: Path, index: int) -> Episode:
     Raises:
         DataError: no such episode, or no episodes at all.
     """
-    source = EpisodeStore(path) if kind_of(path) == "offline" else RawFolder(path)
+    source = _episodes(path)
     count = len(source) if isinstance(source, EpisodeStore) else len(source.files)
     if not 0 <= index < count:
         raise DataError(f"{path} has episodes 0 to {count - 1}, not {index}")
     return source.read(index)
+
+
+def _episodes(path: Path) -> EpisodeStore | RawFolder:
+    """The episodes of a folder; DataError where it holds none names what does."""
+    kind = kind_of(path)
+    if kind == "offline":
+        return EpisodeStore(path)
+    if kind != "raw":
+        raise DataError(
+            f"{path} holds no episodes to draw; `gsa inspect` draws those of data/offline and of a folder of data/raw, "
+            "`gsa evaluate RUN --video FILE.mp4` lets the agent of a run play"
+        )
+    return RawFolder(path)
 
 
 def _describe_store(path: Path) -> list[str]:
@@ -211,11 +228,15 @@ def _describe_output(path: Path) -> list[str]:
 
 
 def _members(path: Path) -> list[Path]:
-    """Subfolders of ours, one level down; hidden and half-written ones are left out."""
+    """Subfolders of ours, one level down."""
     members = []
-    for member in sorted(path.iterdir()):
-        if member.is_dir() and not (member.name.startswith(".") or ".tmp." in member.name or ".old." in member.name):
-            with suppress(DataError):
-                kind_of(member)
-                members.append(member)
+    for member in _folders(path):
+        with suppress(DataError):
+            kind_of(member)
+            members.append(member)
     return members
+
+
+def _folders(path: Path) -> list[Path]:
+    """All subfolders but hidden ones, such as those half written."""
+    return [member for member in sorted(path.iterdir()) if member.is_dir() and not member.name.startswith(".")]

@@ -26,4 +26,4 @@ def build_index(store: EpisodeStore, model_folder: Path, params: Params, embodim
     chunks = np.array_split(positions, int(np.ceil(len(positions) / EMBED_BATCH)))
     embed = embed_images(model, (store.first_images(chunk) for chunk in chunks))
     ids, widths = (store.episodes[name].to_numpy(np.int64)[positions] for name in ("episode_id", "action_dim"))
-    return RetrievalIndex.build(embed, positions, ids, widths, sha256)
+    return RetrievalIndex.build(embed, positions, ids, widths, sha256, store.sha256)

@@ -10,7 +10,9 @@ from gsa.episode import Episode
 from gsa.errors import DataError
 from gsa.files import write_atomic
 from gsa.importers.base import Source
+from gsa.importers.inputs import reading
 from gsa.inspection.data_card import CARD_JSON, CARD_MD, DataCard, card_markdown, write_sheet
+from gsa.storage.raw import check_stored
 from gsa.storage.store_writer import write_store
 
 
@@ -34,8 +36,8 @@ def convert(
         The data card.
 
     Raises:
-        DataError: nothing to convert, two sources of one name, sources rendered with different settings, or a bad
-            file, named with row and reason.
+        DataError: nothing to convert, two sources of one name, sources rendered with different settings, sources of
+            one body with different names for an action's entries, or a bad file, named with row and reason.
     """
     sources = sorted(sources, key=lambda source: (source.facts["embodiment"], source.facts["name"]))
     if not sources:
@@ -47,6 +49,8 @@ def convert(
             raise DataError(f"{places[name]} and {source.path} are both named {name}; rename one")
         places[name] = source.path
     _check_one_rendering(sources)
+    _check_one_body(sources)
+    widths: dict[str, int] = {}
     card = DataCard()
     rejected: list[dict[str, str]] = []
 
@@ -54,7 +58,9 @@ def convert(
         for source in sources:
             for index, file in enumerate(source.files):
                 try:
-                    episode = source.read(index)
+                    with reading(source.path / file):
+                        episode = source.read(index)
+                    _check_fits(episode, f"{source.path / file}", source.facts["embodiment"], widths)
                 except DataError as error:
                     if not reject_bad:
                         raise
@@ -63,6 +69,8 @@ def convert(
                     card.add(episode)
                     yield episode
                 advance(1)
+        if len(rejected) == sum(len(source.files) for source in sources):
+            raise DataError(f"all {len(rejected)} episodes are bad, the first: {rejected[0]['reason']}")
 
     manifest = write_store(episodes(), out_dir, params, rejected)
     summary = card.summary(out_dir, manifest)
@@ -70,6 +78,31 @@ def convert(
     write_atomic(out_dir / CARD_MD, card_markdown(summary))
     write_sheet(out_dir)
     return summary
+
+
+def _check_fits(episode: Episode, where: str, body: str, widths: dict[str, int]) -> None:
+    """An episode keeps the layout and acts with as many entries as the body's first, whose width enters ``widths``."""
+    check_stored(episode, where)
+    width = episode.action.shape[1]
+    if widths.setdefault(body, width) != width:
+        raise DataError(
+            f"{where}: action width {width}, but other {body} episodes have {widths[body]}; "
+            "give it an embodiment of its own"
+        )
+
+
+def _check_one_body(sources: Sequence[Source]) -> None:
+    """Sources of one body call the entries of an action alike, where they name them; equal width is not one body."""
+    seen: dict[str, tuple[Path, list[str]]] = {}
+    for source in sources:
+        if names := source.facts.get("action_names"):
+            path, first = seen.setdefault(source.facts["embodiment"], (source.path, names))
+            if names != first:
+                body = source.facts["embodiment"]
+                raise DataError(
+                    f"{source.path}: an action is {names}, in {path} of the same embodiment {body} {first}; "
+                    "give each body an embodiment of its own"
+                )
 
 
 def _check_one_rendering(sources: Sequence[Source]) -> None:

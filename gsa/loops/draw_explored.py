@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gsa.config import ExploreDataParams
+from gsa.config.fit import check_exploration
 from gsa.episode import Episode
 from gsa.errors import DataError, StoppedError
 from gsa.loops.explore import (
@@ -25,7 +26,6 @@ from gsa.loops.explore import (
     explore,
     load_paths,
     plain_paths,
-    planned_episodes,
     random_reference,
 )
 from gsa.loops.watched import with_envs
@@ -112,8 +112,7 @@ def explore_domain(
             f"{domain} explored by {params.method}: {'; '.join(gates['failed'])}; raise explore_data.train_env_steps, "
             "take another explore_data.method, or set explore_data.failed_gate to keep, which trains nothing again"
         )
-    work = checkpoints.folder / "episodes"
-    work.mkdir(parents=True, exist_ok=True)
+    work = checkpoints.work("episodes")
     kept = KeptEpisodes(work, {"stamp": checkpoints.fingerprint, "render": render})
     records = {n: record for n in range(len(paths)) if (record := kept.find(n)) is not None}
     advance(sum(len(paths[n].action) for n in records))
@@ -151,7 +150,7 @@ def _train_and_check(
     env: Body, domain: str, params: ExploreDataParams, advance: Advance, checkpoints: CheckpointStore
 ) -> tuple[list[StatePath], dict[str, Any]]:
     """The episodes to keep and the verdict on them, computed once."""
-    total = planned_episodes(params, env.max_env_steps)
+    total = check_exploration(params, env.max_env_steps)
     latest = checkpoints.latest()
     if latest and latest[0] == total + 1:
         paths, gates = load_paths(latest[1]["paths"]), latest[1]["gates"]

@@ -21,7 +21,7 @@ from gsa.errors import ArtifactError
 from gsa.loops.scoring import outcome, score_row
 from gsa.parallel.ranks import choose_device
 from gsa.runs.checkpoint import load_weights
-from gsa.runs.fingerprint import read_run
+from gsa.runs.fingerprint import check_output, read_run
 from gsa.runs.scores import FLOORS_FILE, SCORES_FILE, ScoreRow, read_scores, score_line
 from gsa.tasks import get_task, register_recorded
 
@@ -89,9 +89,9 @@ def play_again(
     Raises:
         ArtifactError: no finished run with an agent is there, or it is damaged.
     """
-    record = read_run(folder)
-    if record is None or not (folder / AGENT_DIR).is_dir():
+    if read_run(folder) is None or not (folder / AGENT_DIR).is_dir():
         raise ArtifactError(f"{folder} holds no finished run with an agent; `gsa finetune` makes one")
+    record = check_output(folder)
     register_recorded(record["params"])
     last = read_scores(folder / SCORES_FILE)[-1]
     params = recorded_params(record["params"], last, params_path, overrides)

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float32, Float64, UInt8
 
 from gsa.config import ExploreDataParams
+from gsa.config.fit import check_exploration
 from gsa.envs.base import Env
-from gsa.errors import DataError, ParamsError
-from gsa.policies.curiosity import INTRINSIC_REWARDS
+from gsa.errors import DataError
 from gsa.policies.exploration import Explorer, NoiseExplorer, make_explorer
 from gsa.policies.untrained import UniformPolicy
 from gsa.runs.checkpoint import CheckpointStore
@@ -97,11 +97,11 @@ def explore(
     the newest of ``checkpoints`` and saves there between episodes, where it is time or a stop is asked for.
 
     Raises:
-        ParamsError: training is shorter than the episodes to keep.
+        ParamsError: training is shorter than the episodes to keep, or has no update.
         DataError, TrainingError: the simulation diverged; a loss is not finite.
         StoppedError: a signal arrived; the work so far is saved.
     """
-    total = planned_episodes(params, env.max_env_steps)
+    total = check_exploration(params, env.max_env_steps)
     kept = set(np.linspace(0, total - 1, params.episodes).round().astype(int).tolist())
     training, resets, _ = _streams(domain, params.seed)
     state_dim = len(_finite_state(env.reset(0).state, f"exploration of {env.name}, first reset"))
@@ -142,24 +142,6 @@ def load_paths(plain: list[dict[str, Any]]) -> list[StatePath]:
     return [
         StatePath(**{**path, "physics": path["physics"].numpy(), "action": path["action"].numpy()}) for path in plain
     ]
-
-
-def planned_episodes(params: ExploreDataParams, max_env_steps: int) -> int:
-    """How many episodes are run, kept or not.
-
-    Raises:
-        ParamsError: fewer than are to be kept.
-    """
-    if params.method not in INTRINSIC_REWARDS:
-        return params.episodes
-    total = params.train_env_steps // max_env_steps
-    if total < params.episodes:
-        raise ParamsError(
-            f"explore_data.train_env_steps = {params.train_env_steps} is {total} episodes of {max_env_steps} "
-            f"decisions, fewer than explore_data.episodes = {params.episodes}; raise the first to at least "
-            f"{params.episodes * max_env_steps}"
-        )
-    return total
 
 
 def random_reference(env: Body, domain: str, params: ExploreDataParams) -> list[StatePath]:

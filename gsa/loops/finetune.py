@@ -8,6 +8,7 @@ repeat until the budget of frames is spent:
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsa.agents.base import CPU, Learner, Progress, Setting, make_learner
+from gsa.agents.base import CPU, Learner, Setting, make_learner
 from gsa.config import Params
 from gsa.cpu import accelerate_for
 from gsa.envs.base import MakeEnv
@@ -26,9 +27,14 @@ from gsa.errors import TrainingError
 from gsa.loops.evaluate import AGENT_DIR, Record, evaluate
 from gsa.runs.checkpoint import CheckpointStore, save_weights
 from gsa.runs.scores import SCORES_FILE, ScoreRow
+from gsa.schedule import Progress
+from gsa.storage.episode_log import EpisodeLog
 from gsa.storage.replay import EpisodeBuffer
 from gsa.tasks import TaskSpec
 from gsa.visual.pictures import write_video
+
+EPISODES_FILE = "episodes.log"
+"""Beside the checkpoints: what a run has seen."""
 
 
 class Finetuner:
@@ -51,6 +57,7 @@ class Finetuner:
         torch.manual_seed(seed)
         self.budget, self.env, self.eval_env = params.finetune, make_env(), make_env()
         width, length = self.env.action_dim, self.env.max_env_steps
+        self.checkpoint_every_s = params.machine.checkpoint_every_s
         self.setting = Setting(spec, width, length, params, method, seed, device, inputs or {})
         self.env_rng = self.setting.generator("env")
         self.learner: Learner = make_learner(self.setting)
@@ -60,30 +67,42 @@ class Finetuner:
         self.episodes: list[Episode] = []  # of the last evaluation
 
     def run(self, checkpoints: CheckpointStore, advance: Callable[[int], None] = lambda frames: None) -> Record:
-        """Spend the budget of frames; resumes from ``checkpoints``, which hold everything, at each evaluation.
+        """Spend the budget of frames; resumes from ``checkpoints``, which hold everything.
+
+        They are saved between episodes: after an evaluation, after ``machine.checkpoint_every_s`` seconds, and when a
+        signal asks for an end. The episodes themselves lie beside them, in a file that only grows.
 
         Raises:
+            ArtifactError: that file, or every checkpoint, is damaged.
             DataError: nothing to retrieve, an episode shorter than a window, a bad reward or action.
+            ResourceError: the disk is full.
             TrainingError: a loss is not finite; names frame and update.
         """
         progress, budget = self.progress, self.budget
-        if latest := checkpoints.latest():
+        self.online = EpisodeBuffer(join_short=True, log=EpisodeLog(checkpoints.folder / EPISODES_FILE))
+        if latest := checkpoints.latest(lambda state: self.online.restore(state["online"])):
             self.load_state(latest[1])
         else:
+            self.online.restore(None)
             self.record.facts |= self.learner.prepare(self.first_step)
             self.score_floors()
         advance(progress.frames)
+        saved_at = time.monotonic()
         while progress.frames < budget.total_frames:
             before = progress.frames
             self.collect_episode()
             self.update_due()
             self.log_losses()
             advance(progress.frames - before)
+            due = time.monotonic() - saved_at >= self.checkpoint_every_s or checkpoints.stop_requested
             finished = progress.frames >= budget.total_frames
             if finished or progress.frames // budget.eval_every_frames > before // budget.eval_every_frames:
                 self.evaluate(checkpoints)
-                if not finished:
-                    checkpoints.save(progress.frames, self.state())
+                due = True
+            if due and not finished:
+                checkpoints.save(progress.frames, self.state(), background=True)
+                saved_at = time.monotonic()
+        self.online.verify()
         return self.record
 
     def first_step(self) -> Step:
@@ -150,11 +169,11 @@ class Finetuner:
             self.record.losses[-1] |= {f"diag_{name}": value for name, value in found.items()}
 
     def state(self) -> dict[str, Any]:
-        """Everything a run needs to go on as if it had never stopped: learner, online episodes, random states."""
+        """Everything a run needs to go on as if it had never stopped, the online episodes as a mark of their log."""
         device = self.setting.device
         return {
             "learner": self.learner.state(),
-            "online": {name: torch.tensor(array) for name, array in self.online.state_dict().items()},
+            "online": dict(self.online.mark()),
             "env_rng": self.env_rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -163,9 +182,8 @@ class Finetuner:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of ``state``."""
+        """The inverse of ``state``, less the online episodes."""
         self.learner.load_state(state["learner"])
-        self.online.load_state_dict({name: tensor.numpy() for name, tensor in state["online"].items()})
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
         scores, losses, facts, floors = json.loads(state["record"]).values()

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from gsa.errors import ArtifactError
-from gsa.report.load import Scores
+from gsa.report.load import Run, Scores
 from gsa.report.table import Cell, Table
 
+LOSSES_FILE = "losses.jsonl"
 PREFIX = "diag_"
 
 MEANINGS = {
@@ -43,7 +44,7 @@ def last_diagnostics(scores: Scores) -> dict[tuple[str, str], dict[str, float]]:
     """
     found = {}
     for cell in product(scores.methods, scores.tasks):
-        rows = [_last(run.folder / "losses.jsonl") for run in scores.cells[cell] if run.status == "present"]
+        rows = [_last(run) for run in scores.cells[cell] if run.status == "present"]
         keys = dict.fromkeys(key for row in rows for key in row)
         if keys:
             found[cell] = {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
@@ -68,13 +69,24 @@ def meanings(found: Mapping[tuple[str, str], Mapping[str, float]]) -> dict[str, 
     return lines | {name: text for name, text in ORIGINS.items() if any(tail == name for _, _, tail in parts)}
 
 
-def _last(path: Path) -> dict[str, float]:
-    """The last finite value of each diagnostic in a file of losses; none where there is no file."""
-    values: dict[str, float] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else (), start=1):
+def read_losses(path: Path, prefix: str = "") -> list[dict[str, float]]:
+    """The rows of a losses.jsonl, of a run or a model: finite values whose key begins with ``prefix``.
+
+    Raises:
+        ArtifactError: a line is not an object of numbers.
+    """
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            row = json.loads(line)
-            values |= {k: float(v) for k, v in row.items() if k.startswith(PREFIX) and math.isfinite(v)}
+            row = {str(key): value for key, value in json.loads(line).items() if key.startswith(prefix)}
+            rows.append({key: float(value) for key, value in row.items() if math.isfinite(value)})
         except (ValueError, TypeError, AttributeError) as error:
             raise ArtifactError(f"{path}, line {number}: expected an object of numbers: {error}") from error
-    return values
+    return rows
+
+
+def _last(run: Run) -> dict[str, float]:
+    """The last finite value of each diagnostic in a run's losses; none where it has no such file."""
+    listed = run.record is not None and LOSSES_FILE in run.record["outputs"]
+    rows = read_losses(run.folder / LOSSES_FILE, PREFIX) if listed else []
+    return {key: value for row in rows for key, value in row.items()}

@@ -13,6 +13,7 @@ import numpy as np
 
 from gsa.report.aggregate import Estimate, stream, task_mean
 from gsa.report.load import Scores, load_floors
+from gsa.runs.fingerprint import check_output
 from gsa.runs.scores import ScoreRow
 from gsa.tasks import get_task
 
@@ -64,7 +65,8 @@ def gather_floors(scores: Scores, folder: Path, resamples: int, seed: int) -> Fl
     clones: dict[str, np.ndarray] = {}
     missing = []
     for task in scores.tasks:
-        rows = load_floors(folder / task, task)
+        place = folder / task
+        rows = load_floors(place, task, check_output(place)) if place.is_dir() else ()
         if not rows:
             missing.append(task)
         for row in rows:

@@ -15,10 +15,9 @@ import numpy as np
 
 from gsa.config import Params
 from gsa.errors import ArtifactError, DataError
-from gsa.files import sha256_file
 from gsa.pipeline import run_name
 from gsa.runs.failure import read_failure
-from gsa.runs.fingerprint import read_run
+from gsa.runs.fingerprint import check_output
 from gsa.runs.scores import FLOORS_FILE, SCORES_FILE, ScoreRow, read_floors, read_scores
 from gsa.tasks import get_task
 
@@ -31,7 +30,7 @@ NAMED_IN_ERROR = 4
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of the comparison. ``detail`` says why it is not usable; ``record`` is its run.json, if any.
+    """One cell of the comparison. ``detail`` says why it is not usable; ``record`` is the run.json of one that is.
 
     ``floors`` are the scores of what the learner had before it learned, such as the cloned policy.
     """
@@ -72,6 +71,11 @@ class Scores:
     missing: Missing
     runs: tuple[Run, ...]
     extra: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> dict[str, Path]:
+        """Folders of the runs that are present, by name."""
+        return {run.folder.name: run.folder for run in self.runs if run.status == "present"}
 
     @property
     def unusable(self) -> tuple[Run, ...]:
@@ -145,9 +149,8 @@ def _load_run(runs_dir: Path, method: str, task: str, seed: int, total_frames: i
         return run("failed", reason)
     path = folder / SCORES_FILE
     try:
-        record, rows = read_run(folder), tuple(read_scores(path))
-        _check_unchanged(path, record)
-        floors = load_floors(folder, task)
+        record = check_output(folder)  # every file: what is shown of a run is its own
+        rows, floors = tuple(read_scores(path)), load_floors(folder, task, record)
     except ArtifactError as error:
         return run("damaged", str(error))
     first = rows[0]
@@ -161,23 +164,13 @@ def _load_run(runs_dir: Path, method: str, task: str, seed: int, total_frames: i
     return run("present", rows=rows, floors=floors, record=record)
 
 
-def load_floors(folder: Path, task: str) -> tuple[ScoreRow, ...]:
-    """The scores of policies that did not learn the task, of ``gsa floors`` or a run; none where there is no file.
+def load_floors(folder: Path, task: str, record: Mapping[str, Any]) -> tuple[ScoreRow, ...]:
+    """The scores of policies that did not learn the task, of ``gsa floors`` or a run; none where it lists no such file.
 
     Raises:
-        ArtifactError: the file is damaged or was changed.
+        ArtifactError: the file's rows are wrong.
     """
-    path = folder / FLOORS_FILE
-    if not path.is_file():
-        return ()
-    rows = tuple(read_floors(path, task))
-    _check_unchanged(path, read_run(folder))
-    return rows
-
-
-def _check_unchanged(path: Path, record: Mapping[str, Any] | None) -> None:
-    if record is not None and record["outputs"].get(path.name, {}).get("sha256") != sha256_file(path):
-        raise ArtifactError(f"{path} was changed after the run: its sha256 is not the one in run.json")
+    return tuple(read_floors(folder / FLOORS_FILE, task)) if FLOORS_FILE in record["outputs"] else ()
 
 
 def _check_range(row: ScoreRow, path: Path) -> None:

@@ -61,7 +61,7 @@ def render_page(
         tables=tables,
         published_lines=published_lines(summary, published),
         unfounded=[claim for claim in published.claims if not claim.follows],
-        provenance=trace(scores),
+        provenance=trace(scores, artefacts.shown),
         card_tables=card_tables(artefacts.card),
         probe_table=probe_table(artefacts.probes),
         **(vars(artefacts) | {"models": [_model_parts(model) for model in artefacts.models]}),

@@ -1,8 +1,8 @@
 """What made the numbers: revisions, code stamps, versions, inputs and durations of the runs, from their run.json."""
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,13 @@ class Provenance:
     """``facts``: by label the values that runs record, with the runs behind each; they should have one value each.
 
     ``params`` are the parameters as the runs recorded them: dotted key to its values as JSON. ``hours`` is the wall
-    time by method: (number of runs that record it, total, mean).
+    time by method: (number of runs that record it, total, mean). ``foreign`` are sentences on runs whose model or
+    data is not what the page shows.
     """
 
     facts: dict[str, dict[str, list[Run]]]
     params: dict[str, list[str]]
+    foreign: list[str]
     hours: dict[str, tuple[int, float, float]]
 
     @property
@@ -37,11 +39,14 @@ class Provenance:
         for key, values in self.params.items():
             if len(values) > 1:
                 found.append(f"The runs differ in the parameter {key}: {', '.join(values)}.")
-        return found
+        return found + self.foreign
 
 
-def trace(scores: Scores) -> Provenance:
-    """Gather what the usable runs record about themselves."""
+def trace(scores: Scores, shown: Mapping[str, Collection[str]] = {}) -> Provenance:
+    """Gather what the usable runs record about themselves.
+
+    ``shown`` are digests of what the page shows beside the runs, by the name of the input; none where it shows none.
+    """
     facts: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     params: dict[str, set[str]] = defaultdict(set)
     seconds: dict[str, list[float]] = defaultdict(list)
@@ -60,8 +65,24 @@ def trace(scores: Scores) -> Provenance:
     return Provenance(
         facts={label: facts[label] for label in inputs_last},
         params={key: sorted(found) for key, found in sorted(params.items())},
+        foreign=_foreign(scores, shown),
         hours={name: (len(s), sum(s) / 3600, sum(s) / 3600 / len(s)) for name, s in seconds.items()},
     )
+
+
+def _foreign(scores: Scores, shown: Mapping[str, Collection[str]]) -> list[str]:
+    used = Counter(
+        (name, run.record["inputs"][name])
+        for run in scores.runs
+        for name in shown
+        if run.record and run.status == "present" and name in run.record["inputs"]
+    )
+    return [
+        f"{count} runs used the input {name} {digest[:12]}, which is none of those shown here: it was made again since,"
+        " or the runs are from elsewhere."
+        for (name, digest), count in used.items()
+        if shown[name] and digest not in shown[name]
+    ]
 
 
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:

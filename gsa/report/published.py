@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gsa.errors import DataError
+from gsa.files import sha256_file
 from gsa.tasks import TASKS
 
 SOURCE = "Zhao et al., arXiv 2502.19544, Tables 2 to 4"
 ROWS_FILE = "paper_results.csv"
 AGGREGATES_FILE = "paper_aggregates.csv"
+
+SUMS_FILE = "SHA256SUMS"
+"""The digests of both files, as ``sha256sum`` prints them: an edited number would pass for the paper's."""
 
 _RENAMED = {
     "dmc-walker-walk-backward": "dmc-walker-walk-backwards",
@@ -98,8 +102,10 @@ def load_published(folder: Path) -> Published:
     """Read the two committed files.
 
     Raises:
-        DataError: a file is missing, or a row is malformed, unknown or duplicated; the message names file and line.
+        DataError: a file is missing, was changed, or a row is malformed, unknown or duplicated; the message names file
+            and line.
     """
+    _check_sums(folder)
     found: dict[Column, dict[str, float]] = {}
     for where, column, row in _rows(folder / ROWS_FILE, "paper_task_name"):
         task = our_name(row["benchmark"], row["paper_task_name"])
@@ -122,11 +128,28 @@ def load_published(folder: Path) -> Published:
     return Published({column: found[column] for column in order}, tuple(claims))
 
 
+def _check_sums(folder: Path) -> None:
+    sums = folder / SUMS_FILE
+    if not sums.is_file():
+        raise DataError(f"no published numbers at {sums}; the file is part of the repository: {_git(sums)}")
+    listed = {
+        name: digest
+        for digest, _, name in (line.partition("  ") for line in sums.read_text("utf-8", "replace").splitlines())
+    }
+    for path in (folder / ROWS_FILE, folder / AGGREGATES_FILE):
+        if not path.is_file():
+            raise DataError(f"no published numbers at {path}; the file is part of the repository: {_git(path)}")
+        if sha256_file(path) != listed.get(path.name):
+            raise DataError(f"{path} was changed: its sha256 is not the one in {SUMS_FILE}; {_git(path)}")
+
+
+def _git(path: Path) -> str:
+    return f"`git checkout {path}`"
+
+
 def _rows(path: Path, further: str) -> Iterator[tuple[str, Column, dict[str, str]]]:
     """Where a row stands, what it is about, and the row; all columns have text, with ``further`` among them."""
     needed = ("benchmark", further, "method", "env_steps", "value")
-    if not path.is_file():
-        raise DataError(f"no published numbers at {path}; the file is part of the repository: `git checkout {path}`")
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             where = f"{path}, line {number}"

@@ -6,7 +6,7 @@ in as tensors (``torch.from_numpy``), generators as ``bit_generator.state`` or `
 
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,22 @@ KEEP = 3
 WEIGHTS_FILE = "weights.safetensors"
 META_FILE = "meta.json"
 
+ABOUT_FILE = "about.json"
+"""In a folder of checkpoints: of which output of which stage they are."""
+
 
 class CheckpointStore:
     """Numbered checkpoints of one run in a folder of its own; ``fingerprint`` stands for all that decides its progress.
 
     ``stop_requested`` is set by a signal; the save after it raises StoppedError, so that work ends where it is kept.
-    A save may go on in the background; ``wait`` ends it, and with it the folder is quiet.
+    A save may go on in the background; ``wait`` ends it, and with it the folder is quiet. ``about`` says whose they
+    are; it is written before anything else, so that ``gsa clean`` knows which lock guards the folder.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(self, folder: Path, fingerprint: str, about: Mapping[str, Any] = {}) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
+        self.about = about
         self.stop_requested = False
         self.in_use = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -71,7 +76,7 @@ class CheckpointStore:
     def _write(self, step: int, state: Mapping[str, Any]) -> None:
         import torch  # late: the command line and the report run without it
 
-        path = self.folder / f"step-{step:010d}.pt"
+        path = self._open() / f"step-{step:010d}.pt"
         with replacing(path) as tmp:
             torch.save(dict(state), tmp)
         entry = {"step": step, "sha256": sha256_file(path), "fingerprint": self.fingerprint}
@@ -80,8 +85,11 @@ class CheckpointStore:
             old.unlink()
             old.with_suffix(".pt").unlink(missing_ok=True)
 
-    def latest(self) -> tuple[int, dict[str, Any]] | None:
+    def latest(self, load: Callable[[dict[str, Any]], None] = lambda state: None) -> tuple[int, dict[str, Any]] | None:
         """The newest undamaged checkpoint as ``(step, state)``, None when there is none to resume from.
+
+        ``load`` takes the state in; an ArtifactError of its, for a file beside the checkpoint that is damaged, refuses
+        it, and the one before is tried.
 
         Raises:
             ArtifactError: checkpoints exist and every one of them is damaged.
@@ -92,6 +100,7 @@ class CheckpointStore:
         for entry in self._entries():
             try:
                 step, state = self._read(entry)
+                load(state)
                 log.info("resuming after step %d from %s", step, entry.with_suffix(".pt"))
                 return step, state
             except ArtifactError as error:
@@ -104,7 +113,18 @@ class CheckpointStore:
 
     def note(self, name: str, text: str) -> None:
         """Write a file beside the checkpoints, for people who look at a run under way; it goes when the run is done."""
-        write_atomic(self.folder / name, text)
+        write_atomic(self._open() / name, text)
+
+    def work(self, name: str) -> Path:
+        """A folder of that name for what is finished, piece by piece; it goes when the run is done."""
+        folder = self._open() / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _open(self) -> Path:
+        if self.about and not (self.folder / ABOUT_FILE).exists():
+            write_atomic(self.folder / ABOUT_FILE, sealed_json(self.about))
+        return self.folder
 
     def _entries(self) -> list[Path]:
         """Manifest files, newest first; a checkpoint without one was never completed."""

@@ -20,10 +20,14 @@ NOT_STAMPED = (
     "gsa.pipeline",  # names the module of every learner as text; a stage begins at its own
     "gsa.errors",  # messages
     # When and where an output is written, never what is in it:
+    "gsa.runs.claims",
     "gsa.runs.code_stamp",
     "gsa.runs.fingerprint",
+    "gsa.runs.obsolete",
     "gsa.runs.process",
+    "gsa.runs.publish",
     "gsa.runs.run_dir",
+    "stages.checkout",
     "stages.estimate",
     "stages.options",
     "stages.progress",

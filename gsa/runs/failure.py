@@ -1,6 +1,7 @@
 """``failed.json``: what a run that ended in an error leaves where its output would be, for the report to name it."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ FAILED_FILE = "failed.json"
 
 
 @contextmanager
-def recorded_failure(folder: Path) -> Iterator[None]:
-    """Write ``folder/failed.json`` when the block ends in an error, which goes on its way.
+def recorded_failure(folder: Path, stage: str) -> Iterator[None]:
+    """Write ``folder/failed.json`` when the block of ``stage`` ends in an error, which goes on its way.
 
     A run that a signal stopped has not failed, nor one whose inputs are damaged. An output that is there already stays
     as it is: nothing is written beside it. The run that succeeds replaces the folder.
@@ -23,9 +24,10 @@ def recorded_failure(folder: Path) -> Iterator[None]:
     except (StoppedError, ArtifactError):
         raise
     except Exception as error:
-        if not folder.exists() or [path.name for path in folder.iterdir()] == [FAILED_FILE]:
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            write_atomic(folder / FAILED_FILE, json.dumps({"reason": reason}) + "\n")
+        place = Path(os.path.realpath(folder))
+        if not place.exists() or {path.name for path in place.iterdir()} <= {FAILED_FILE}:
+            record = {"stage": stage, "reason": f"{type(error).__name__}: {one_line(error)}"}
+            write_atomic(place / FAILED_FILE, json.dumps(record) + "\n")
         raise
 
 

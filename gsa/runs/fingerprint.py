@@ -1,12 +1,13 @@
 """What identifies data: a digest of contents, taken from ``run.json`` where a stage made the folder.
 
-``digest_path`` is the identity of an input; ``stat_path`` a cheap token that changes when a file is touched, so that
-the end of a run can tell at no cost that nothing moved beneath it.
+``digest_path`` is the identity of an input, ``check_output`` holds an output against the sealed run.json in it, and
+``stat_path`` is a cheap token that changes when a file is touched, so that the end of a run can tell at no cost that
+nothing moved beneath it.
 """
 
 import hashlib
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from gsa.errors import ArtifactError
-from gsa.files import read_json, sha256_file
+from gsa.files import read_sealed, sha256_file
+from gsa.pipeline import SEALED, made_by, place, reads
 
 RUN_FILE = "run.json"
 """Name of the file in which every output folder describes itself."""
@@ -22,6 +24,9 @@ RUN_FILE = "run.json"
 LOG_DIR = "log"
 """Part of an output that says how its making went (rates, times): checked like the rest, left out of its identity."""
 
+BULK = (".npz", ".parquet", ".safetensors", ".faiss")
+"""Large files, whose reader holds them against the sealed record beside them (manifest.json, meta.json, index.json):
+``check_output`` reads the record in their place."""
 
 plain = partial(to_jsonable_python, by_alias=True)
 """A value as JSON types: pydantic models become dicts, paths text, tuples lists."""
@@ -57,42 +62,81 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     """The run.json of an output folder, or None when no stage made it.
 
     Raises:
-        ArtifactError: run.json is not readable JSON or lacks the keys every stage writes.
+        ArtifactError: run.json is damaged, was edited, or lacks the keys every stage writes.
     """
     path = folder / RUN_FILE
     if not path.is_file():
         return None
-    record = read_json(path, ArtifactError, fix := f"run the stage that makes {folder} again")
+    record = read_sealed(path, ArtifactError, fix := f"run the stage that makes {folder} again")
     try:
-        outputs, digest = dict(record["outputs"]), record["digest"]
-    except (ValueError, KeyError, TypeError) as error:
+        listed = all(facts["sha256"] and facts["bytes"] >= 0 for facts in record["outputs"].values())
+        whole = listed and record["digest"] == identity(record["outputs"])
+        record["params"].items(), record["inputs"].items()
+    except (AttributeError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is damaged ({error!r}); {fix}") from error
-    if digest != identity(outputs):
+    if not whole:
         raise ArtifactError(f"{path} is damaged: its digest does not fit its list of outputs; make {folder} again")
+    return record
+
+
+def check_output(folder: Path, only: Collection[str] | None = None) -> dict[str, Any]:
+    """The run.json of an output folder, after holding the files it lists (or ``only`` these) against it.
+
+    Of large files the size alone is compared, see ``BULK``. What run.json does not list is no part of the output.
+
+    Raises:
+        ArtifactError: run.json is missing or damaged, or a file is missing or is not what it lists.
+    """
+    record = read_run(folder)
+    if record is None:
+        raise ArtifactError(f"{folder / RUN_FILE} is missing: nothing says what {folder} should hold; make it again")
+    for name in record["outputs"] if only is None else only:
+        file, facts = folder / name, record["outputs"].get(name)
+        if facts is None:
+            raise ArtifactError(f"{folder / RUN_FILE} lists no {name}; make {folder} again")
+        found = file.stat().st_size if file.is_file() else None
+        if found != facts["bytes"]:
+            what = "missing" if found is None else f"{found} bytes"
+            raise ArtifactError(f"{file} is {what}, run.json says {facts['bytes']} bytes; make {folder} again")
+        if file.suffix not in BULK and sha256_file(file) != facts["sha256"]:
+            raise ArtifactError(f"{file} was changed: its sha256 is not the one in run.json; make {folder} again")
     return record
 
 
 def digest_path(path: Path) -> str:
     """sha256 identity of a file or folder by content.
 
-    A folder with a run.json is identified by the digest recorded there, after checking that the files it lists
-    exist with their recorded sizes; other folders by their members, recursively.
+    A folder with a run.json is identified by the digest recorded there, after ``check_output``; other folders by their
+    members, recursively.
 
     Raises:
-        ArtifactError: a recorded file is missing or has another size.
+        ArtifactError: an output of a stage is damaged.
     """
     if path.is_file():
         return sha256_file(path)
-    record = read_run(path)
-    if record is None:
-        members = sorted(p for p in path.iterdir() if not _transient(p.name))
-        return fingerprint({p.name: digest_path(p) for p in members})
-    for name, expected in record["outputs"].items():
-        file = path / name
-        found = file.stat().st_size if file.is_file() else None
-        if found != expected["bytes"]:
-            what = "missing" if found is None else f"{found} bytes"
-            raise ArtifactError(f"{file} is {what}, run.json says {expected['bytes']} bytes; make {path} again")
+    if (path / RUN_FILE).is_file():
+        return str(check_output(path)["digest"])
+    members = sorted(p for p in path.iterdir() if not _transient(p.name))
+    return fingerprint({p.name: digest_path(p) for p in members})
+
+
+def digest_input(name: str, path: Path) -> str:
+    """``digest_path`` of an input of a stage; ``name`` is that of ``gsa.pipeline.FOLDERS``, if it is one of the table.
+
+    Raises:
+        ArtifactError: it is missing or damaged, nothing says what it should hold, or it was made for another model
+            than the pipeline keeps there.
+    """
+    if not path.exists():
+        raise ArtifactError(f"no {name} at {path}: {made_by(name, path)}")
+    if name not in SEALED or not (path / SEALED[name]).is_file():
+        return digest_path(path)  # what reads a folder without its sealed file says so
+    record, model = check_output(path), path.name
+    bodies = reads("pretrain", model="")[-1]
+    made_for = [key.removeprefix(bodies) for key in record["params"] if key.startswith(bodies)]
+    if name != "offline" and path == place(name, model) and made_for and model not in made_for:
+        what = f"{path} holds the {name} of {made_for[0]}, expected that of {model}"
+        raise ArtifactError(f"{what}; {made_by(name, path)}")
     return str(record["digest"])
 
 
@@ -119,5 +163,5 @@ def stat_path(path: Path) -> str:
 
 
 def _transient(name: str) -> bool:
-    """Locks and half-written neighbours (see run_dir) are not content."""
-    return ".tmp." in name or ".old." in name or (name.startswith(".") and name.endswith(".lock"))
+    """Locks and half-written neighbours (see run_dir) are not content, nor is anything hidden (``._x`` of macOS)."""
+    return ".tmp." in name or ".old." in name or name.startswith(".")

@@ -25,6 +25,11 @@ SAME_REQUEST_S = 2.0
 """Signals this close together are one request: a group is told to end, then each child that its parent is gone."""
 
 
+def lock_of(output: Path) -> Path:
+    """The lock file of an output folder: beside it, because the folder itself is replaced."""
+    return output.with_name(f".{output.name}.lock")
+
+
 @contextmanager
 def hold_lock(lock: Path, guarded: Path) -> Iterator[None]:
     """Hold an exclusive ``flock`` on the file ``lock`` for the length of the block; it vanishes with the process.

@@ -1,12 +1,12 @@
 """``open_run``: an output folder appears whole or not at all, and says what made it.
 
-The stage writes into ``<name>.tmp.<pid>`` beside the output; leaving the block without an error moves it into place.
-Whatever fails leaves the old output as it was. One process at a time may write an output (``flock``), parameters and
-inputs are read again at the end, and SIGTERM or Ctrl-C stops at the next checkpoint with exit code 75.
+The stage writes into a temporary folder beside the output; leaving the block without an error moves it into place.
+Whatever fails leaves the old output as it was, and nothing is replaced that the same stage has not made. One process at
+a time may write an output (``flock``), parameters and inputs are read again at the end, and SIGTERM or Ctrl-C stops at
+the next checkpoint with exit code 75.
 """
 
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -14,23 +14,35 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from gsa.errors import ArtifactError, ParamsError
-from gsa.files import fsync, naming_full_disk
+from gsa.files import fsync, naming_full_disk, sealed_json
 from gsa.parallel.workers import die_with_parent
-from gsa.pipeline import made_by
 from gsa.runs.checkpoint import CheckpointStore
+from gsa.runs.claims import check_output
 from gsa.runs.code_stamp import code_stamp
-from gsa.runs.fingerprint import RUN_FILE, digest_path, fingerprint, hash_files, identity, leaves, plain, stat_path
-from gsa.runs.process import hold_lock, stop_on_signals
+from gsa.runs.fingerprint import (
+    RUN_FILE,
+    digest_input,
+    digest_path,
+    fingerprint,
+    hash_files,
+    identity,
+    leaves,
+    plain,
+    stat_path,
+)
+from gsa.runs.process import hold_lock, lock_of, stop_on_signals
+from gsa.runs.publish import behind_links, beside, publish, sweep
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +81,17 @@ def open_run(
     reread: Callable[[], Sections] | None = None,
     state_dir: Path = STATE_DIR,
     read_last: Collection[str] = (),
+    kept: Iterable[Path] = (),
 ) -> Iterator[Run]:
     """Run a stage into ``out_dir``.
 
     Checkpoints lie in ``state_dir/checkpoints``, in a folder for the output and below it one for each setting. So
-    another setting starts beside a paused one and deletes nothing; the run that succeeds removes those of its output.
+    another setting starts beside a paused one and deletes nothing. The run that succeeds removes its own; those of
+    other settings wait for the command that resumes them, or for ``gsa clean``.
 
     Args:
-        out_dir: The output folder; its old contents are replaced on success only.
+        out_dir: The output folder, or a link to one; its old contents are replaced on success only, and only if they
+            are an output of ``stage``.
         stage: A name of ``gsa.pipeline.STAGES`` or a tool's, e.g. ``finetune-gsa``.
         params: Exactly the parameters the stage reads (``gsa.config.select``); they enter the fingerprint.
         inputs: Input files or folders by name (``raw``, ``offline``, ``model``, ``index``, ...).
@@ -84,37 +99,43 @@ def open_run(
         reread: Called at the end; must return what ``params`` was, else the parameters changed during the run.
         state_dir: Where checkpoints live.
         read_last: Dotted keys of ``params`` that decide nothing a checkpoint holds: it is good for any value of theirs.
+        kept: Files whose folder the output must not hold, e.g. that of the parameters.
 
     Raises:
         ArtifactError: an input is missing or damaged, or changed while the stage ran.
-        ParamsError: the output cannot be written, or the parameters changed while the stage ran.
+        ParamsError: the output cannot be written or would replace something else (``check_output``), or the parameters
+            changed while the stage ran.
         ResourceError: the disk is full.
         LockError: another process writes this output.
         StoppedError: a signal arrived.
     """
     out_dir = Path(os.path.abspath(out_dir))  # noqa: PTH100 - resolve() would follow a link the user placed
     started, clock = datetime.now(UTC), time.monotonic()
-    _check_writable(out_dir)
-    digests = {name: _digest_input(name, path) for name, path in inputs.items()}
+    guarded = {f"input {name}": path for name, path in inputs.items()} | {"progress": state_dir / "checkpoints"}
+    check_output(out_dir, stage, guarded, kept)
+    place = behind_links(out_dir)
+    _check_writable(out_dir, place)
+    digests = {name: digest_input(name, path) for name, path in inputs.items()}
     states = {name: stat_path(path) for name, path in inputs.items()}
     used = plain(params)
     stamp = {"stage": stage, "item": item, "params": used, "inputs": digests, "code": code_stamp(stage)}
     mark = fingerprint(stamp)
-    place = os.path.relpath(out_dir, state_dir)  # stays the same where a project is moved
-    home = state_dir / "checkpoints" / f"{stage}-{item or out_dir.name}-{fingerprint(place)[:8]}"
+    output = os.path.relpath(out_dir, state_dir)  # stays the same where a project is moved
+    home = state_dir / "checkpoints" / f"{stage}-{item or out_dir.name}-{fingerprint(output)[:8]}"
     if os.environ.get("DVC_STAGE"):
         die_with_parent()
     with ExitStack() as stack:
-        stack.enter_context(hold_lock(out_dir.with_name(f".{out_dir.name}.lock"), out_dir))
-        _sweep(out_dir)
+        stack.enter_context(hold_lock(lock_of(place), out_dir))
+        sweep(place)
         before = {key: value for key, value in leaves(used).items() if key not in read_last}
         progress_mark = fingerprint({**stamp, "params": before})
-        store = CheckpointStore(home / progress_mark[:12], progress_mark)
+        about = {"output": output, "stage": stage, "item": item}
+        store = CheckpointStore(home / progress_mark[:12], progress_mark, about)
         if home.exists() and not store.folder.exists():
             log.info("%s holds progress of other parameters, inputs or code; starting fresh beside it", home)
         stack.callback(store.wait)  # before the locks are released
         stack.enter_context(stop_on_signals(store))
-        tmp = out_dir.with_name(f"{out_dir.name}.tmp.{os.getpid()}")
+        tmp = beside(place)
         tmp.mkdir()
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
         run = Run(tmp, mark, store)
@@ -136,40 +157,25 @@ def open_run(
             **_circumstances(),
             "notes": plain(run.notes),
         }
-        _publish(tmp, out_dir, record)
+        _complete(tmp, record)
+        check_output(out_dir, stage, guarded, kept)  # hours have passed
+        publish(tmp, place)
         store.wait()
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(store.folder, ignore_errors=True)
+        with suppress(OSError):  # of other settings, or nothing was kept
+            home.rmdir()
 
 
-def _check_writable(out_dir: Path) -> None:
-    if out_dir.exists() and not out_dir.is_dir():
+def _check_writable(out_dir: Path, place: Path) -> None:
+    if place.exists() and not place.is_dir():
         raise ParamsError(f"the output {out_dir} is a file; name a folder")
     try:
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(out_dir.parent, os.W_OK)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(place.parent, os.W_OK)
     except OSError as error:
         raise ParamsError(f"cannot make the folder of the output {out_dir}: {error.strerror}") from error
     if not writable:
         raise ParamsError(f"no right to write the output {out_dir}; choose another folder")
-
-
-def _digest_input(name: str, path: Path) -> str:
-    if not path.exists():
-        raise ArtifactError(f"no {name} at {path}: {made_by(name, path)}")
-    return digest_path(path)
-
-
-def _sweep(out_dir: Path) -> None:
-    """Remove what killed runs left. The lock is held, so every temporary neighbour is stale."""
-    for old in out_dir.parent.glob(f"{out_dir.name}.old.*"):
-        if not out_dir.exists():  # killed between the two renames of _publish
-            old.rename(out_dir)
-            log.warning("restored %s from %s", out_dir, old.name)
-        else:
-            shutil.rmtree(old)
-    for stale in out_dir.parent.glob(f"{out_dir.name}.tmp.*"):
-        log.warning("removing %s, left by a run that died", stale)
-        shutil.rmtree(stale)
 
 
 def _circumstances() -> dict[str, Any]:
@@ -192,17 +198,11 @@ def _git_revision() -> str | None:
         return None
 
 
-def _publish(tmp: Path, out_dir: Path, record: dict[str, Any]) -> None:
-    """Write run.json, flush everything to disk and move the folder into place."""
+def _complete(tmp: Path, record: dict[str, Any]) -> None:
+    """Write run.json and flush everything to disk."""
     outputs = hash_files(tmp)
     record |= {"outputs": outputs, "digest": identity(outputs)}
-    (tmp / RUN_FILE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    text = sealed_json(to_jsonable_python(record, inf_nan_mode="strings"))  # a note may be NaN: no reason to lose a run
+    (tmp / RUN_FILE).write_text(text)
     for path in [*tmp.rglob("*"), tmp]:
         fsync(path)
-    old = out_dir.with_name(f"{out_dir.name}.old.{os.getpid()}")
-    if out_dir.exists():
-        out_dir.rename(old)
-    tmp.rename(out_dir)
-    fsync(out_dir.parent)
-    if old.exists():
-        shutil.rmtree(old)

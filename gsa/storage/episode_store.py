@@ -50,6 +50,8 @@ class EpisodeStore:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.manifest = read_store_manifest(self.path)
+        self.sha256 = sha256_file(self.path / MANIFEST)
+        """Names the store's contents: an index is bound to it."""
         self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
         self._list(read_episodes(self.path, self.manifest))
 

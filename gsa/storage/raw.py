@@ -65,25 +65,10 @@ def read_raw_episode(path: Path) -> Episode:
     ``is_terminal`` is ``discount == 0``. ``reward`` and ``success`` are None where the file has none.
 
     Raises:
-        DataError: as ``read_raw_arrays``, or images of another size, non-finite actions, an action outside [-1, 1], a
-            discount of 0 before the last row.
+        DataError: missing, truncated or damaged file, missing key, wrong type or shape, pickled objects, images of
+            another size, a number that is not finite, an action outside [-1, 1], a discount of 0 before the last row.
     """
-    episode = read_raw_arrays(path)
-    check_stored(episode, str(path))
-    return episode
-
-
-def read_raw_arrays(path: Path) -> Episode:
-    """As ``read_raw_episode``, with images of any size and actions in any unit.
-
-    Raises:
-        DataError: missing, truncated or damaged file, missing key, wrong type or shape, pickled objects, non-finite
-            reward, success or discount.
-    """
-    arrays = load_npz(path, KEYS)
-    for key in KEYS[:3]:
-        if key not in arrays:
-            raise DataError(f"{path}: no array {key!r}, found {sorted(arrays)}; not an episode of the authors' layout")
+    arrays = load_arrays(path)
     image, action = arrays["observation"], arrays["action"]
     if image.ndim != 4 or image.dtype != np.uint8 or image.shape[1] != 3:
         raise DataError(
@@ -91,18 +76,33 @@ def read_raw_arrays(path: Path) -> Episode:
             "transpose or convert it"
         )
     rows, row = len(image), np.arange(len(image))
-    discount = _column(path, arrays, "discount", rows)
+    discount = finite_column(path, arrays, "discount", rows)
     action = chosen_actions(path, action, rows)
-    return Episode(
+    episode = Episode(
         image=image,
         action=np.concatenate([action, np.zeros_like(action[:1])]),
         is_first=row == 0,
         is_last=row == rows - 1,
         is_terminal=discount == 0.0,
-        reward=_column(path, arrays, "reward", rows) if "reward" in arrays else None,
-        success=_column(path, arrays, "success", rows).astype(bool) if "success" in arrays else None,
+        reward=finite_column(path, arrays, "reward", rows) if "reward" in arrays else None,
+        success=finite_column(path, arrays, "success", rows).astype(bool) if "success" in arrays else None,
         info={"file": path.name},
     )
+    check_stored(episode, str(path))
+    return episode
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays ``KEYS`` of an episode's file, the last two where it has them.
+
+    Raises:
+        DataError: missing, truncated or damaged file, missing key, pickled objects.
+    """
+    arrays = load_npz(path, KEYS)
+    for key in KEYS[:3]:
+        if key not in arrays:
+            raise DataError(f"{path}: no array {key!r}, found {sorted(arrays)}; not an episode of the authors' layout")
+    return arrays
 
 
 def chosen_actions(path: Path, led_here: np.ndarray, rows: int) -> Float32[np.ndarray, "M A"]:
@@ -201,10 +201,14 @@ def _require(mapping: Any, keys: tuple[str, ...], where: str) -> None:
         raise DataError(f"{where}: missing {', '.join(missing)}")
 
 
-def _column(path: Path, arrays: dict[str, np.ndarray], key: str, rows: int) -> np.ndarray:
-    """An array of ``(rows, 1)`` or ``(rows,)`` as finite float32 ``(rows,)``."""
+def finite_column(path: Path, arrays: dict[str, np.ndarray], key: str, rows: int) -> np.ndarray:
+    """An array of ``(rows, 1)`` or ``(rows,)`` as float32 ``(rows,)``.
+
+    Raises:
+        DataError: another shape, no numbers, or one that is not finite, naming the row.
+    """
     values = arrays[key]
-    if values.shape not in ((rows, 1), (rows,)) or values.dtype.kind not in "fb":
+    if values.shape not in ((rows, 1), (rows,)) or values.dtype.kind not in "fbiu":
         raise DataError(f"{path}: {key} is {values.dtype} {values.shape}, expected float32 ({rows}, 1)")
     values = values.reshape(rows).astype(np.float32)
     if not np.isfinite(values).all():

@@ -1,19 +1,21 @@
 """Random windows as training batches, from episodes in memory or on disk."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 
 from gsa.episode import IMAGE_SIZE, Batch, Episode, check_episode
-from gsa.errors import ArtifactError, DataError
+from gsa.errors import DataError
+from gsa.storage.episode_log import EpisodeLog, Mark
 
 Pixels = UInt8[np.ndarray, "T 64 64 3"]
 """Images as they lie in memory and on disk: height, width, channel."""
+
+ROW_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
+"""Of an image."""
 
 
 @runtime_checkable  # beartype, in the tests, asks isinstance
@@ -31,103 +33,136 @@ class EpisodeSet(Protocol):
         ...
 
 
-_ROWS = ("image", "action", "is_first", "is_last", "is_terminal", "reward", "success")
-"""What an episode has a row of for each of its images."""
+_LABELS = ("action", "is_first", "is_last", "is_terminal", "reward", "success")
+"""What an episode has a row of for each of its images; the last two may be missing."""
 
 
 class EpisodeBuffer:
-    """Complete episodes in memory, in order of arrival, all of one action width; meets ``EpisodeSet``.
+    """Complete episodes, in order of arrival, all of one action width; meets ``EpisodeSet``.
 
     With ``join_short`` a window that begins in an episode shorter than itself goes on in the next ones, so that tasks
     which may end early learn from such episodes too; ``is_first`` tells where each begins.
 
-    Images are kept as height-width-channel bytes (12 kB per row) and handed out as channels-first views.
+    Images (12 kB per row) are kept as height-width-channel bytes, in memory or, where one is given, in a ``log``, and
+    handed out as channels-first views. All else is kept in memory.
     """
 
-    def __init__(self, join_short: bool = False) -> None:
+    def __init__(self, join_short: bool = False, log: EpisodeLog | None = None) -> None:
         self.join_short = join_short
-        self._episodes: list[Episode] = []
+        self._log = log
+        self._forget()
+
+    def _forget(self) -> None:
+        self._labels: list[dict[str, np.ndarray]] = []
+        self._infos: list[dict[str, Any]] = []
+        self._images: list[Pixels] = []  # in memory
+        self._places: list[int] = []  # in the log
         self.lengths = np.zeros(0, np.int64)
         """Rows of each episode."""
+        self.terminated = np.zeros(0, bool)
+        """Whether each ends in a terminal state."""
 
     def __len__(self) -> int:
-        return len(self._episodes)
+        return len(self.lengths)
 
     def add(self, episode: Episode) -> None:
-        """Append an episode; DataError if it breaks the layout, or has other actions or rewards than the first one."""
+        """Append an episode.
+
+        Raises:
+            DataError: it breaks the layout, or has other actions or rewards than the first one.
+            ResourceError: the log's disk is full.
+        """
         where = f"online episode {len(self)}"
         check_episode(episode, where)
-        if self._episodes:
-            first = self._episodes[0]
-            if episode.action.shape[1] != first.action.shape[1]:
-                raise DataError(f"{where}: action width {episode.action.shape[1]}, expected {first.action.shape[1]}")
-            if (episode.reward is None, episode.success is None) != (first.reward is None, first.success is None):
+        labels = {name: values for name in _LABELS if (values := getattr(episode, name)) is not None}
+        if len(self):
+            first = self._labels[0]
+            width, expected = episode.action.shape[1], first["action"].shape[1]
+            if width != expected:
+                raise DataError(f"{where}: action width {width}, expected {expected}")
+            if labels.keys() != first.keys():
                 raise DataError(f"{where}: reward or success present in some episodes only; a buffer holds one kind")
-        image = np.ascontiguousarray(episode.image.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-        self._episodes.append(replace(episode, image=image))
-        self.lengths = np.append(self.lengths, len(episode))
+        image = np.ascontiguousarray(episode.image.transpose(0, 2, 3, 1))
+        if self._log is None:
+            self._images.append(image)
+        else:
+            self._places.append(self._log.append(labels, image, episode.info))
+        self._note(labels, episode.info)
+
+    def _note(self, labels: dict[str, np.ndarray], info: dict[str, Any]) -> None:
+        self._labels.append(labels)
+        self._infos.append(info)
+        self.lengths = np.append(self.lengths, len(labels["action"]))
+        self.terminated = np.append(self.terminated, labels["is_terminal"][-1])
 
     def window(self, index: int, start: int, length: int, into: Pixels | None = None) -> Episode:
-        """Rows ``start .. start + length`` of an episode, as views; images in ``into`` where that is given."""
-        episode, rows = self._episodes[index], slice(start, start + length)
-        if self.join_short and start == 0 and length > len(episode):
+        """Rows ``start .. start + length`` of an episode, as views; images in ``into`` where that is given.
+
+        Raises:
+            DataError: the window leaves the episode.
+            ArtifactError: the log cannot be read.
+        """
+        held = int(self.lengths[index])
+        if self.join_short and start == 0 and length > held:
             return self._joined(index, length, into)
-        if start < 0 or length < 1 or start + length > len(episode):
-            raise DataError(f"rows {start}..{start + length} of online episode {index}, which has {len(episode)} rows")
-        arrays = {name: values[rows] for name, values in _arrays(episode).items()}
-        if into is not None:
-            into[:] = arrays["image"].transpose(0, 2, 3, 1)
-            arrays["image"] = into.transpose(0, 3, 1, 2)
-        return Episode(**arrays, info=episode.info)
+        if start < 0 or length < 1 or start + length > held:
+            raise DataError(f"rows {start}..{start + length} of online episode {index}, which has {held} rows")
+        rows = slice(start, start + length)
+        image = self.pixels(index, start, length, into).transpose(0, 3, 1, 2)
+        return Episode(image, **{name: x[rows] for name, x in self._labels[index].items()}, info=self._infos[index])
+
+    def pixels(self, index: int, start: int, length: int, into: Pixels | None = None) -> Pixels:
+        """The images alone, of rows that the episode has; ArtifactError where the log cannot be read."""
+        if self._log is not None:
+            into = np.empty((length, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8) if into is None else into
+            self._log.read_into(into.data, self._places[index] + start * ROW_BYTES)
+            return into
+        pixels = self._images[index][start : start + length]
+        if into is None:
+            return pixels
+        into[:] = pixels
+        return into
 
     def _joined(self, index: int, length: int, into: Pixels | None) -> Episode:
+        image = np.empty((length, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8) if into is None else into
         parts: list[Episode] = []
         rows = 0
         while rows < length:
             number = (index + len(parts)) % len(self)
-            some = slice(rows, min(length, rows + len(self._episodes[number])))
-            parts.append(self.window(number, 0, some.stop - rows, None if into is None else into[some]))
+            some = slice(rows, min(length, rows + int(self.lengths[number])))
+            parts.append(self.window(number, 0, some.stop - rows, image[some]))
             rows = some.stop
-        names = ("action", "is_first", "is_last", "is_terminal", "reward", "success")
-        arrays = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names if getattr(parts[0], n) is not None}
-        image = np.concatenate([p.image for p in parts]) if into is None else into.transpose(0, 3, 1, 2)
-        return Episode(image, info=parts[0].info, **arrays)
+        labels = {name: np.concatenate([getattr(part, name) for part in parts]) for name in self._labels[index]}
+        return Episode(image.transpose(0, 3, 1, 2), info=parts[0].info, **labels)
+
+    def labels(self, index: int) -> dict[str, np.ndarray]:
+        """All of an episode but its images, by name."""
+        return self._labels[index]
 
     def read(self, index: int) -> Episode:
         """A whole episode."""
-        return self._episodes[index]
+        return self.window(index, 0, int(self.lengths[index]))
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Everything as arrays concatenated over rows (what ``np.savez`` stores), for ``load_state_dict``."""
-        state = {"lengths": self.lengths}
-        if not self._episodes:
-            return state
-        for name in _arrays(self._episodes[0]):
-            parts = [getattr(episode, name) for episode in self._episodes]
-            state[name] = np.concatenate([x.transpose(0, 2, 3, 1) for x in parts] if name == "image" else parts)
-        info = json.dumps([e.info for e in self._episodes])
-        state["info"] = np.frombuffer(info.encode(), np.uint8)
-        return state
+    def mark(self) -> Mark:
+        """Flush the log to disk; what ``restore`` needs. The log's errors."""
+        assert self._log is not None
+        return self._log.mark()
 
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Replace the contents by a saved buffer's; ArtifactError if arrays are missing or their rows do not add up."""
-        self._episodes, self.lengths = [], np.zeros(0, np.int64)
-        lengths = state["lengths"]
-        if not len(lengths):
+    def restore(self, mark: Mapping[str, Any] | None) -> None:
+        """Hold the log's episodes up to ``mark``, or none; ArtifactError where the log is damaged or too short."""
+        assert self._log is not None
+        self._forget()
+        if mark is None:
+            self._log.clear()
             return
-        arrays = {name: state[name] for name in _ROWS if name in state}
-        if len(arrays) < 5 or any(len(array) != lengths.sum() for array in arrays.values()):
-            found = {name: len(array) for name, array in arrays.items()}
-            raise ArtifactError(f"saved replay: arrays of {found} rows, expected {lengths.sum()}; start the run anew")
-        infos = json.loads(state["info"].tobytes())
-        for stop, length, info in zip(np.cumsum(lengths), lengths, infos, strict=True):
-            rows = {name: array[stop - length : stop] for name, array in arrays.items()}
-            rows["image"] = rows["image"].transpose(0, 3, 1, 2)
-            self.add(Episode(**rows, info=info))
+        for record in self._log.restore(mark):
+            self._places.append(record.images_at)
+            self._note(record.labels, record.info)
 
-
-def _arrays(episode: Episode) -> dict[str, np.ndarray]:
-    return {name: values for name in _ROWS if (values := getattr(episode, name)) is not None}
+    def verify(self) -> None:
+        """Compare every byte of the log with what was written; ArtifactError where one differs."""
+        assert self._log is not None
+        self._log.verify(self._log.mark())
 
 
 class Replay:

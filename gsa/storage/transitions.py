@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gsa.episode import IMAGE_SIZE
 from gsa.errors import DataError
-from gsa.storage.replay import EpisodeBuffer
+from gsa.storage.replay import EpisodeBuffer, Pixels
 
 
 class Transitions(NamedTuple):
@@ -55,25 +55,33 @@ def draw_transitions(
         raise DataError(
             f"none of {len(episodes)} episodes has the {nstep} decisions of a {nstep}-step return; lower nstep"
         )
-    drawn = [episodes.read(int(index)) for index in usable[rng.integers(0, len(usable), batch_size)]]
-    starts = [len(e) - 1 if e.is_terminal[-1] else len(e) - nstep for e in drawn]
-    rows = rng.integers(0, starts)
+    drawn = usable[rng.integers(0, len(usable), batch_size)]
+    last = episodes.lengths[drawn] - 1
+    rows = rng.integers(0, np.where(episodes.terminated[drawn], last, last + 1 - nstep))
+    ends = np.minimum(rows + nstep, last)
     pixels = np.empty((2, batch_size, frame_stack, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     reward, bootstrap = np.zeros((2, batch_size), np.float32)
-    for number, (episode, row) in enumerate(zip(drawn, rows, strict=True)):
-        assert episode.reward is not None  # online episodes have rewards
-        end = min(row + nstep, len(episode) - 1)
-        images = episode.image.transpose(0, 2, 3, 1)  # as they lie in memory
+    actions = []
+    for number, (index, row, end) in enumerate(zip(drawn.tolist(), rows.tolist(), ends.tolist(), strict=True)):
         for half, at in enumerate((row, end)):
-            pixels[half, number] = images[stacked_rows(int(at), frame_stack)]
-        total, left = 0.0, 1.0
+            _stack(episodes, index, at, pixels[half, number])
+        total, left, labels = 0.0, 1.0, episodes.labels(index)
         for t in range(row + 1, end + 1):
-            total += left * float(episode.reward[t])
-            left *= 0.0 if episode.is_terminal[t] else discount
+            total += left * float(labels["reward"][t])
+            left *= 0.0 if labels["is_terminal"][t] else discount
         reward[number], bootstrap[number] = total, left
+        actions.append(labels["action"][row])
     before, after = torch.from_numpy(pixels).permute(0, 1, 2, 5, 3, 4)
-    action = np.stack([episode.action[row] for episode, row in zip(drawn, rows, strict=True)])
-    return Transitions(before, torch.from_numpy(action), torch.from_numpy(reward), torch.from_numpy(bootstrap), after)
+    action = torch.from_numpy(np.stack(actions))
+    return Transitions(before, action, torch.from_numpy(reward), torch.from_numpy(bootstrap), after)
+
+
+def _stack(episodes: EpisodeBuffer, index: int, row: int, into: Pixels) -> None:
+    """The images of ``stacked_rows`` of an episode."""
+    frame_stack = len(into)
+    missing = max(frame_stack - 1 - row, 0)
+    episodes.pixels(index, row - (frame_stack - 1) + missing, frame_stack - missing, into[missing:])
+    into[:missing] = into[missing]
 
 
 def _usable(episodes: EpisodeBuffer, nstep: int, capacity: int) -> Int64[np.ndarray, " N"]:
@@ -81,7 +89,4 @@ def _usable(episodes: EpisodeBuffer, nstep: int, capacity: int) -> Int64[np.ndar
     decisions = episodes.lengths - 1
     newest = np.cumsum(decisions[::-1])[::-1] <= capacity
     newest[-1:] = True
-    short = decisions < nstep
-    for index in np.flatnonzero(short & newest):
-        short[index] = not episodes.read(int(index)).is_terminal[-1]
-    return np.flatnonzero(newest & ~short)
+    return np.flatnonzero(newest & ((decisions >= nstep) | episodes.terminated))

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsa.agents.base import Progress, Schedule
+from gsa.agents.dreamer import Teaching
 from gsa.agents.returns import ReturnNorm, lambda_return
 from gsa.config import RetnormParams
-from gsa.episode import concat_batches
 from gsa.nets.distributions import TwoHot, normal_log_prob
+from gsa.schedule import Progress, Schedule
 from gsa.world_model.rssm import State
-from tests.agents.test_dreamer import RETNORM, changed, make_agent, snapshot, without_reward
+from tests.agents.test_dreamer import RETNORM, changed, make_agent, snapshot
 from tests.world_model.factories import random_batch
 
 
@@ -172,22 +172,28 @@ def test_the_score_gradient_needs_no_dynamics() -> None:
     assert not torch.equal(*gradients) and all(torch.isfinite(g).all() for g in gradients)
 
 
-def test_the_actor_clones_what_was_done_in_windows_without_rewards_alone() -> None:
-    torch.manual_seed(0)
+def test_a_teacher_moves_the_actor_alone_towards_its_actions() -> None:
     found = []
-    for scale, shown in ((0.0, 0.9), (1.0, 0.9), (1.0, -0.9)):
-        agent = make_agent()
-        agent.cloning_scale = scale
-        online, retrieved = random_batch(batch=3), without_reward(random_batch(batch=1, seed=5))
-        action = torch.full_like(retrieved.action, shown)
+    for scale, shown in ((0.0, 0.9), (50.0, 0.9), (50.0, -0.9)):
+        agent, batch = make_agent(), random_batch()
+        agent.kickstart_scale = scale
+        known = torch.ones(batch.image.shape[0], 2, dtype=torch.bool)
         torch.manual_seed(1)
-        agent.update(concat_batches(online, retrieved._replace(action=action)))
-        found.append(agent.behavior.actor.state_dict()["net.1.weight"])
-    assert not torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
+        agent.update(batch, Teaching(torch.full((len(known), 2, 3), shown), known))
+        found.append(snapshot(agent))
+    assert all("actor" in name for name in changed(agent, found[0]) | changed(agent, found[1]))
+    bias = [state["behavior.actor.net.1.bias"][:2] for state in found]  # before tanh, of the task's own dimensions
+    assert (bias[1] > bias[2]).all()
+
+
+def test_the_distance_to_a_teacher_counts_known_rows_and_the_tasks_dimensions() -> None:
     agent, feat = make_agent(), torch.randn(5, 28)
     mean, _ = agent.behavior.actor(feat)
     action = torch.cat([mean[:, :2].detach() + 0.5, torch.ones(5, 1)], 1)  # the third dimension is padding
-    assert agent.behavior.cloning_loss(feat, action).item() == pytest.approx(2 * 0.25, rel=1e-5)
+    action[4] += 9.0
+    known = torch.tensor([True] * 4 + [False])
+    assert agent.behavior.distance_to(action, feat, known).item() == pytest.approx(2 * 0.25, rel=1e-5)
+    assert agent.behavior.distance_to(action, feat, torch.zeros(5, dtype=torch.bool)).item() == 0.0
 
 
 def test_updates_of_the_warm_up_are_owed_or_not() -> None:

@@ -23,7 +23,15 @@ OPTIMIZER = OptimizerParams(lr=1e-3, eps=1e-5, weight_decay=0.0, clip_norm=100.0
 def agent_params(**changes) -> DreamerParams:
     tiny = dict(imag_horizon=4, imag_starts=0, discount=0.99, actor_entropy_coef=1e-4, min_std=0.1, max_std=1.0)
     heads = dict(units=16, actor_layers=1, critic_layers=1, reward_layers=1, bins=255, slow_critic_fraction=0.02)
-    loop = dict(batch_size=4, batch_length=4, replay_ratio=1.0, warmup_frames=1, max_warmup_episodes=1, owe_warmup=True)
+    loop = dict(
+        filter="episode",
+        batch_size=4,
+        batch_length=4,
+        replay_ratio=1.0,
+        warmup_frames=1,
+        max_warmup_episodes=1,
+        owe_warmup=True,
+    )
     returns = dict(bin_range=[-20.0, 20.0], decode="symexp_of_mean", imag_gradient="dynamics", retnorm=RETNORM)
     critic = dict(repval_scale=0.0, slowtar=True, slowreg=0.0)
     model = dict(reward_grad=False, continue_head=False, actor_outscale=1.0)
@@ -165,13 +173,20 @@ def test_a_nan_reward_stops_before_any_reward_weight_changes():
     assert not changed(agent.reward_head, before)
 
 
-def test_the_agents_latent_gets_the_action_that_was_executed():
-    """Filtering a finished episode with ``observe`` gives the state the acting policy had, whoever acted."""
-    agent = make_agent()
+@pytest.mark.parametrize("filtering", ["episode", "window"])
+def test_the_agents_latent_gets_the_action_that_was_executed(filtering):
+    """Filtering a finished episode, or the last 4 rows of it, with ``observe`` gives the state the policy acted on."""
+    agent = make_agent(filter=filtering)
+    # one class a categorical: no randomness in z, so deter can be compared
+    agent.world_model = WorldModel(world_model_params(stoch=1, classes=1))
+    agent.behavior.actor = type(agent.behavior.actor)(
+        agent.world_model.rssm.feat_dim, agent.behavior.actor.action_mask, agent_params()
+    )
 
     class Sometimes:
         def __init__(self):
-            self.policy, self.count = DreamerPolicy(agent, explore=True), 0
+            self.policy, self.count, self.seen = DreamerPolicy(agent, explore=True), 0, []
+            agent.behavior.actor.register_forward_hook(lambda actor, seen, _: self.seen.append(seen[0]))
 
         def act(self, step):
             action = self.policy.act(step)
@@ -179,22 +194,18 @@ def test_the_agents_latent_gets_the_action_that_was_executed():
                 action = np.array([0.3, -0.3], np.float32)
                 self.policy.executed(action)
             self.count += 1
-            self.deter = self.policy.state.deter
-            self.stoch = self.policy.state.stoch
             return action
 
     policy = Sometimes()
-    # one class a categorical: no randomness in z, so deter can be compared
-    agent.world_model = WorldModel(world_model_params(stoch=1, classes=1))
-    agent.behavior.actor = type(agent.behavior.actor)(
-        agent.world_model.rssm.feat_dim, agent.behavior.actor.action_mask, agent_params()
-    )
-    policy.policy = DreamerPolicy(agent, explore=True)
-    episode = rollout(CountingEnv(2, 6), policy, seed=0)
-    action = torch.zeros(1, 7, 3)
-    action[0, 1:, :2] = torch.from_numpy(episode.action[:-1])  # prev_action, by hand
-    is_first = torch.tensor([[True] + [False] * 6])
-    with torch.no_grad():
-        embed = agent.world_model.embed(torch.from_numpy(episode.image)[None])
-        post, _ = agent.world_model.rssm.observe(embed, action, is_first)
-    torch.testing.assert_close(post.deter[:, 5], policy.deter, rtol=1e-5, atol=1e-6)
+    episodes = [rollout(CountingEnv(2, 6), policy, seed=seed) for seed in range(2)]  # the second starts from nothing
+    for number, episode in enumerate(episodes):
+        action = torch.zeros(1, 7, 3)
+        action[0, 1:, :2] = torch.from_numpy(episode.action[:-1])  # prev_action, by hand
+        is_first = torch.tensor([[True] + [False] * 6])
+        for row in range(6):
+            rows = slice(max(0, row - 3) if filtering == "window" else 0, row + 1)
+            with torch.no_grad():
+                embed = agent.world_model.embed(torch.from_numpy(episode.image)[None, rows])
+                post, _ = agent.world_model.rssm.observe(embed, action[:, rows], is_first[:, rows])
+            seen = policy.seen[6 * number + row][:, -post.deter.shape[-1] :]
+            torch.testing.assert_close(post.deter[:, -1], seen, rtol=1e-5, atol=1e-6)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsa.agents.base import Learner, Progress, Setting, make_learner
+from gsa.agents.base import Learner, Setting, make_learner
 from gsa.agents.drqv2 import DrQv2Learner, add_noise, noise_std
 from gsa.agents.frames import random_shift
 from gsa.config import Params, load_params
@@ -15,6 +15,7 @@ from gsa.envs.rollout import rollout
 from gsa.episode import Step
 from gsa.errors import DataError, ParamsError, TrainingError
 from gsa.runs.checkpoint import CheckpointStore
+from gsa.schedule import Progress
 from gsa.storage.replay import EpisodeBuffer
 from gsa.storage.transitions import draw_transitions
 from gsa.tasks import get_task

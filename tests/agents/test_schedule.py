@@ -1,6 +1,6 @@
 """When updates are due."""
 
-from gsa.agents.base import Progress, Schedule
+from gsa.schedule import Progress, Schedule
 
 
 def test_the_earlier_of_frames_and_episodes_starts_the_updates() -> None:

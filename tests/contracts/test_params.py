@@ -118,6 +118,34 @@ def test_all_wrong_keys_are_named_at_once_with_the_nearest(tmp_path: Path) -> No
     assert "missing key pretrain.log_every" in message and "world_model.unimix = 2.0" in message
 
 
+@pytest.mark.parametrize(
+    "name", ["$(touch x)", "`x`", "a b", "a;b", "'", "../x", "/x", ".", "..", "", "-x", "a/b", "a\n", "x" * 101]
+)
+def test_what_becomes_a_path_or_a_word_of_a_command_is_refused_unless_it_is_a_plain_name(name: str) -> None:
+    tree = load_params(ROOT / "params.yaml").model_dump(by_alias=True)
+    task = {"env": "reach:Reach", "metric": "success", "max_frames": 200}
+    for key, value in {
+        "own_tasks": {name: task},
+        "own_tasks.x": {**task, "embodiment": name},
+        "matrix.collect_data.tasks": [name],
+        "matrix.collect_noise.tasks": [name],
+        "matrix.explore_data.domains": [name],
+        "matrix.pretrain.models": {name: ["sawyer"]},
+        "matrix.pretrain.models.mw": ["sawyer", name],
+        "matrix.probe_actions.tasks": [name],
+        "matrix.finetune.tasks": [name],
+        "matrix.finetune.methods.dreamer": [name],
+        "matrix.finetune.seeds": [name],
+        "methods": {**tree["methods"], name: {"learner": "dreamer"}},
+        "sizes": {"xs": tree["sizes"]["xs"], name: tree["sizes"]["xs"]},
+        "collect_data.policy": name,
+        "drqv2.by_task": {name: {}},
+    }.items():
+        with pytest.raises(ParamsError):
+            load_params(ROOT / "params.yaml", {key: value})
+            pytest.fail(f"{key} was accepted")
+
+
 def test_a_level_that_the_codec_does_not_have_is_named() -> None:
     path = ROOT / "params.yaml"
     assert load_params(path, {"convert.codec": "zstd", "convert.level": 22}).convert.level == 22
@@ -137,7 +165,7 @@ def test_null_is_a_value_for_keys_that_take_it() -> None:
     path = ROOT / "params.yaml"
     key = "dreamer.model_optimizer.clip_norm"
     assert load_params(path, parse_settings([f"{key}=null"])).dreamer.model_optimizer.clip_norm is None
-    with pytest.raises(ParamsError, match=r"pretrain\.updates = None: Input should be a valid integer"):
+    with pytest.raises(ParamsError, match=r"pretrain\.updates = None: expected a whole number from 1 to"):
         load_params(path, parse_settings(["pretrain.updates=null"]))
 
 
@@ -169,8 +197,10 @@ def test_a_method_stands_in_the_list_of_its_learner(methods: dict[str, list[str]
 
 def test_numbers_in_names_of_folders_are_spelled_one_way() -> None:
     """DVC names the folder by the text of the file; the command by the number."""
-    with pytest.raises(ParamsError, match=r"matrix\.collect_data\.sigmas = \[0\.5, 1\]: write 1\.0 instead of 1"):
-        load_params(ROOT / "params.yaml", {"matrix.collect_data.sigmas": [0.5, 1]})
+    for wrong, right in ((1, "1.0"), (0, "0.0"), (-0.0, "0.0")):
+        message = rf"matrix\.collect_data\.sigmas\.1 = {wrong}: write {right} instead of {wrong}"
+        with pytest.raises(ParamsError, match=message):
+            load_params(ROOT / "params.yaml", {"matrix.collect_data.sigmas": [0.5, wrong]})
 
 
 def test_what_two_lists_would_collect_is_refused() -> None:
@@ -191,7 +221,7 @@ def test_what_two_lists_would_collect_is_refused() -> None:
         ),
         ({}, r"matrix\.pretrain\.models"),
         ({"mw": []}, r"matrix\.pretrain\.models\.mw"),
-        ({"mw": ["sawyer", "sawyer"]}, r"duplicate embodiments of mw in \['sawyer', 'sawyer'\]"),
+        ({"mw": ["sawyer", "sawyer"]}, r"models\.mw = \['sawyer', 'sawyer'\]: 'sawyer' is there twice; name it once"),
         ({"m/w": ["sawyer"]}, r"m/w"),
     ],
 )

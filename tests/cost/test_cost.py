@@ -11,9 +11,11 @@ from gsa.config import Params, load_params, parse_settings
 from gsa.cost import pace as pace_module
 from gsa.cost.counts import Line, collect_lines, convert_line, count, explore_lines, training_lines
 from gsa.cost.pace import DECISIONS, Pace, Trial, measure, trials
+from gsa.cost.scored import floors_line, probe_line, start_of_probe
 from gsa.cost.update_pace import UpdatePace, finetuning_pace, pretraining_flops, pretraining_pace
 from gsa.episode import Step
 from gsa.policies.exploration import CuriousExplorer
+from gsa.tasks import get_task
 from stages import estimate
 from stages.estimate import duration, say_cost, size, table
 from stages.profile import profile_values
@@ -54,9 +56,9 @@ def small(**changes: Any) -> Params:
     return load_params(ROOT / "params.yaml", values | changes)
 
 
-# Reset, decision, update, picture, writing: seconds; bytes raw; converting; bytes stored.
-SAWYER = Pace(2.0, 0.5, 0.0, 0.0, 0.1, 1000.0, 0.01, 500.0)
-WALKER = Pace(5.0, 0.02, 3.0, 0.4, 0.1, 2000.0, 0.03, 1500.0)
+# Reset, decision, update, picture, writing: seconds; bytes raw; converting; bytes stored; decision not drawn.
+SAWYER = Pace(2.0, 0.5, 0.0, 0.0, 0.1, 1000.0, 0.01, 500.0, 0.2)
+WALKER = Pace(5.0, 0.02, 3.0, 0.4, 0.1, 2000.0, 0.03, 1500.0, 0.02)
 PACES = {("sawyer", False): SAWYER, ("walker", True): WALKER}
 
 
@@ -111,6 +113,26 @@ def test_updates_that_are_computed_are_called_at_most() -> None:
     assert pretrained.hours == pytest.approx(2 * 7 * 2.0 / 3600) and pretrained.rate == "0.5 updates/s"
     assert tuned.hours == pytest.approx((500 * 4.0 + 4000 * 0.5) / 3600)
     assert tuned.rate == "at most 0.25 updates/s (5 GFLOP each); 2.0 pictures/s"
+
+
+def test_floors_and_probes_by_hand() -> None:
+    floors = {"floors.episodes": 20, "floors.search_episodes": 2, "floors.finalists": 5}
+    params = small(
+        **floors, **{"matrix.probe_actions.tasks": ["mw-reach", "dmc-walker-run"], "probe_actions.starts": 8}
+    )
+    played = 81 * 2 + 20 * (4 + 5)  # constants in 4 dimensions; three fixed policies, the winner, the finalists
+    line = floors_line(params, PACES, workers=2)
+    assert line.work == f"{played} episodes, {played * 100} decisions"
+    assert line.hours == pytest.approx(played * (2.0 + 100 * 0.2) / 2 / 3600)
+    # 8 branches each of 20 shared and 20 own decisions, after the 20 alone; both bodies have 4 directions.
+    # Drawn: 21 rows before, and per branch one and in three of four starts 3, else 20.
+    decisions, pictures = 20 + 8 * 40, 21 + 8 * (1 + (3 * 3 + 20) / 4)
+    assert start_of_probe(get_task("mw-reach")) == (9, decisions, pictures)
+    line = probe_line(params, PACES)
+    assert line.work == f"16 starts, {16 * decisions} decisions, {16 * pictures:.0f} pictures"
+    sawyer = 9 * 2.0 + decisions * 0.2 + pictures * (0.5 - 0.2)
+    walker = 9 * 5.0 + decisions * 0.02 + pictures * 0.4
+    assert line.hours == pytest.approx(8 * (sawyer + walker) / 3600)
 
 
 def test_every_body_is_tried_by_every_worker_on_tasks_spread_over_its_list() -> None:
@@ -170,6 +192,7 @@ def test_a_trial_takes_apart_resets_decisions_updates_and_pictures(monkeypatch: 
     explored, collected = found["walker", True], found["walker", False]
     assert (explored.episode_s, explored.decision_s, explored.update_s, explored.draw_s) == (5.0, 0.5, 7.0, 0.25)
     assert (collected.episode_s, collected.decision_s, collected.draw_s) == (0.0, 2.0, 0.0)
+    assert (explored.plain_s, collected.plain_s) == (0.5, 2.0)
     assert explored.write_s == explored.convert_s == 0.0
     assert 0 < explored.stored_bytes < 200 and 0 < explored.raw_bytes < 200  # a plain grey picture
     assert collected.raw_bytes != explored.raw_bytes
@@ -278,7 +301,9 @@ def test_profile_cost_measures_and_writes_nothing(project: Path, invoke: Any) ->
     lines = [line.split() for line in costs.output.splitlines()]
     (first,) = [line for line in lines if line[:1] == ["collect-data"]]
     assert first[:5] == ["collect-data", "25000", "episodes", "of", "sawyer,"]
-    assert " days" in costs.output.splitlines()[-3]
+    assert " days" in costs.output.splitlines()[-4]
+    assert {"floors", "probe-actions"} <= {line[0] for line in lines if line}
+    assert costs.output.splitlines()[-2].startswith("a run of fine-tuning takes up to ")
     assert "paper: 60000 episodes" in invoke("profile", "list").output
 
 

@@ -28,6 +28,7 @@ SHARD = "shards/one-00000.parquet"
 HDF5, MINARI_META, ARROW = "data/main_data.hdf5", "data/metadata.json", "data/0/part-0.arrow"
 STEPS, EPISODES = "data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"
 VIDEO = "videos/observation.images.top/chunk-000/file-000.mp4"
+BUILT_FROM = "a" * 64, "c" * 64
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2)}
 
 
@@ -70,12 +71,12 @@ def with_sums(make: Callable[[Path], Any]) -> Callable[[Path], None]:
     return made
 
 
-def make_release(folder: Path) -> list[Path]:
-    return [write_raw_episode(folder, seed, noise_episode(seed, steps=2)) for seed in range(2)]
+def make_release(folder: Path, first: int = 0) -> list[Path]:
+    return [write_raw_episode(folder, seed, noise_episode(first + seed, steps=2)) for seed in range(2)]
 
 
-def make_raw(folder: Path) -> None:
-    episodes = [{"file": file.name, "seed": seed} for seed, file in enumerate(make_release(folder))]
+def make_raw(folder: Path, first: int = 0) -> None:
+    episodes = [{"file": file.name, "seed": seed} for seed, file in enumerate(make_release(folder, first))]
     write_manifest(folder, {"name": "noise", "embodiment": "noise"}, episodes)
 
 
@@ -85,9 +86,9 @@ def make_exorl(folder: Path) -> None:
         test_exorl.write_episode(folder, index, physics, np.full((2, 1), 0.5))
 
 
-def make_store(folder: Path) -> None:
+def make_store(folder: Path, first: int = 0) -> None:
     layout = ConvertParams(row_group_rows=2, shard_mb=1, codec="lz4", level=1, holdout_fraction=0.25)
-    episodes = [noise_episode(seed, steps=3, embodiment=body) for body in ("one", "two") for seed in range(2)]
+    episodes = [noise_episode(first + seed, steps=3, embodiment=body) for body in ("one", "two") for seed in range(2)]
     write_store(episodes, folder, layout)
 
 
@@ -99,11 +100,11 @@ def read_store(folder: Path) -> list[str]:
 
 def make_index(folder: Path) -> None:
     embed = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
-    RetrievalIndex.build(embed, np.arange(6), np.arange(6) * 10, np.array([2, 2, 2, 3, 3, 3]), "a" * 64).save(folder)
+    RetrievalIndex.build(embed, np.arange(6), np.arange(6) * 10, np.array([2, 2, 2, 3, 3, 3]), *BUILT_FROM).save(folder)
 
 
 def read_index(folder: Path) -> list[Any]:
-    found = RetrievalIndex.load(folder, "a" * 64).retrieve(np.full(4, 0.1, np.float32), 9, 2)
+    found = RetrievalIndex.load(folder, *BUILT_FROM).retrieve(np.full(4, 0.1, np.float32), 9, 2)
     return [found.position.tolist(), found.episode_id.tolist(), found.distance.tolist()]
 
 
@@ -118,7 +119,7 @@ def read_checkpoint(folder: Path) -> list[Any]:
     return [found[0], found[1]["w"].tolist()]
 
 
-BODY = ImportOptions(embodiment="walker")
+BODY = ImportOptions(embodiment="arm")
 RELEASE, BUFFER = foreign("ncrl", BODY), foreign("exorl", test_exorl.CARTPOLE)
 MINARI, LEROBOT = foreign("minari", test_minari.ARM), foreign("lerobot", test_lerobot.ARM)
 

@@ -56,7 +56,8 @@ PIXELS = np.zeros((3, 3, 64, 64), np.uint8)
 EPISODE_FILE: Cases = {
     "no images": (npz(observation=None), ("observation",)),
     "images as floats": (npz(observation=PIXELS / 255.0), ("observation", "float64")),
-    "channels last": (npz(observation=PIXELS.transpose(0, 2, 3, 1)), ("observation", "channels first")),
+    "channels in the middle": (npz(observation=PIXELS.transpose(0, 2, 1, 3)), ("observation", "transpose")),
+    "pictures of 16 bits": (npz(observation=PIXELS.astype(np.uint16)), ("uint16", "16 bits or a depth map")),
     "fewer images": (npz(observation=PIXELS[:2]), ("discount", "(2, 1)")),
     "integer actions": (npz(action=np.zeros((3, 2), np.int32)), ("action", "int32")),
     "actions of no width": (npz(action=np.zeros((3, 0), np.float32)), ("action", "(3, 0)")),
@@ -65,8 +66,6 @@ EPISODE_FILE: Cases = {
     "an action before the first": (npz(action=put(0, 0.5)), ("action at row 0", "shift")),
     "an end in the middle": (npz(discount=put(1, 0.0)), ("discount 0", "row 1")),
     "a NaN discount": (npz(discount=put(1, np.nan)), ("discount at row 1",)),
-    "a NaN reward": (npz(reward=np.full((3, 1), np.nan, np.float32)), ("reward at row 0",)),
-    "success in words": (npz(success=np.array([["yes"]] * 3)), ("success", "<U3")),
     "pickled images": (npz(observation=np.array([Payload(), 1], dtype=object)), ("observation", "pickled")),
     "a pickle for an array": (zip_of(observation=PICKLE), ("observation", "not readable")),
     "an array of petabytes": (zip_of(observation=claiming((2**40, 3, 64, 64))), ("claims",)),
@@ -80,7 +79,10 @@ STATE_FILE: Cases = {
     "no states": (arrays(STATES, physics=None), ("no array 'physics'",)),
     "a NaN state": (arrays(STATES, physics=put((1, 2), np.nan)), ("physics at row 1",)),
     "fewer states": (arrays(STATES, physics=np.zeros((2, 4))), ("2 rows", "3")),
-    "another body's actions": (arrays(STATES, action=np.zeros((3, 6), np.float32)), ("action has 6 entries",)),
+    "another body's actions": (
+        arrays(STATES, action=np.zeros((3, 6), np.float32)),
+        ("action has width 6", "expected 1 for cartpole"),
+    ),
 }
 
 
@@ -199,6 +201,8 @@ INDEX: Cases = {
     "an id twice": (keys(column("episode_id", put(1, 0))), ("episode_id of row 1",)),
     "another width": (record("index.json", lambda b: b.update(embed_dim=9)), ("9",)),
     "another model": (record("index.json", lambda b: b.update(model_sha256="b" * 64)), ("another model",)),
+    "another store": (record("index.json", lambda b: b.update(store_sha256="b" * 64)), ("another store",)),
+    "no store": (record("index.json", lambda b: b.pop("store_sha256")), ("index.json", "store_sha256")),
     "no model": (record("index.json", lambda b: b.pop("model_sha256")), ("index.json", "model_sha256")),
     "no vectors": (
         vouched("keys.faiss", "index.json", "index_sha256", content("keys.faiss", b"IxFI" + b"\xff" * 60)),
@@ -333,8 +337,8 @@ LEROBOT: Cases = {
 }
 
 VIDEOS: Cases = {
-    "a playlist": (content(VIDEO, b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"), ("frames can be decoded",)),
-    "a start beyond the end": (listed(column(f"videos/{PICTURE}/from_timestamp", put(1, 99.0))), ("from 99 s",)),
+    "a playlist": (content(VIDEO, b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"), ("not a readable MP4",)),
+    "a start beyond the end": (listed(column(f"videos/{PICTURE}/from_timestamp", put(1, 99.0))), ("99 to 1.1 s",)),
     "cameras outside": (info(video_path="../{video_key}.mp4"), ("leaves its folder",)),
 }
 

@@ -76,7 +76,7 @@ def test_every_second_state_is_drawn(buffer: Path) -> None:
     [
         ({"physics": np.array([[0.0, 1], [2, np.nan], [3, 4]])}, "physics at row 1 is not finite"),
         ({"physics": np.zeros((3, 4), np.int32)}, "physics is int32"),
-        ({"action": np.zeros((3, 6), np.float32)}, "action has 6 entries, dmc-cartpole-balance 1"),
+        ({"action": np.zeros((3, 6), np.float32)}, "action has width 6, expected 1 for cartpole"),
         ({"action": np.array([[0], [0.5], [1.5]], np.float32)}, r"action at row 1, entry 0 is 1\.5"),
         ({"discount": np.array([[1], [0], [1]], np.float32)}, "discount 0. at row 1"),
         ({"physics": np.array([None] * 3)}, "physics.* holds pickled objects"),
@@ -115,3 +115,29 @@ def test_pictures_are_those_the_environment_shows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.read(0).image, np.stack([step.image for step in steps]))
     with pytest.raises(DataError, match=rf"{short.name}: physics at row 0: .*not a physics state of this task"):
         source.read(1)
+
+
+@pytest.mark.usefixtures("painted")
+def test_two_bodies_with_states_of_one_width_are_told_apart(tmp_path: Path) -> None:
+    cheetah = {"observation": np.zeros((3, 17), np.float32)}
+    write_episode(tmp_path, 0, np.zeros((3, 18)), np.zeros((2, 6)), cheetah)
+    names = r"episode_000000_2\.npz: observation has width 17 as cheetah's, expected 24 for walker; pass the --task"
+    with pytest.raises(DataError, match=names):
+        open_source("exorl", tmp_path, ImportOptions(task="dmc-walker-walk", render=RENDER)).read(0)
+    assert len(open_source("exorl", tmp_path, ImportOptions(task="dmc-cheetah-run", render=RENDER)).read(0)) == 3
+
+
+@pytest.mark.sim
+def test_observations_are_as_wide_as_the_simulators() -> None:
+    from contextlib import closing
+    from typing import Any
+
+    from gsa.envs import make_env
+    from gsa.tasks import TASKS
+
+    bodies = {task.embodiment: name for name, task in TASKS.items() if task.suite == "dmc"}
+    assert set(bodies) == set(exorl.OBSERVATION_WIDTH)
+    for body, task in bodies.items():
+        env: Any = make_env(task, RENDER, pixels=False)
+        with closing(env):
+            assert len(env.reset(0).state) == exorl.OBSERVATION_WIDTH[body]

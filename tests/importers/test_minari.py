@@ -50,6 +50,25 @@ def write_dataset(folder: Path, storage: str, jpeg: bool, keys: tuple[str, ...] 
     return folder
 
 
+def write_space(folder: Path, storage: str, space: gymnasium.Space, observations: Any, jpeg: bool = False) -> Path:
+    """One episode with observations of any space."""
+    data = folder / "data"
+    data.mkdir(parents=True)
+    actions = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    made = MinariStorage.new(data, space, actions, data_format=storage, jpeg_encoding=jpeg)
+    flags = np.zeros(2, bool)
+    buffer: Any = EpisodeBuffer(
+        id=0,
+        observations=observations,
+        actions=np.zeros((2, 2), np.float32),
+        rewards=np.full(2, np.nan),
+        terminations=flags,
+        truncations=flags,
+    )
+    made.update_episodes([buffer])
+    return folder
+
+
 def change_metadata(folder: Path, **entries: Any) -> None:
     path = folder / "data/metadata.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
@@ -91,7 +110,10 @@ def test_one_of_several_cameras_must_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "names"),
     [
-        ({"observation_space": '{"type": "Box", "dtype": "float32", "shape": [4]}'}, "no observation is a picture"),
+        (
+            {"observation_space": '{"type": "Box", "dtype": "float32", "shape": [4]}'},
+            "no observation is a picture, found it is float32",
+        ),
         ({"action_space": '{"type": "Discrete", "n": 4}'}, r"action space is \['Discrete'"),
         ({"action_space": None}, "action_space is missing"),
         ({"total_episodes": 3}, "metadata.json says 3 episodes"),
@@ -112,3 +134,61 @@ def test_its_own_name_is_taken(tmp_path: Path) -> None:
     assert (source.facts["name"], source.files) == ("lab/arm/expert-v0", ["0/part-0.arrow", "1/part-0.arrow"])
     with pytest.raises(DataError, match=r"metadata\.json is missing"):
         open_source("minari", tmp_path, ARM)
+
+
+BOX = gymnasium.spaces.Box
+FRAMES = np.stack([picture(0, row) for row in range(3)])
+STATE = (BOX(-1.0, 1.0, (4,), np.float32), np.zeros((3, 4), np.float32))
+
+
+@pytest.mark.parametrize("storage", ["hdf5", "arrow", "parquet"])
+@pytest.mark.parametrize("jpeg", [False, True])
+@pytest.mark.parametrize(
+    ("space", "observations", "key"),
+    [
+        (gymnasium.spaces.Tuple([BOX(0, 255, (*SIZE, 3), np.uint8), STATE[0]]), (FRAMES, STATE[1]), "0"),
+        (
+            gymnasium.spaces.Dict(a=gymnasium.spaces.Tuple([STATE[0], BOX(0, 255, (*SIZE, 3), np.uint8)])),
+            {"a": (STATE[1], FRAMES)},
+            "a/1",
+        ),
+        (BOX(0, 255, (*SIZE, 3), np.uint8), FRAMES, ""),
+        (BOX(0, 255, (3, *SIZE), np.uint8), FRAMES.transpose(0, 3, 1, 2), ""),
+        (BOX(0.0, 1.0, (*SIZE, 3), np.float32), (FRAMES / 255).astype(np.float32), ""),
+        (
+            gymnasium.spaces.Dict(rgb=BOX(0, 255, (*SIZE, 3), np.uint8), depth=BOX(0, 255, (*SIZE, 1), np.uint8)),
+            {"rgb": FRAMES, "depth": FRAMES[..., :1]},
+            "rgb",
+        ),
+    ],
+)
+def test_a_picture_is_found_wherever_it_lies(
+    tmp_path: Path, storage: str, jpeg: bool, space: gymnasium.Space, observations: Any, key: str
+) -> None:
+    if jpeg and key in ("", "rgb"):
+        return  # minari writes no JPEG of other layouts
+    folder = write_space(tmp_path / "d", storage, space, observations, jpeg)
+    for image_key in (None, key or None):
+        episode = open_source("minari", folder, ImportOptions("arm", image_key=image_key)).read(0)
+        expected = np.stack([resize_area(frame) for frame in FRAMES]).transpose(0, 3, 1, 2)
+        assert np.abs(episode.image.astype(int) - expected).max() <= (8 if jpeg else 0)
+        assert episode.reward is None
+
+
+@pytest.mark.parametrize(
+    ("space", "values", "names"),
+    [
+        (
+            BOX(0, 65535, (*SIZE, 3), np.uint16),
+            FRAMES.astype(np.uint16),
+            "no observation is a picture, found x is uint16",
+        ),
+        (BOX(0.0, 9.0, (*SIZE, 1), np.float32), FRAMES[..., :1].astype(np.float32), "no observation is a picture"),
+        (BOX(0, 255, (3, 48, 3), np.uint8), FRAMES[:, :3, :48], "no observation is a picture"),
+        (BOX(-9.0, 9.0, (*SIZE, 3), np.float32), FRAMES / np.float32(30), r"float32 from .* expected 0 to 1, or whole"),
+    ],
+)
+def test_what_may_be_no_picture_is_refused(tmp_path: Path, space: Any, values: np.ndarray, names: str) -> None:
+    folder = write_space(tmp_path / "d", "hdf5", gymnasium.spaces.Dict(x=space), {"x": values})
+    with pytest.raises(DataError, match=names):
+        open_source("minari", folder, ImportOptions("arm")).read(0)

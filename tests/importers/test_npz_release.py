@@ -15,7 +15,7 @@ from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import write_raw_episode
 from tests.storage.conftest import assert_same_steps, count_episode, noise_episode
 
-WALKER = ImportOptions(embodiment="walker", sigma=0.3)
+ARM = ImportOptions(embodiment="arm", sigma=0.3)
 
 
 @pytest.fixture
@@ -30,16 +30,16 @@ def release(tmp_path: Path) -> Path:
 
 def test_their_files_become_a_store(tmp_path: Path, release: Path) -> None:
     params = ConvertParams(row_group_rows=4, shard_mb=1, codec="lz4", level=1, holdout_fraction=0.0)
-    card = convert([open_source("ncrl", release, WALKER)], tmp_path / "out", params)
+    card = convert([open_source("ncrl", release, ARM)], tmp_path / "out", params)
     assert (card["episodes"], card["by_sigma"][0]["sigma"]) == (2, 0.3)
     store = EpisodeStore(tmp_path / "out")
     assert_same_steps(store.read(1), noise_episode(1))
-    assert (store.episodes["source"].tolist(), set(store.episodes["embodiment"])) == (["walker_icm"] * 2, {"walker"})
+    assert (store.episodes["source"].tolist(), set(store.episodes["embodiment"])) == (["walker_icm"] * 2, {"arm"})
     assert '"format": "ncrl"' in store.episodes["origin"][0]
 
 
 def test_the_reward_is_known_to_the_card_alone(release: Path) -> None:
-    counted, noise = (open_source("ncrl", release, WALKER).read(index) for index in range(2))
+    counted, noise = (open_source("ncrl", release, ARM).read(index) for index in range(2))
     np.testing.assert_allclose(counted.reward, np.arange(7) / 10, atol=1e-6)
     assert noise.reward is None
 
@@ -65,14 +65,14 @@ def test_larger_frames_and_other_rates(tmp_path: Path) -> None:
 def test_a_file_that_does_not_belong_is_named(release: Path, name: str, names: str) -> None:
     (release / name).write_bytes((release / "20240520T101112-3f2a-000001-10.npz").read_bytes())
     with pytest.raises(DataError, match=f"{name}: .*{names}"):
-        source = open_source("ncrl", release, WALKER)
+        source = open_source("ncrl", release, ARM)
         for index in range(len(source.files)):
             source.read(index)
 
 
 def test_nothing_there_and_nobody_named(tmp_path: Path, release: Path) -> None:
     with pytest.raises(DataError, match="no npz episodes"):
-        open_source("ncrl", tmp_path, WALKER)
+        open_source("ncrl", tmp_path, ARM)
     with pytest.raises(ParamsError, match="--embodiment"):
         open_source("ncrl", release, ImportOptions())
 
@@ -80,7 +80,7 @@ def test_nothing_there_and_nobody_named(tmp_path: Path, release: Path) -> None:
 def test_formats_lead_somewhere_or_say_why_not(release: Path) -> None:
     for name in IMPORTERS:
         assert importer_module(name).startswith("gsa.importers.")
-    assert isinstance(open_source("ncrl", release, WALKER), Source)
+    assert isinstance(open_source("ncrl", release, ARM), Source)
     for name in REFUSED:
         with pytest.raises(ParamsError, match=r"--format tdmpc2: .*without the simulator's state.*ncrl"):
             importer_module(name)
@@ -120,3 +120,36 @@ def test_sums_vouch_for_files_that_cannot_vouch_for_themselves(
 def test_a_data_set_cannot_name_files_outside(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="leaves its folder"):
         member(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        np.full((5, 1), np.nan, np.float32),
+        np.arange(5),
+        np.full((5, 1), -np.inf),
+        np.zeros((4, 2)),
+        np.array(["a"] * 5),
+    ],
+)
+def test_a_reward_that_no_one_reads_is_no_error(tmp_path: Path, reward: np.ndarray) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    arrays = {"observation": pixels, "action": np.zeros((5, 1), np.float32), "discount": np.ones(5, int)}
+    np.savez(tmp_path / "t-x-0-4.npz", reward=reward, success=reward, **arrays)
+    episode = open_source("ncrl", tmp_path, ARM).read(0)
+    np.testing.assert_array_equal(episode.image, pixels.transpose(0, 3, 1, 2))
+    if reward.dtype == np.int64:
+        assert episode.reward is not None and episode.reward.tolist() == [0, 1, 2, 3, 4]
+    else:
+        assert episode.reward is None and episode.success is None
+
+
+def test_a_copy_is_not_a_second_episode(release: Path) -> None:
+    first, other = sorted(release.glob("*.npz"))
+    again = release / first.name.replace("20240520", "copy of 20240520")
+    again.write_bytes(first.read_bytes())
+    with pytest.raises(DataError, match=r"is a copy of .*; remove one of the two"):
+        open_source("ncrl", release, ARM)
+    again.unlink()
+    other.rename(release / other.name.replace("000001", "000000"))  # two runs, which both count from 0
+    assert len(open_source("ncrl", release, ARM).files) == 2

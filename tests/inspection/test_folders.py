@@ -1,5 +1,3 @@
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,12 +10,12 @@ from gsa.errors import ArtifactError, DataError
 from gsa.inspection.folders import describe, first_images, kind_of, one_episode, under_way, verify
 from gsa.retrieval import RetrievalIndex
 from gsa.runs.checkpoint import save_weights
-from gsa.runs.fingerprint import identity
 from gsa.runs.scores import ScoreRow, score_line
 from gsa.storage.raw import write_manifest, write_raw_episode
 from gsa.storage.store_writer import write_store
 from gsa.tasks import TASKS, register_task
 from gsa.visual.pictures import contact_sheet
+from tests.factories import write_record
 from tests.storage.conftest import assert_same_steps, count_episode
 
 
@@ -66,7 +64,10 @@ def test_a_run_under_way_is_found_by_its_name(tmp_path: Path, monkeypatch: pytes
 
 def test_verify_says_what_was_checked_and_finds_damage(raw: Path, offline: Path) -> None:
     assert verify(raw.parent) == [f"{raw}: 3 episodes agree with their manifest"]
-    assert verify(offline) == [f"{offline}: 3 episodes agree with their digests"]
+    with pytest.raises(ArtifactError, match=r"run\.json is missing|no run\.json"):
+        verify(offline)
+    write_record(offline, stage="convert")
+    assert verify(offline) == [f"{offline}: 4 files agree with run.json; 3 episodes agree with their digests"]
     victim = sorted(raw.glob("*.npz"))[2]
     victim.write_bytes(victim.read_bytes()[:-1] + b"x")
     with pytest.raises(DataError, match=victim.name):
@@ -83,15 +84,19 @@ def test_models_and_indices_vouch_for_themselves(tmp_path: Path) -> None:
     model, index = tmp_path / "model", tmp_path / "index"
     save_weights(model, {"w": torch.ones(2)}, {"action_dim": 12})
     index.mkdir()
-    RetrievalIndex.build(np.eye(3, dtype=np.float32), np.arange(3), np.arange(3), np.full(3, 2), "a" * 64).save(index)
+    RetrievalIndex.build(
+        np.eye(3, dtype=np.float32), np.arange(3), np.arange(3), np.full(3, 2), "a" * 64, "c" * 64
+    ).save(index)
+    for folder in (model, index):
+        write_record(folder)
     assert verify(tmp_path) == [
-        f"{index}: 3 keys agree with index.json",
-        f"{model}: 1 weights agree with meta.json and are finite",
+        f"{index}: 3 files agree with run.json; 3 keys agree with index.json",
+        f"{model}: 2 files agree with run.json; 1 weights agree with meta.json and are finite",
     ]
     assert describe(index)[0].startswith(f"{index}: index, ")
     faiss = index / "keys.faiss"
     faiss.write_bytes(faiss.read_bytes()[:-1] + b"x")
-    with pytest.raises(ArtifactError, match=r"keys\.faiss is missing or damaged"):
+    with pytest.raises(ArtifactError, match=r"keys\.faiss is damaged"):
         verify(tmp_path)
 
 
@@ -123,10 +128,7 @@ def test_a_run_of_a_task_that_is_not_registered_is_described(tmp_path: Path, mon
     text = score_line(ScoreRow("own-reach", "scratch", 0, 500, (10.0,), (1,), (1,)))
     facts = {**asdict(spec), "score_range": [0.0, 1.0]}
     monkeypatch.delitem(TASKS, "own-reach")
-    outputs = {"scores.jsonl": {"sha256": hashlib.sha256(text.encode()).hexdigest(), "bytes": len(text)}}
-    record = {"stage": "finetune-dreamer", "params": {"tasks.own-reach": facts}, "inputs": {}, "code": "c"}
-    record |= {"outputs": outputs, "digest": identity(outputs), "started": "now", "duration_s": 1.0}
     (tmp_path / "scores.jsonl").write_text(text)
-    (tmp_path / "run.json").write_text(json.dumps(record))
+    write_record(tmp_path, stage="finetune-dreamer", params={"tasks.own-reach": facts})
     assert "run of scratch on own-reach" in describe(tmp_path)[0]
     monkeypatch.delitem(TASKS, "own-reach")

@@ -172,3 +172,25 @@ def test_sources_that_do_not_fit_together_are_refused(tmp_path: Path, quiet: Pat
     shipped = collect(tmp_path / "shipped", [count_episode()], render={"quality": "shipped"})
     with pytest.raises(DataError, match=r"different image settings.*fast.*shipped"):
         convert_folders(tmp_path / "out", fast, shipped)
+
+
+@pytest.mark.parametrize("reject_bad", [False, True])
+def test_a_body_has_one_action_width(tmp_path: Path, reject_bad: bool) -> None:
+    folder = collect(tmp_path / "mixed", [noise_episode(0, width=3), noise_episode(1, width=4)], embodiment="arm")
+    second = sorted(folder.glob("*.npz"))[1].name
+    reason = f"{second}: action width 4, but other arm episodes have 3; give it an embodiment of its own"
+    if not reject_bad:
+        with pytest.raises(DataError, match=reason):
+            convert_folders(tmp_path / "out", folder)
+        return
+    card = convert_folders(tmp_path / "out", folder, reject_bad=True)
+    assert card["episodes"] == 1
+    assert [entry["file"] for entry in card["rejected"]] == [f"mixed/{second}"]
+    assert card["rejected"][0]["reason"].endswith(reason)
+
+
+def test_where_every_episode_is_bad_the_first_says_why(tmp_path: Path, quiet: Path) -> None:
+    for bad in quiet.glob("*.npz"):
+        bad.write_bytes(b"x")
+    with pytest.raises(DataError, match=r"all 3 episodes are bad, the first: .*sha256"):
+        convert_folders(tmp_path / "out", quiet, reject_bad=True)

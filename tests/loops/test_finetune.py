@@ -7,17 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from gsa.agents.base import Progress
 from gsa.agents.dreamer import Dreamer, DreamerPolicy
 from gsa.config import Params, load_params
+from gsa.envs.rollout import rollout
 from gsa.episode import Step
-from gsa.errors import DataError, ParamsError, StoppedError
+from gsa.errors import ArtifactError, DataError, ParamsError, StoppedError
 from gsa.loops.build_index import build_index
-from gsa.loops.finetune import AGENT_DIR, Finetuner
+from gsa.loops.evaluate import Record
+from gsa.loops.finetune import AGENT_DIR, EPISODES_FILE, Finetuner
 from gsa.pipeline import LEARNERS
+from gsa.policies.untrained import UniformPolicy
 from gsa.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from gsa.runs.scores import read_floors, read_scores
+from gsa.schedule import Progress
 from gsa.storage.episode_store import EpisodeStore
+from gsa.storage.replay import EpisodeBuffer
 from gsa.storage.store_writer import write_store
 from gsa.tasks import get_task
 from gsa.world_model.model import WorldModel
@@ -115,6 +119,15 @@ def make_tuner(method: str, tree: Params, offline: Folders | None = None, seed: 
     return Finetuner(ActionIsReward, get_task(TASK), method, seed, tree, offline)
 
 
+def test_an_index_of_another_store_is_refused(tmp_path, offline):
+    """Its positions would be other episodes, rehearsed in silence."""
+    write_store(
+        [noise_episode(9 + s, steps=10, embodiment="body0") for s in range(6)], tmp_path / "new", params().convert
+    )
+    with pytest.raises(ArtifactError, match=r"index at .* was built from another store"):
+        make_tuner("gsa", params(), offline | {"offline": tmp_path / "new"})
+
+
 @pytest.mark.parametrize(("method", "frames"), [("scratch", 300), ("drqv2", 2000)])
 def test_it_learns_the_best_action(tmp_path, method, frames):
     more = {"finetune.total_frames": frames, "finetune.eval_every_frames": frames, "dreamer.replay_ratio": 20.0}
@@ -146,15 +159,6 @@ def test_the_scores_of_a_run_under_way_lie_beside_its_checkpoints(tmp_path, offl
     assert [row.frames for row in read_scores(found)] == [40]
 
 
-def test_a_run_without_updates_ends_well(tmp_path):
-    tree = params(**{"dreamer.warmup_frames": 1000, "dreamer.max_warmup_episodes": 1000})
-    tuner = make_tuner("scratch", tree)
-    tuner.run(CheckpointStore(tmp_path / "ck", "f"))
-    tuner.write(tmp_path)
-    assert tuner.record.losses == []
-    assert '"updates": 0' in (tmp_path / "metrics.json").read_text()
-
-
 def test_rehearsal_mixes_a_quarter_of_retrieved_windows_of_the_right_body(offline):
     tuner = make_tuner("p_er", params(), offline)
     tuner.learner.prepare(tuner.first_step)
@@ -179,6 +183,32 @@ def test_the_cloned_policy_warms_up_and_guides(offline):
     assert len(guided.window) > 0
 
 
+def test_the_cloned_policy_teaches_what_it_would_do(offline):
+    """Row by row of each window that has a whole stack before it, what the cloned policy does in the episode."""
+    tree = params(**{"gsa.bc.frame_stack": 2, "dreamer.batch_length": 4})
+    learner = make_tuner("p_g", tree, offline).learner
+    learner.prepare(lambda: ActionIsReward().reset())
+    online = EpisodeBuffer(join_short=True)
+    episode = rollout(ActionIsReward(), UniformPolicy(1, np.random.default_rng(0)), 0)
+    online.add(episode)
+    batch = learner.batch(online, 0)
+    teaching = learner.teaching(batch)
+    policy, steps = learner._cloned(), []
+    for row, image in enumerate(episode.image):
+        steps.append(policy.act(Step(image, 0.0, row == 0, False)))
+    starts = learner.replay.draw(0, len(batch.image), 4)[1]
+    expected = np.stack([np.stack(steps[start + 1 : start + 4]) for start in starts])
+    np.testing.assert_allclose(teaching.action[..., :1], expected, atol=1e-6)
+    assert teaching.known.all() and not teaching.action[..., 1:].any()
+    joined = batch._replace(is_first=torch.tensor([[True, False, True, False]] * len(batch.image)))
+    assert learner.teaching(joined).known.tolist() == [[True, False, True]] * len(batch.image)
+    assert "kickstart_loss" in learner.update(online, 0)
+    with pytest.raises(ParamsError, match=r"batch_length = 4 rows holds no stack of gsa.bc.frame_stack = 5 images"):
+        make_tuner("p_g", params(**{"gsa.bc.frame_stack": 5, "dreamer.batch_length": 4}), offline)
+    learner.kickstart_scale = 0.0
+    assert "kickstart_loss" not in learner.update(online, 1)
+
+
 def test_a_suite_without_a_guidance_schedule_is_an_error(offline):
     with pytest.raises(ParamsError, match=r"gsa\.guidance has no schedule for the suite 'dmc' .*add one"):
         params(**{"gsa.guidance": {"mw": {"start": 1.0, "end": 0.0, "env_steps": 5}}})
@@ -187,7 +217,7 @@ def test_a_suite_without_a_guidance_schedule_is_an_error(offline):
 @pytest.mark.parametrize(("fraction", "found"), [(1.0, "4 windows"), (0.05, "0 windows")])
 def test_a_rehearsal_that_leaves_no_online_or_no_retrieved_window_is_refused(offline, fraction, found):
     tree = params(**{"methods.p_er.rehearsal_fraction": fraction})
-    with pytest.raises(ParamsError, match=f"'p_er': rehearsal_fraction {fraction} of dreamer.batch_size 4 is {found}"):
+    with pytest.raises(ParamsError, match=f"p_er.rehearsal_fraction = {fraction} of dreamer.batch_size = 4 is {found}"):
         make_tuner("p_er", tree, offline)
 
 
@@ -205,11 +235,16 @@ def test_pretrained_methods_start_from_the_given_weights_and_scratch_does_not(of
 
 
 class StopAfter(CheckpointStore):
-    """Raises as a signal would, right after the first save."""
+    """Raises as a signal would, right after save number ``at``."""
 
-    def save(self, step, state):
-        self.stop_requested = True
-        super().save(step, state)
+    def __init__(self, folder, fingerprint, at=1):
+        super().__init__(folder, fingerprint)
+        self.left = at
+
+    def save(self, step, state, background=False):
+        self.left -= 1
+        self.stop_requested = not self.left
+        super().save(step, state, background)
 
 
 def test_every_learner_has_a_method_here():
@@ -231,6 +266,94 @@ def test_a_stopped_run_resumes_exactly(tmp_path, offline, method):
     assert found.floors == expected.floors and len(found.floors) == (method == "gsa")
     for name, value in whole.learner.networks.state_dict().items():
         assert torch.equal(value, resumed.learner.networks.state_dict()[name]), name
+
+
+def agrees(tuner: Finetuner, record: Record, whole: Finetuner, expected: Record) -> None:
+    assert (record.scores, record.losses) == (expected.scores, expected.losses)
+    for name, value in whole.learner.networks.state_dict().items():
+        assert torch.equal(value, tuner.learner.networks.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("method", ["scratch", "drqv2"])
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_were_not(tmp_path, monkeypatch, method):
+    """Each life saves after every episode, and dies in the second after the one it began with."""
+    tree = params(**{"machine.checkpoint_every_s": 0.0})
+    whole = make_tuner(method, tree)
+    expected = whole.run(CheckpointStore(tmp_path / "whole", "f"))
+    lives, logged = 0, []
+
+    class KilledError(BaseException):
+        pass
+
+    while True:
+        tuner, store = make_tuner(method, tree), CheckpointStore(tmp_path / "killed", "f")
+        update, left = tuner.update_due, 2
+
+        def die(tuner=tuner, update=update):
+            nonlocal left
+            left -= tuner.progress.env_steps % 10 == 0
+            if left == 0:  # its episode is in the log already, its updates and checkpoint are not
+                raise KilledError
+            update()
+
+        monkeypatch.setattr(tuner, "update_due", die)
+        try:
+            record = tuner.run(store)
+            break
+        except KilledError:
+            store.wait()
+            lives += 1
+            logged.append((tmp_path / "killed" / EPISODES_FILE).stat().st_size)
+        finally:
+            monkeypatch.undo()
+    assert lives == 3 and logged == sorted(logged)
+    agrees(tuner, record, whole, expected)
+
+
+def test_a_damaged_end_of_the_episodes_costs_the_newest_checkpoint_and_no_more(tmp_path, caplog):
+    tree = params(**{"machine.checkpoint_every_s": 0.0})
+    whole = make_tuner("scratch", tree)
+    expected = whole.run(CheckpointStore(tmp_path / "whole", "f"))
+    with pytest.raises(StoppedError):
+        make_tuner("scratch", tree).run(StopAfter(tmp_path / "cut", "f", at=3))
+    log = tmp_path / "cut" / EPISODES_FILE
+    content = log.read_bytes()
+    log.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    tuner = make_tuner("scratch", tree)
+    record = tuner.run(CheckpointStore(tmp_path / "cut", "f"))
+    assert f"{log} is damaged" in caplog.text and "trying the one before" in caplog.text
+    agrees(tuner, record, whole, expected)
+    log.unlink()
+    with pytest.raises(ArtifactError, match=rf"every checkpoint .* is damaged; delete that folder .*{log} has 0 bytes"):
+        make_tuner("scratch", tree).run(CheckpointStore(tmp_path / "cut", "f"))
+
+
+def test_episodes_that_change_while_a_run_reads_them_end_it(tmp_path, monkeypatch):
+    tuner = make_tuner("scratch", params())
+    evaluate = tuner.evaluate
+
+    def then_damage(checkpoints):
+        evaluate(checkpoints)
+        with (tmp_path / EPISODES_FILE).open("r+b") as file:
+            file.seek(1000)
+            file.write(b"other")
+
+    monkeypatch.setattr(tuner, "evaluate", then_damage)
+    with pytest.raises(ArtifactError, match="is damaged: the sha256 of its first"):
+        tuner.run(CheckpointStore(tmp_path, "f"))
+
+
+def test_checkpoints_do_not_grow_with_the_episodes(tmp_path):
+    tree, sizes = params(**{"machine.checkpoint_every_s": 0.0, "finetune.total_frames": 200}), []
+
+    class Weighing(CheckpointStore):
+        def _write(self, step, state):
+            super()._write(step, state)
+            sizes.append(max(self.folder.glob("*.pt")).stat().st_size)
+
+    make_tuner("scratch", tree).run(Weighing(tmp_path, "f"))
+    assert len(sizes) == 9
+    assert sizes[-1] - sizes[2] < 20_000 < (tmp_path / EPISODES_FILE).stat().st_size  # scores and losses grow
 
 
 def test_a_run_that_clones_scores_the_clone_once_and_learns_as_before(tmp_path, offline, monkeypatch):
@@ -287,7 +410,7 @@ def test_it_compiles_in_the_mode_that_is_asked_for(monkeypatch):
 
 def test_an_episode_shorter_than_a_window_is_named(tmp_path):
     tree = params(**{"dreamer.batch_length": 64})
-    with pytest.raises(DataError, match="shorter than a window of 64 rows"):
+    with pytest.raises(ParamsError, match="shorter than a window of 64 rows"):
         make_tuner("scratch", tree).run(CheckpointStore(tmp_path, "f"))
 
 

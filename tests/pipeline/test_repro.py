@@ -192,7 +192,7 @@ def test_a_model_made_anew_reruns_its_own_runs_alone(project: Project) -> None:
 
 def test_another_task_runs_only_itself(project: Project) -> None:
     with project.params(matrix={"finetune": {"tasks": ["mw-drawer-close", "dmc-cartpole-balance", "mw-button-press"]}}):
-        planned = project.repro("--dry")
+        planned = project.repro("--dry") - {STAMPS}  # which checks the names
     runs = {"finetune-gsa@gsa-mw-button-press-0", "finetune-dreamer@scratch-mw-button-press-0"}
     assert planned == {*runs, "floors@mw-button-press", "report"}
 

@@ -9,10 +9,11 @@ import pytest
 
 from gsa.config import Params, load_params
 from gsa.pipeline import run_name
-from gsa.runs.fingerprint import fingerprint, hash_files
+from gsa.runs.fingerprint import fingerprint
 from gsa.runs.scores import FLOORS_FILE, SCORES_FILE, ScoreRow, score_line
 from gsa.tasks import get_task
 from tests.conftest import ROOT
+from tests.factories import write_record
 
 TASKS = ["mw-drawer-close", "dmc-walker-stand", "mw-reach"]
 FRAMES = 6000
@@ -74,8 +75,8 @@ def write_run(
         (folder / FLOORS_FILE).write_text(score_line(score_row("bc", task, seed, 0, clone)))
     if losses:
         (folder / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
-    outputs = hash_files(folder)
     facts = {
+        "stage": "finetune",
         "fingerprint": fingerprint([method, task, seed]),
         "params": {"finetune.total_frames": FRAMES, f"methods.{method}": {"pretrained": method == "gsa"}},
         "inputs": {"model": "a" * 64} if method == "gsa" else {},
@@ -84,18 +85,17 @@ def write_run(
         "python": "3.11.7",
         "versions": {"numpy": "2.4", "torch": "2.13"},
         "duration_s": 90.0,
-        "outputs": outputs,
-        "digest": fingerprint(outputs),
     }
-    (folder / "run.json").write_text(json.dumps(facts | record))
+    write_record(folder, **facts | record)
     return folder
 
 
 def write_floors(folder: Path, task: str, scores: dict[str, float]) -> None:
-    """What ``gsa floors`` makes, less its run.json: normalised scores by policy."""
+    """What ``gsa floors`` makes: normalised scores by policy."""
     (folder / task).mkdir(parents=True)
     rows = (score_row(policy, task, 0, 0, score) for policy, score in scores.items())
     (folder / task / FLOORS_FILE).write_text("".join(map(score_line, rows)))
+    write_record(folder / task)
 
 
 FINALS = {

@@ -12,6 +12,7 @@ from gsa.report.published import load_published
 from gsa.report.summary import Summary, summarise
 from gsa.report.tables import build_tables
 from gsa.report.verdict import verdict
+from tests.factories import write_record
 from tests.report.conftest import FRAMES, TASKS, MakeParams, write_floors, write_run
 
 FLOORS = {"random": 0.1, "nothing": 0.4, "constant": 0.5, "expert": 1.0}
@@ -83,14 +84,15 @@ def test_runs_without_floors_make_a_report_that_says_what_makes_them(runs: Path,
     assert draw_floors(found).axes
 
 
-def test_damaged_floors_are_named(tmp_path: Path, runs: Path, make_params: MakeParams) -> None:
+def test_wrong_floors_are_named(tmp_path: Path, runs: Path, make_params: MakeParams) -> None:
     write_floors(tmp_path / "floors", "mw-reach", FLOORS)
-    file = tmp_path / "floors" / "mw-reach" / "floors.jsonl"
-    file.write_text(file.read_text() * 2)
     params = make_params()
+    for folder in (tmp_path / "floors" / "mw-reach", runs / "gsa_mw-reach_s0"):
+        rows = (tmp_path / "floors" / "mw-reach" / "floors.jsonl").read_text()
+        (folder / "floors.jsonl").write_text(rows + rows.splitlines()[0] + "\n")
+        write_record(folder)
     with pytest.raises(ArtifactError, match=r"floors\.jsonl, line 5: expected one row per policy"):
-        summarise(load_scores(runs, params), params, tmp_path / "floors")
-    (runs / "gsa_mw-reach_s0" / "floors.jsonl").write_text(file.read_text())
+        summarise(load_scores(runs, params, "drop"), params, tmp_path / "floors")
     scores = load_scores(runs, params, "drop")
     assert [run.status for run in scores.unusable] == ["damaged"]
 

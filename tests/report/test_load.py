@@ -11,6 +11,7 @@ from gsa.errors import ArtifactError, DataError
 from gsa.pipeline import run_name
 from gsa.report.load import load_scores
 from gsa.tasks import get_task
+from tests.factories import write_record
 from tests.report.conftest import FRAMES, MakeParams, score_row, write_run
 
 
@@ -35,6 +36,9 @@ def break_run(runs: Path, how: str) -> None:
     folder = runs / run_name("scratch", "mw-reach", 1)
     if how == "damaged":
         (folder / "scores.jsonl").write_text('{"task": ')
+        write_record(folder)
+    elif how == "damaged without a record":
+        (folder / "run.json").unlink()
     elif how == "damaged by an edit":
         write = (folder / "scores.jsonl").read_text().replace('"seed": 1', '"seed":  1')
         (folder / "scores.jsonl").write_text(write)
@@ -56,8 +60,9 @@ BROKEN = {
     "failed": "loss is NaN at update 812",
     "short": "3000 of 6000 frames",
     "damaged": "line 1",
-    "damaged by an edit": "changed after the run",
-    "damaged run.json": "run.json is damaged",
+    "damaged without a record": "run.json is missing",
+    "damaged by an edit": "scores.jsonl is",
+    "damaged run.json": "run.json has no 'seal'",
     "damaged as it is another's": "gsa on mw-reach, seed 5",
 }
 

@@ -20,6 +20,7 @@ from gsa.report.summary import HEADLINE, Summary, summarise
 from gsa.report.tables import build_tables
 from gsa.runs.scores import SCORES_FILE, ScoreRow, score_line
 from gsa.tasks import TASKS
+from tests.factories import write_record
 from tests.report.conftest import FRAMES, MakeParams
 
 OWN = "pendulum"
@@ -45,6 +46,7 @@ def both(runs: Path, make_params: MakeParams) -> tuple[Path, Any]:
         folder.mkdir()
         rows = [ScoreRow(OWN, method, seed, frames, (score,)) for frames, score in ((0, -1600.0), (FRAMES, value))]
         (folder / SCORES_FILE).write_text("".join(map(score_line, rows)))
+        write_record(folder)
     return runs, params
 
 

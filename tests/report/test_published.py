@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gsa.errors import DataError
+from gsa.files import sha256_file
 from gsa.report.published import BUDGET, Column, load_published, our_name
 from gsa.tasks import EXTRA_TASKS, TASKS
 
@@ -89,6 +90,10 @@ def test_a_bad_row_is_named(reference: Path, tmp_path: Path, line: str, message:
     number = len(path.read_text().splitlines()) + 1
     with path.open("a", newline="") as file:
         file.write(line + "\r\n")
+    with pytest.raises(DataError, match=r"paper_results\.csv was changed: .* `git checkout"):
+        load_published(tmp_path / "reference")
+    sums = tmp_path / "reference" / "SHA256SUMS"
+    sums.write_text("".join(f"{sha256_file(file)}  {file.name}\n" for file in sums.parent.glob("*.csv")))
     with pytest.raises(DataError, match=f"line {number}") as caught:
         load_published(tmp_path / "reference")
     assert message in str(caught.value)

@@ -90,17 +90,20 @@ def test_each_learner_has_the_stamp_of_its_own_code() -> None:
     assert not {"gsa.agents.gsa", "gsa.agents.drqv2"} & found["dreamer"]
 
 
-def test_the_command_writes_a_stamp_per_stage_and_the_facts_of_every_task(tmp_path: Path, invoke: Invoke) -> None:
-    stale = tmp_path / "tasks/mw-gone.json"
-    stale.parent.mkdir()
+def test_the_command_writes_a_stamp_per_stage_and_the_facts_of_every_task(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stale = tmp_path / ".gsa/tasks/mw-gone.json"
+    stale.parent.mkdir(parents=True)
     stale.write_text("{}")
-    kept = tmp_path / "tasks/notes.txt"
+    kept = tmp_path / ".gsa/tasks/notes.txt"
     kept.write_text("of the user's")
-    result = invoke("code-stamp", "--out", tmp_path, "--params", ROOT / "params.yaml")
+    result = invoke("code-stamp", "--params", ROOT / "params.yaml")
     assert result.exit_code == 0, result.output
-    assert {path.stem for path in (tmp_path / "code").iterdir()} == set(STAGES)
-    assert {path.stem for path in (tmp_path / "tasks").glob("*.json")} == set(TASKS) and kept.is_file()
-    assert json.loads((tmp_path / "tasks/mw-reach.json").read_text()) == task_stamp(get_task("mw-reach"))
+    assert {path.stem for path in (tmp_path / ".gsa/code").iterdir()} == set(STAGES)
+    assert {path.stem for path in stale.parent.glob("*.json")} == set(TASKS) and kept.is_file()
+    assert json.loads((stale.parent / "mw-reach.json").read_text()) == task_stamp(get_task("mw-reach"))
 
 
 def test_unknown_stage_is_named(source: Path) -> None:

@@ -10,7 +10,7 @@ from gsa.runs.run_dir import open_run
 
 
 def fail(folder: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)), recorded_failure(folder):
+    with pytest.raises(type(error)), recorded_failure(folder, "finetune"):
         raise error
 
 
@@ -39,7 +39,10 @@ def test_an_older_output_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_run_that_succeeds_replaces_the_record(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     fail(folder, TrainingError("loss is NaN"))
-    with open_run(folder, "finetune", {}, {}, state_dir=tmp_path / "state") as run, recorded_failure(folder):
+    with (
+        open_run(folder, "finetune", {}, {}, state_dir=tmp_path / "state") as run,
+        recorded_failure(folder, "finetune"),
+    ):
         (run.path / "scores.jsonl").write_text("")
     assert read_failure(folder) is None and (folder / "scores.jsonl").is_file()
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from gsa.errors import DataError
+from gsa.loops.finetune import Finetuner
 from gsa.runs.failure import read_failure
 from tests.conftest import Invoke
 from tests.pipeline.test_repro import OVERLAY, merge
@@ -90,7 +92,7 @@ def test_unknown_task(project: Path, invoke: Invoke, args: tuple[str, ...]) -> N
     ("args", "message"),
     [
         (("collect-data", "--policy", "exprt"), "with --policy exprt: collect_data.policy = 'exprt': Input should be"),
-        (("collect-data", "--sigma", "-3"), "with --sigma -3.0: matrix.collect_data.sigmas.0 = -3.0: Input should be"),
+        (("collect-data", "--sigma", "-3"), "matrix.collect_data.sigmas.0 = -3.0: expected a number from 0 to 10"),
         (
             ("explore-data", "--domain", "walkr"),
             "with --domain walkr: matrix.explore_data.domains.0 = 'walkr': Input should be 'cartpole', ",
@@ -161,22 +163,25 @@ def test_episodes_shorter_than_a_window(project: Path, invoke: Invoke) -> None:
 
 
 @pytest.mark.sim
-def test_a_run_that_fails_leaves_its_reason_for_the_report(project: Path, invoke: Invoke) -> None:
-    change(project, dreamer={"batch_length": 10_000})
+def test_a_run_that_fails_leaves_its_reason_for_the_report(
+    project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Finetuner) -> None:
+        raise DataError("the reward is not finite")
+
+    monkeypatch.setattr(Finetuner, "collect_episode", fail)
     item = ("--task", "dmc-cartpole-balance", "--method", "scratch", "--seed", "0")
     code, line = complaint(invoke, "finetune", *item)
-    assert code == 3 and "shorter than a window of 10000 rows" in line
+    assert code == 3 and "the reward is not finite" in line
     assert line.partition("Error: ")[2] in read_failure(project / "runs" / "scratch_dmc-cartpole-balance_s0")
 
 
-@pytest.mark.parametrize("column", ["action", "reward"])
-def test_nan_in_the_data(project: Path, invoke: Invoke, column: str) -> None:
-    width = {"action": 4, "reward": 1}[column]
-    values = np.zeros((EPISODE_ROWS, width), np.float32)
+def test_nan_in_the_data(project: Path, invoke: Invoke) -> None:
+    values = np.zeros((EPISODE_ROWS, 4), np.float32)
     values[3, 0] = np.nan
-    write_npz(Path("theirs"), **{column: values})
+    write_npz(Path("theirs"), action=values)
     code, line = complaint(invoke, "convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "sawyer")
-    assert code == 3 and "20250101T000000-abc-0-8.npz" in line and column in line
+    assert code == 3 and "20250101T000000-abc-0-8.npz" in line and "action" in line
     assert not Path("data/offline").exists()
 
 
@@ -213,6 +218,48 @@ def test_which_model(project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPa
     )
     code, line = complaint(invoke, "pretrain", "--out", "models/one")
     assert code == 2 and "--out is the folder of one model; give --model too: mw, dmc" in line
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (("convert", "--out", "."), "is the working directory or holds it"),
+        (("convert", "--out", ".."), "is the working directory or holds it"),
+        (("convert", "--out", "theirs"), "is the input raw theirs at theirs or holds it"),
+        (("convert", "--out", "theirs/sub"), "lies in the input raw theirs at theirs"),
+        (("convert", "--out", "notes"), "holds mine.txt, and no record says that `gsa convert` (convert) made it"),
+        (("pretrain", "--model", "mw", "--out", "."), "is the working directory or holds it"),
+        (("pretrain", "--model", "mw", "--out", "data"), "is the input offline at data/offline or holds it"),
+        (("pretrain", "--model", "mw", "--out", "data/offline/mw"), "lies in the input offline at data/offline"),
+        (("pretrain", "--model", "mw", "--out", "notes"), "no record says that `gsa pretrain`"),
+        (("import-model", "notes/mine.txt", "--model", "mw", "--out", "notes"), "is the input checkpoint at"),
+        (
+            ("collect-data", "--task", "mw-reach", "--sigma", "0.5", "--out", "."),
+            "is the working directory or holds it",
+        ),
+        (("collect-data", "--task", "mw-reach", "--sigma", "0.5", "--out", "notes"), "holds mine.txt"),
+        (("explore-data", "--domain", "cartpole", "--out", "notes"), "holds mine.txt"),
+        (("inspect", "data/offline", "--sheet", "notes/mine.txt"), "exists and is not replaced"),
+        (("inspect", "data/offline", "--video", "data/offline/card.json"), "exists and is not replaced"),
+        (("inspect", "data/offline", "--sheet", "data/offline/new.png"), "lies in data/offline"),
+        (("evaluate", "notes", "--video", "params.yaml"), "exists and is not replaced"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_not_the_stages_own_is_never_replaced(
+    project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], reason: str
+) -> None:
+    from stages import estimate
+
+    monkeypatch.setattr(estimate, "say_cost", lambda *_: None)  # it takes a while and writes nothing
+    converted(invoke, 0, 1)
+    Path("notes").mkdir()
+    Path("notes/mine.txt").write_text("of the user")
+    before = {path: path.read_bytes() for path in project.parent.rglob("*") if path.is_file()}
+    given = ("--input", "theirs", "--format", "ncrl", "--embodiment", "sawyer") if args[0] == "convert" else ()
+    code, line = complaint(invoke, *args, *given)
+    assert code == 2 and reason in line, line
+    assert {path: path.read_bytes() for path in project.parent.rglob("*") if path.is_file()} == before
 
 
 def test_damaged_weights(project: Path, invoke: Invoke) -> None:

@@ -65,8 +65,8 @@ def test_a_missing_folder_names_the_command_that_makes_it(project: Path, invoke)
 
 def test_foreign_flags_and_folders(project: Path, invoke) -> None:
     write_raw_episode(Path("theirs"), 0, count_episode())
-    assert invoke("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "walker").exit_code == 0
-    assert EpisodeStore(Path("data/offline")).episodes["embodiment"].tolist() == ["walker"]
+    assert invoke("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "arm").exit_code == 0
+    assert EpisodeStore(Path("data/offline")).episodes["embodiment"].tolist() == ["arm"]
     refused = invoke("convert", "--input", "theirs", "--embodiment", "walker")
     assert refused.exit_code == 2 and "--embodiment belongs to --format ncrl" in refused.output
 
@@ -78,21 +78,19 @@ def test_data_from_elsewhere_joins_what_was_collected(project: Path, invoke) -> 
     for folder, _ in named:
         collect(folder, "sawyer")
     write_raw_episode(Path("theirs"), 0, count_episode())
-    call = ("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "walker", "--also-collected")
+    call = ("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "arm", "--also-collected")
     assert invoke(*call).exit_code == 0
     assert set(EpisodeStore(Path("data/offline")).episodes["source"]) == {"theirs", *(f.name for f, _ in named)}
 
 
-def test_every_format_is_a_choice_and_a_refused_one_says_why(project: Path, invoke) -> None:
-    from typing import get_args, get_type_hints
+def test_every_format_is_in_the_help_and_a_refused_one_says_why(project: Path, invoke) -> None:
+    from typing import get_args
 
-    from gsa.importers import IMPORTERS, REFUSED
+    from gsa.importers import IMPORTERS
     from gsa.importers.base import Merge
-    from stages.convert import convert
 
-    hints = get_type_hints(convert)
-    assert set(get_args(hints["format"])) == {"gsa", *IMPORTERS, *REFUSED}
-    assert set(get_args(get_args(hints["merge_actions"])[0])) == set(get_args(Merge))
+    shown = invoke("convert", "--help").output
+    assert not [name for name in ("gsa", *IMPORTERS, *get_args(Merge)) if name not in shown]
     Path("theirs").mkdir()
     refused = invoke("convert", "--format", "tdmpc2", "--input", "theirs")
     assert refused.exit_code == 2 and "without the simulator's state" in refused.output
@@ -119,4 +117,48 @@ def test_flags_map_what_lies_outside_and_run_json_says_so(project: Path, invoke)
     np.testing.assert_allclose(episode.action[:, 0], [0.9, 0.0])
     assert '"every": 3' in str(episode.info["origin"])
     record = json.loads(Path("data/offline/run.json").read_text())["params"]
-    assert record["flags"]["action_range"] == "-100:100" and len(record["importer"]) == 64
+    assert record["flags"] == [{"action_range": "-100:100", "embodiment": "arm", "every": "3", "merge_actions": "last"}]
+    assert len(record["importer ncrl"]) == 64
+
+
+def test_inputs_of_several_formats_and_bodies_become_one_store(project: Path, invoke) -> None:
+    from tests.importers import test_lerobot, test_minari
+
+    write_raw_episode(Path("theirs"), 0, count_episode())
+    test_minari.write_dataset(Path("plays").resolve(), "hdf5", jpeg=False)
+    test_lerobot.write_dataset(Path("picks"), video=False)
+    call = ["convert", "--input", "theirs", "--input", "plays", "--input", "picks"]
+    call += ["--format", "ncrl", "--format", "minari", "--format", "lerobot"]
+    bodies = ["--embodiment", "one", "--embodiment", "two", "--embodiment", "-"]  # LeRobot names its robot
+    ranges = ["--action-range", "-", "--action-range", "-2:2", "--action-range", "0:100,-1:1"]
+    assert invoke(*call, *bodies, *ranges).exit_code == 0
+    table = EpisodeStore(Path("data/offline")).episodes
+    assert dict(zip(table["source"], table["embodiment"], strict=True)) == {
+        "theirs": "one",
+        "plays": "two",
+        "picks": "so100",
+    }
+    refused = invoke(*call, *bodies[:4])
+    assert refused.exit_code == 2 and "--embodiment is given 2 times for 3 --input" in refused.output
+    for flag, value in [("--sigma", "much"), ("--every", "0"), ("--merge-actions", "median"), ("--format", "rlds")]:
+        assert invoke(*call[:3], "--format", "ncrl", flag, value).exit_code == 2, flag
+
+
+@pytest.mark.parametrize("kind", ["pipe", "dangling", "loop", "itself"])
+def test_what_cannot_be_opened_is_refused_before_anything_is_hashed(project: Path, invoke, kind: str) -> None:
+    import os
+
+    write_raw_episode(Path("theirs"), 0, count_episode())
+    odd = Path("theirs/extra")
+    if kind == "pipe":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to({"dangling": "gone", "loop": "..", "itself": "extra"}[kind])
+    refused = invoke("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "arm")
+    assert refused.exit_code == 3 and "theirs/extra is a" in refused.output, refused.output
+    odd.unlink()
+    hidden = Path("theirs/._extra")
+    os.mkfifo(hidden)
+    Path("theirs/._t-x-0-9.npz").write_bytes(b"resource fork")
+    done = invoke("convert", "--input", "theirs", "--format", "ncrl", "--embodiment", "arm")
+    assert done.exit_code == 0, done.output

@@ -14,6 +14,7 @@ from gsa.pretrained import load_world_model
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.store_writer import write_store
 from tests.conftest import Invoke
+from tests.factories import write_record
 from tests.pipeline.test_repro import OVERLAY, merge
 from tests.storage.conftest import noise_episode
 from tests.world_model import plain
@@ -46,6 +47,7 @@ def test_the_index_of_an_imported_model_holds_the_embeddings_of_the_formulas(wei
         Path("data/offline"),
         load_params().convert,
     )
+    write_record(Path("data/offline"), stage="convert")
     assert invoke("build-index", "--model", "dmc").exit_code == 0
     store = EpisodeStore(Path("data/offline"))
     poles = np.flatnonzero(store.episodes["embodiment"] == "cartpole")  # whose episodes the model's list names

@@ -24,7 +24,7 @@ def test_tasks_lists_all_with_published_scores(invoke: Invoke) -> None:
 def test_tasks_takes_a_part_of_the_name_and_says_the_nearest_where_none_has_it(invoke: Invoke) -> None:
     found = invoke("tasks", "quadruped-roll").output
     assert [line.split()[0] for line in found.splitlines()[1:-1]] == ["dmc-quadruped-roll", "dmc-quadruped-roll-fast"]
-    assert found.splitlines()[-1] == "2 of the paper's 72 tasks"
+    assert found.splitlines()[-1] == "2 of the paper's 72 tasks; the paper's scores are at 150k frames"
     wrong = invoke("tasks", "walkr")
     assert wrong.exit_code == 2 and "no task has 'walkr' in its name; nearest: dmc-walker-" in wrong.stderr
 
@@ -39,7 +39,7 @@ def test_tasks_lists_the_users_own_and_answers_beside_wrong_parameters(
     Path("params.yaml").write_text("matrix: {}\n")
     try:
         found = invoke("tasks", "--plugin", "reach_plugin")
-        assert found.exit_code == 0 and found.output.splitlines()[-1].endswith(" and 1 of your own")
+        assert found.exit_code == 0 and found.output.splitlines()[-1].count(" and 1 of your own; ") == 1
         (row,) = [line.split() for line in found.output.splitlines() if line.startswith("a-task-of-mine")]
         assert row == ["a-task-of-mine", "a-task-of-mine", "-", "success", "-", "-", "-"]
     finally:
@@ -71,12 +71,6 @@ def test_doctor_fails_with_the_fixes_when_nothing_draws_or_a_pin_is_wrong(
     assert f"FAIL  package numpy: 9.9, requirements.lock says {found('numpy')} -> run `make setup`" in result.output
     assert "FAIL  render with egl" in result.output and "FAIL  render with osmesa" in result.output
     assert "3 of" in result.stderr and "checks failed" in result.stderr
-
-
-def test_doctor_names_a_folder_that_is_not_there(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_render_failure", lambda backend: "")
-    result = invoke("doctor", "--folder", "nowhere")
-    assert result.exit_code == 5 and "FAIL  disk: no folder at nowhere -> name a folder that exists" in result.output
 
 
 @pytest.mark.sim

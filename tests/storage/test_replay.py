@@ -10,11 +10,12 @@ import torch
 from gsa.config import ConvertParams
 from gsa.episode import Batch, concat_batches, prev_action
 from gsa.errors import DataError
+from gsa.storage.episode_log import EpisodeLog
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.raw import read_raw_episode, write_raw_episode
 from gsa.storage.replay import EpisodeBuffer, EpisodeSet, Replay
 from gsa.storage.store_writer import write_store
-from tests.storage.conftest import count_episode, noise_episode
+from tests.storage.conftest import assert_same_steps, count_episode, noise_episode
 
 
 def buffer_of(*episodes: object) -> EpisodeBuffer:
@@ -161,23 +162,42 @@ def test_groups_are_drawn_equally_often_and_windows_within_them() -> None:
 
 
 @pytest.mark.parametrize("with_reward", [True, False])
-def test_a_saved_buffer_samples_the_same(tmp_path: Path, with_reward: bool) -> None:
-    episodes = [count_episode(seed, steps=5 + seed) for seed in range(3)]
-    buffer = buffer_of(*(e if with_reward else replace(e, reward=None, success=None) for e in episodes))
-    np.savez(tmp_path / "replay.npz", **buffer.state_dict())
-    loaded = EpisodeBuffer()
-    with np.load(tmp_path / "replay.npz", allow_pickle=False) as state:
-        loaded.load_state_dict(dict(state))
-    assert_same_batch(Replay(loaded, 2, 0).batch(0, 8, 4), Replay(buffer, 2, 0).batch(0, 8, 4))
-    assert loaded.read(2).info == episodes[2].info
-    loaded.load_state_dict(EpisodeBuffer().state_dict())
-    assert len(loaded) == 0
+def test_a_buffer_in_a_log_gives_what_one_in_memory_gives(tmp_path: Path, with_reward: bool) -> None:
+    episodes = [count_episode(seed, steps=2 + 3 * seed) for seed in range(3)]
+    log = EpisodeBuffer(join_short=True, log=EpisodeLog(tmp_path / "log"))
+    memory = EpisodeBuffer(join_short=True)
+    for episode in episodes:
+        for buffer in (log, memory):
+            buffer.add(episode if with_reward else replace(episode, reward=None, success=None))
+    again = EpisodeBuffer(join_short=True, log=EpisodeLog(tmp_path / "log"))
+    again.restore(log.mark())
+    for found in (log, again):
+        assert_same_batch(Replay(found, 2, 0).batch(0, 16, 5), Replay(memory, 2, 0).batch(0, 16, 5))
+        for index, episode in enumerate(episodes):
+            assert_same_steps(found.read(index), episode)
+            assert found.read(index).info == memory.read(index).info == episode.info
+        np.testing.assert_array_equal(found.window(0, 0, 5).image, memory.window(0, 0, 5).image)  # joined
+        assert found.window(0, 0, 5).reward is None or with_reward
 
 
-def test_a_stored_episode_can_enter_a_buffer_that_is_saved(tmp_path: Path, params: ConvertParams) -> None:
-    write_store([noise_episode(0)], tmp_path, params)
-    buffer = buffer_of(EpisodeStore(tmp_path).read(0))
-    np.testing.assert_array_equal(buffer.state_dict()["lengths"], [11])
+def test_a_stored_episode_can_enter_a_log(tmp_path: Path, params: ConvertParams) -> None:
+    write_store([noise_episode(0)], tmp_path / "store", params)
+    buffer = EpisodeBuffer(log=EpisodeLog(tmp_path / "log"))
+    buffer.add(EpisodeStore(tmp_path / "store").read(0))
+    np.testing.assert_array_equal(buffer.lengths, [11])
+
+
+def test_memory_of_a_buffer_in_a_log_holds_no_pictures(tmp_path: Path) -> None:
+    buffer = EpisodeBuffer(log=EpisodeLog(tmp_path / "log"))
+    episode = noise_episode(0, steps=100)
+    buffer.add(episode)
+    tracemalloc.start()
+    for _ in range(10):  # 12 MB of images
+        buffer.add(episode)
+    buffer.verify()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_500_000  # the buffer that compares, and labels
 
 
 def test_the_buffer_grows_between_draws() -> None:

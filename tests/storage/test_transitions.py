@@ -6,6 +6,7 @@ import torch
 
 from gsa.episode import Episode
 from gsa.errors import DataError
+from gsa.storage.episode_log import EpisodeLog
 from gsa.storage.replay import EpisodeBuffer
 from gsa.storage.transitions import draw_transitions
 from tests.storage.conftest import count_episode
@@ -96,6 +97,14 @@ def test_only_the_newest_episodes_within_the_capacity_are_drawn():
     for capacity, newest in ((20, 4), (19, 3), (10, 2), (1, 1)):
         found = set(draw(buffer_of(*episodes), capacity=capacity).action[:, 1].tolist())
         assert found == {np.float32(number / 10) for number in range(4 - newest, 4)}
+
+
+def test_a_buffer_in_a_log_gives_the_same(tmp_path):
+    episodes = [count_episode(0, steps=2), terminated(count_episode(1, steps=2)), count_episode(2, steps=9)]
+    memory, log = buffer_of(*episodes), EpisodeBuffer(log=EpisodeLog(tmp_path / "log"))
+    for episode in episodes:
+        log.add(episode)
+    assert all(torch.equal(a, b) for a, b in zip(draw(memory), draw(log), strict=True))
 
 
 def test_equal_generators_give_equal_batches():
