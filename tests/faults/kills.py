@@ -25,6 +25,8 @@ class Kill(Trial):
     point: int | None
     share: float = 0.0
     old: bool = False
+    exchanges: bool = True
+    """Whether folders can change places in one step."""
 
     sort = "kill"
 
@@ -32,7 +34,9 @@ class Kill(Trial):
     def what(self) -> str:
         """Signal and place."""
         where = f"{self.share:.0%} of its computing" if self.point is None else f"point {self.point}"
-        return f"{self.signal} at {where}{', old output' if self.old else ''}"
+        return f"{self.signal} at {where}{', old output' if self.old else ''}" + (
+            "" if self.exchanges else ", two renames"
+        )
 
     def attack(self, lab: Lab, project: Path, verdict: Verdict) -> None:
         """Kill, look, run again, compare."""
@@ -40,6 +44,7 @@ class Kill(Trial):
         lab.project(stage, project.name, self.old)
 
         def arm() -> None:
+            taps.can_exchange = self.exchanges
             if self.point is None:
                 _alarm(self.share * lab.cpu_s[stage.name], number)
                 return
@@ -52,7 +57,7 @@ class Kill(Trial):
         if ended.code and not killed:
             blame_refusal(verdict, ended, (STOPPED,))
         found = content(project / stage.out)
-        if found != lab.expected[stage.name] and (found is not None or self.old):
+        if found != lab.expected[stage.name] and (found is not None or (self.old and self.exchanges)):
             verdict.blame("lost", f"after the kill: {'an incomplete' if found else 'no'} output")
         verdict.ended = "finished first" if ended.code == 0 else "killed" if killed else "stopped"
         again = processes.run(project, stage.args)
@@ -77,10 +82,10 @@ def trials(lab: Lab, stage: str, count: int, rng: Random) -> list[Trial]:
     first = rng.random()
     chosen: list[Trial] = []
     for n in range(count):
-        old = n % 2 == 1 and not lab.sound.joinpath(stage).is_file()
+        old, exchanges = n % 2 == 1, n % 4 != 3
         name = SIGNALS[(n + n // len(SIGNALS)) % len(SIGNALS)]
         if n < at_points:
-            chosen.append(Kill(stage, n, name, int((n + first) * points / at_points), old=old))
+            chosen.append(Kill(stage, n, name, int((n + first) * points / at_points), 0.0, old, exchanges))
         else:
-            chosen.append(Kill(stage, n, name, None, rng.random() * 1.05, old))
+            chosen.append(Kill(stage, n, name, None, rng.random() * 1.05, old, exchanges))
     return chosen

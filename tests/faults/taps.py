@@ -25,6 +25,9 @@ STARTS = ("thread", "process")
 _AUDITED = {"os.rename": "rename", "os.mkdir": "mkdir", "os.remove": "remove", "os.rmdir": "remove"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
+can_exchange = True
+"""False: folders cannot change places in one step, as on file systems that do not know how."""
+
 _listener: Act | None = None
 _root = ""
 _busy = False
@@ -82,6 +85,15 @@ def install() -> None:
         text.mode = mode  # type: ignore[misc]
         return text
 
+    from gsa.runs import publish
+
+    exchange = publish.exchange
+
+    def tapped_exchange(one: Path, other: Path) -> bool:
+        _tell("rename", other)
+        return can_exchange and exchange(one, other)
+
+    publish.exchange = tapped_exchange
     os.fsync, threading.Thread.start = tapped_fsync, tapped_start  # type: ignore[assignment,method-assign]
     subprocess.Popen.__init__ = tapped_popen  # type: ignore[method-assign]
     io.open = builtins.open = tapped_open
