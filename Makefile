@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check lint fast format clean
+.PHONY: help setup repro test faults check lint fast format clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -30,6 +30,9 @@ repro: $(READY)  ## run the pipeline on params.yaml (`dvc repro`, an item a core
 
 test: lint  ## everything CI runs: format, lint, types, all tests
 	$(PYTEST)
+
+faults: $(READY)  ## kill, starve and corrupt every stage, and print what was found; under an hour on two cores
+	OMP_NUM_THREADS=1 python -m tests.faults --jobs $(shell nproc)
 
 check: lint fast  ## what to run before a commit
 
