@@ -130,8 +130,10 @@ class CheckpointStore:
         return folder
 
     def open(self) -> Path:
+        """The folder, made where there is none."""
         if self.about and not (self.folder / ABOUT_FILE).exists():
             write_atomic(self.folder / ABOUT_FILE, sealed_json(self.about))
+        self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder
 
     def _entries(self) -> list[Path]:
