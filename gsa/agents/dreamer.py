@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gsa.agents.actor_critic import ActorCritic, Heads, make_two_hot
 from gsa.agents.base import Setting
+from gsa.agents.frames import random_shift
 from gsa.config import DreamerParams
 from gsa.envs.base import Policy
 from gsa.episode import Batch, Episode, Step
@@ -252,7 +253,15 @@ class DreamerLearner:
 
     def update(self, online: EpisodeBuffer, number: int) -> dict[str, float]:
         """See ``Dreamer.update``; the number of updates is the replays' cursor."""
-        return self.networks.update(self.batch(online, number))
+        return self.networks.update(self.shifted(self.batch(online, number), number))
+
+    def shifted(self, batch: Batch, number: int) -> Batch:
+        """The batch with the images of each window shifted together, at random by up to ``shift_pad`` pixels."""
+        if not self.params.shift_pad:
+            return batch
+        rng = np.random.default_rng([self.setting.batch_seed("shift"), number])
+        shifted = random_shift(batch.image.flatten(1, 2), self.params.shift_pad, rng)
+        return batch._replace(image=shifted.unflatten(1, batch.image.shape[1:3]))
 
     def batch(self, online: EpisodeBuffer, number: int) -> Batch:
         """The windows of update ``number``."""

@@ -91,7 +91,8 @@ class GSALearner(DreamerLearner):
     def update(self, online: EpisodeBuffer, number: int) -> dict[str, float]:
         """See ``Dreamer.update``; where the cloned policy guides, it teaches the actor, too (kickstarting)."""
         batch = self.batch(online, number)
-        return self.networks.update(batch, self.teaching(batch) if self.bc_net and self.kickstart_scale > 0 else None)
+        teaching = self.teaching(batch) if self.bc_net and self.kickstart_scale > 0 else None
+        return self.networks.update(self.shifted(batch, number), teaching)
 
     @torch.no_grad()
     def teaching(self, batch: Batch) -> Teaching:

@@ -69,6 +69,7 @@ class DreamerParams(Section):
     batch_size: Size
     batch_length: Annotated[int, whole(2, 65536)]
     filter: Literal["window", "episode"]
+    shift_pad: Annotated[int, whole(0, 32)]
     replay_ratio: Annotated[float, real(0.0, 1e6, above=True)]
     warmup_frames: Count
     max_warmup_episodes: Count

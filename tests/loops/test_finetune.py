@@ -209,6 +209,27 @@ def test_the_cloned_policy_teaches_what_it_would_do(offline):
     assert "kickstart_loss" not in learner.update(online, 1)
 
 
+def test_the_images_of_a_window_are_shifted_together_and_nothing_else_is():
+    learner = make_tuner("scratch", params(**{"dreamer.shift_pad": 2, "dreamer.batch_length": 4})).learner
+    online = EpisodeBuffer(join_short=True)
+    online.add(noise_episode(0, steps=12, width=1))
+    batch = learner.batch(online, 0)
+    shifted, again, later = (learner.shifted(batch, number) for number in (0, 0, 1))
+    assert torch.equal(shifted.image, again.image) and not torch.equal(shifted.image, later.image)
+    inner = slice(2, -2)  # where no border was repeated
+    for window, moved in zip(batch.image, shifted.image, strict=True):
+        offsets = [
+            (y, x)
+            for y in range(5)
+            for x in range(5)
+            if torch.equal(moved[..., inner, inner], window[..., y : y + 60, x : x + 60])
+        ]
+        assert len(offsets) == 1  # one for all images of the window
+    assert all(torch.equal(a, b) for a, b in zip(batch[1:], shifted[1:], strict=True))
+    learner.params = learner.params.model_copy(update={"shift_pad": 0})
+    assert learner.shifted(batch, 0) is batch
+
+
 def test_a_suite_without_a_guidance_schedule_is_an_error(offline):
     with pytest.raises(ParamsError, match=r"gsa\.guidance has no schedule for the suite 'dmc' .*add one"):
         params(**{"gsa.guidance": {"mw": {"start": 1.0, "end": 0.0, "env_steps": 5}}})
