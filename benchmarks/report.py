@@ -40,7 +40,7 @@ def write_runs(folder: Path, tasks: list[str], seeds: int) -> int:
                     else:
                         wins = tuple(int(win) for win in rng.random(5) < level)
                         row = ScoreRow(task, method, seed, frames, (1.0,) * 5, wins, wins)
-                    with (run / "scores.jsonl").open("a") as file:
+                    with (run / "scores.jsonl").open("a", encoding="utf-8") as file:
                         file.write(score_line(row))
                 count += 1
     return count

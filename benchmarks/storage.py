@@ -95,7 +95,7 @@ def frames_a_second(replays: list[Replay], turns: int) -> list[tuple[float, floa
 
 def private_memory() -> float:
     """MB of this process that are not a file's."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return float(status.partition("RssAnon:")[2].split()[0]) / 1e3
 
 

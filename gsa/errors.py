@@ -1,7 +1,8 @@
 """The errors a user can cause or fix. Each message says what, where, expected, found and what to do.
 
-The command line prints the message on one line and exits with the class's ``exit_code``; anything else that
-escapes a stage is a bug of ours and keeps its traceback.
+The command line prints the message on one line and exits with the class's ``exit_code``. So it does with faults of the
+machine, which ``gsa.faults`` knows in any library's words. Anything else that escapes a stage is a bug of ours and
+keeps its traceback.
 """
 
 
@@ -14,6 +15,11 @@ class GSAError(Exception):
     """Base of every error with a one-line message for the user."""
 
     exit_code = 1
+
+    @property
+    def line(self) -> str:
+        """What the command line prints."""
+        return f"{type(self).__name__}: {one_line(self)}"
 
 
 class ParamsError(GSAError):
@@ -35,7 +41,7 @@ class ArtifactError(GSAError):
 
 
 class ResourceError(GSAError):
-    """The machine lacks something: a GL library, disk space, the pinned versions of packages."""
+    """The machine lacks something: disk, memory, a GL library, the pinned versions of packages; or its disk fails."""
 
     exit_code = 5
 
@@ -57,6 +63,6 @@ class TrainingError(GSAError):
 
 
 class StoppedError(GSAError):
-    """A signal asked the run to stop; what a checkpoint holds is kept and the same command resumes."""
+    """A signal asked the run to stop; the message says where the same command goes on."""
 
     exit_code = 75

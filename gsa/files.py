@@ -5,17 +5,16 @@ save left 33 of 40 files unreadable, with this scheme none). A flipped bit in a 
 file: another seed, another length. JSON files of ours therefore carry ``seal``, the sha256 of all other entries.
 """
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gsa.errors import GSAError, ResourceError
+from gsa.errors import GSAError
+from gsa.faults import naming
 
 SEAL = "seal"
 
@@ -28,22 +27,19 @@ def replacing(path: Path) -> Iterator[Path]:
     and ``path`` is as it was. A link stays one: the file behind it is replaced.
 
     Raises:
-        ResourceError: the disk is full or the folder is not writable; the message names ``path``.
+        ResourceError, ParamsError: the disk is full or fails, or gives no right to write; the message names the file.
     """
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     tmp = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    try:
-        with naming_full_disk(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                yield tmp
-                fsync(tmp)
-                tmp.replace(path)
-            finally:
-                tmp.unlink(missing_ok=True)
-            fsync(path.parent)
-    except OSError as error:
-        raise ResourceError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield tmp
+            fsync(tmp)
+            tmp.replace(path)
+        finally:
+            tmp.unlink(missing_ok=True)
+        fsync(path.parent)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -52,26 +48,15 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         tmp.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-@contextmanager
-def naming_full_disk(path: Path) -> Iterator[None]:
-    """ResourceError where disk or quota is full or a file beyond its limit; other errors pass as they are."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if not full and "unexpected pos" not in str(error):  # torch's words for it: "unexpected pos 704 vs 598"
-            raise
-        free_mb = shutil.disk_usage(next(folder for folder in path.parents if folder.is_dir())).free / 1e6
-        raise ResourceError(f"no space left writing {path}, {free_mb:.0f} MB free; free some and rerun") from error
-
-
 def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     """One JSON file per name in ``facts``, and no other: DVC compares them one by one, in a folder that is ours."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.json"):
         old.unlink()  # of what is none any more; or a link into DVC's cache
     for name, value in facts.items():
-        (folder / f"{name}.json").write_text(json.dumps(value, indent=1) + "\n")
+        path = folder / f"{name}.json"
+        with naming(path):
+            path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def fsync(path: Path) -> None:
@@ -85,8 +70,12 @@ def fsync(path: Path) -> None:
 
 def sha256_file(path: Path) -> str:
     """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        error.filename = str(path)  # a disk that fails while it is read names nothing
+        raise
 
 
 def sealed_json(body: Mapping[str, Any]) -> str:

@@ -97,7 +97,7 @@ class RetrievalIndex:
             "index_sha256": sha256_file(folder / INDEX_FILE),
             "keys_sha256": sha256_file(folder / KEYS_FILE),
         }
-        (folder / META_FILE).write_text(sealed_json(meta))
+        (folder / META_FILE).write_text(sealed_json(meta), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, model_sha256: str, store_sha256: str) -> "RetrievalIndex":

@@ -1,85 +1,40 @@
-"""The command line: one Typer app, the commands of the pipeline's stages and the tools around them.
+"""Where a command begins and ends. The commands are in ``stages.commands``, which takes a while to import."""
 
-Stage modules import their heavy libraries inside their function, so that ``gsa --help`` answers at once.
-"""
-
-import logging
+import os
 import sys
-from importlib import import_module, metadata
-from typing import Annotated, Any
+from contextlib import suppress
 
-import typer
-from typer.core import TyperGroup
-
-from gsa.errors import GSAError
-from gsa.pipeline import COMMANDS
-from stages.checkout import use_own_code
-from stages.doctor import check_pins
-
-TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect", "clean")
-"""Commands beside the pipeline's: each is the function of its name in the module of its name."""
-
-HIDDEN = ("code-stamp", "choose-model")
-"""Commands that DVC calls, not people."""
-
-NEED_NO_PINS = ("doctor", "tasks", "profile")
-"""Commands that must answer on a machine whose packages are wrong."""
+from gsa.startup import begin
 
 
-class GSAGroup(TyperGroup):
-    """Prints what a user can fix as one line and exits with the error's code; our bugs keep their traceback."""
+def app() -> None:
+    """Run the command that ``sys.argv`` names; the process ends with its exit code."""
+    begin()
+    try:
+        from stages.commands import app as commands
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command."""
-        try:
-            use_own_code()
-            return super().invoke(ctx)
-        except GSAError as error:
-            typer.echo(f"{type(error).__name__}: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(error.exit_code) from error
-
-
-app = typer.Typer(
-    name="gsa",
-    cls=GSAGroup,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # markup would swallow [default: ...]
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+        commands()
+    except SystemExit as end:
+        code = end.code
+    except BaseException as error:  # before the command began, or a bug of ours
+        code = _report(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    if code:
+        # Python would wait for the threads of libraries, which after a failure may never end.
+        os._exit(code if isinstance(code, int) else 1)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(metadata.version("gsa"))
-        raise typer.Exit
+def _report(error: BaseException) -> int:
+    from gsa.faults import explained
 
+    if found := explained(error):
+        print(found.line, file=sys.stderr)
+        return found.exit_code
+    sys.excepthook(type(error), error, error.__traceback__)
+    return 1
 
-@app.callback()
-def main(
-    ctx: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Pre-train on reward-free trajectories of many robots, then learn a pixel task faster than from scratch."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    for package in ("gsa", "stages"):
-        logging.getLogger(package).setLevel(logging.INFO)
-    if ctx.invoked_subcommand not in NEED_NO_PINS:
-        check_pins()
-
-
-for _command in (*COMMANDS, *TOOLS):
-    _name = _command.replace("-", "_")
-    _function = getattr(import_module(f"stages.{_name}"), _name)
-    _first_line = (_function.__doc__ or "").partition("\n")[0]  # as a whole, where typer would cut it
-    app.command(_command, hidden=_command in HIDDEN, short_help=_first_line)(_function)
-_profile = import_module("stages.profile").app
-for _row in _profile.registered_commands:
-    _row.short_help = (_row.callback.__doc__ or "").partition("\n")[0]
-app.add_typer(_profile, name="profile")
 
 if __name__ == "__main__":  # `torchrun -m stages.cli pretrain`
     app()

@@ -155,7 +155,7 @@ def read_lock(path: Path = LOCK_FILE) -> dict[str, str]:
     if not path.is_file():
         raise ResourceError(f"no {path.name} at {path.parent}; install the package in place: {FIX}")
     pins: dict[str, str] = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if requirement := line.partition("#")[0].strip():
             name, equals, version = requirement.partition("==")
             if not equals:

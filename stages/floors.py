@@ -49,8 +49,8 @@ def floors(
             progress(planned_episodes(spec, tree.floors), f"floors of {name}, episodes") as advance,
         ):
             found = measure_floors(spec, tree.floors, make, count if count > 1 else None, advance)
-            (run.path / FLOORS_FILE).write_text("".join(map(score_line, found.rows)))
-            (run.path / "constant.json").write_text(json.dumps(found.constant) + "\n")
+            (run.path / FLOORS_FILE).write_text("".join(map(score_line, found.rows)), encoding="utf-8")
+            (run.path / "constant.json").write_text(json.dumps(found.constant) + "\n", encoding="utf-8")
         listed = ", ".join(f"{row.method} {row.score:.3g}" for row in found.rows)
         action = " ".join(f"{value:g}" for value in found.constant["action"])
         typer.echo(f"wrote floors of {name}: {listed} (constant action {action}) to {folder}")

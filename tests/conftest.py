@@ -27,7 +27,7 @@ def invoke() -> Invoke:
     """Run ``gsa`` in this process; only what is meant for the user is caught, bugs raise."""
 
     def run(*args: str | Path) -> Result:
-        from stages.cli import app
+        from stages.commands import app
 
         result = CliRunner().invoke(app, [str(arg) for arg in args])
         if result.exception is not None and not isinstance(result.exception, SystemExit):

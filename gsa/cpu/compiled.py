@@ -6,6 +6,7 @@ therefore calls nothing of ours outside this file. Nothing checks an index.
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from inspect import unwrap
 from typing import Any
@@ -27,7 +28,9 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """
     plain = unwrap(function)  # tests check types around every function, which numba could not read
     settings: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST}
-    single, double = numba.njit(cache=True, **settings)(plain), numba.njit(**settings)(plain)
+    single, double = numba.njit(**settings)(plain), numba.njit(**settings)(plain)
+    with suppress(RuntimeError):  # neither this folder nor one at home can be written: compiled anew by each process
+        single.enable_caching()
 
     @wraps(plain)
     def of_type(*arrays: Any) -> None:

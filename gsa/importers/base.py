@@ -174,7 +174,7 @@ class Checksums:
         self._checked: set[Path] = set()
         if not self.present and what is not None:
             log.warning("%s has no %s and %s hold no checksums: damage inside cannot be seen", folder, SUMS, what)
-        lines = path.read_text(errors="replace").splitlines() if self.present else []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if self.present else []
         for number, line in enumerate(lines, 1):
             match = _LINE.fullmatch(line)
             if match is None:

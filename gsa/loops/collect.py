@@ -120,6 +120,7 @@ def collect(
     if kept:
         log.info("%s: keeping %d of %d episodes from an interrupted run", job.name, kept, episodes)
         advance(sum(record["env_steps"] for record in records.values()))
+        saved(kept)
     todo = [n for n in range(episodes) if n not in records]
     make_one, work_on = partial(make, job.spec, job.render), partial(_collect_one, job, store)
     for record in with_envs(make_one, work_on, todo, lambda index: f"{job.name}, episode {index}", workers):

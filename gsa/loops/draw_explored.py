@@ -122,7 +122,8 @@ def explore_domain(
         records[record["index"]] = record
         advance(len(paths[record["index"]].action))
         if checkpoints.stop_requested:
-            raise StoppedError(f"stopped by a signal after drawing {len(records)} of {len(paths)} episodes of {domain}")
+            done = f"{len(records)} of {len(paths)} episodes of {domain}"
+            raise StoppedError(f"stopped by a signal after drawing {done}; the same command resumes there")
     ordered = [records[number] for number in range(len(paths))]
     first_frames = np.stack([read_raw_episode(work / record["file"]).image[0] for record in ordered])
     gates["first_frame_distance"] = _mean_distance(first_frames)

@@ -72,13 +72,14 @@ class Record:
 
         ``floors.jsonl`` too, where there are floors.
         """
-        (out / SCORES_FILE).write_text(self.score_lines())
+        (out / SCORES_FILE).write_text(self.score_lines(), encoding="utf-8")
         if self.floors:
-            (out / FLOORS_FILE).write_text("".join(map(score_line, self.floors)))
-        (out / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in self.losses))
+            (out / FLOORS_FILE).write_text("".join(map(score_line, self.floors)), encoding="utf-8")
+        lines = "".join(json.dumps(row) + "\n" for row in self.losses)
+        (out / "losses.jsonl").write_text(lines, encoding="utf-8")
         names = ("frames", "score", "episode_return", "success_any")
         metrics = {name: value for name in names if (value := getattr(self.scores[-1], name)) is not None}
-        (out / "metrics.json").write_text(json.dumps(metrics | {"updates": updates}) + "\n")
+        (out / "metrics.json").write_text(json.dumps(metrics | {"updates": updates}) + "\n", encoding="utf-8")
 
 
 def play_again(

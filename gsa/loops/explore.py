@@ -112,6 +112,8 @@ def explore(
         paths, env_steps = load_paths(state["paths"]), state["env_steps"]
         explorer.load_state_dict(state["explorer"])
         advance(env_steps)
+    if checkpoints is not None:
+        checkpoints.in_use = True  # it saves after any episode
     seeds, saved, save_s = resets.generate_state(total).tolist(), time.monotonic(), 0.0
     with one_torch_thread():
         for number in range(begin, total):

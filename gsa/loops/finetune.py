@@ -70,7 +70,7 @@ class Finetuner:
         """Spend the budget of frames; resumes from ``checkpoints``, which hold everything.
 
         They are saved between episodes: after an evaluation, after ``machine.checkpoint_every_s`` seconds, and when a
-        signal asks for an end. The episodes themselves lie beside them, in a file that only grows.
+        signal asks for an end, then between updates, too. The episodes lie beside them, in a file that only grows.
 
         Raises:
             ArtifactError: that file, or every checkpoint, is damaged.
@@ -79,7 +79,7 @@ class Finetuner:
             TrainingError: a loss is not finite; names frame and update.
         """
         progress, budget = self.progress, self.budget
-        self.online = EpisodeBuffer(join_short=True, log=EpisodeLog(checkpoints.folder / EPISODES_FILE))
+        self.online = EpisodeBuffer(join_short=True, log=EpisodeLog(checkpoints.open() / EPISODES_FILE))
         if latest := checkpoints.latest(lambda state: self.online.restore(state["online"])):
             self.load_state(latest[1])
         else:
@@ -87,21 +87,34 @@ class Finetuner:
             self.record.facts |= self.learner.prepare(self.first_step)
             self.score_floors()
         advance(progress.frames)
+        checkpoints.in_use = True
         saved_at = time.monotonic()
-        while progress.frames < budget.total_frames:
+
+        def save() -> None:
+            nonlocal saved_at
+            checkpoints.save(progress.frames, self.state(), background=True)
+            saved_at = time.monotonic()
+
+        def save_if_asked() -> None:
+            if checkpoints.stop_requested:
+                save()
+
+        while True:  # what is left to do after an episode comes first: a stop may have come between
+            self.update_due(save_if_asked)
+            self.log_losses()
+            save_if_asked()
+            finished = progress.frames >= budget.total_frames
+            evaluated = self.record.scores[-1].frames if self.record.scores else 0
+            if finished or progress.frames // budget.eval_every_frames > evaluated // budget.eval_every_frames:
+                self.evaluate(checkpoints)
+                if finished:
+                    break
+                save()
+            elif time.monotonic() - saved_at >= self.checkpoint_every_s:
+                save()
             before = progress.frames
             self.collect_episode()
-            self.update_due()
-            self.log_losses()
             advance(progress.frames - before)
-            due = time.monotonic() - saved_at >= self.checkpoint_every_s or checkpoints.stop_requested
-            finished = progress.frames >= budget.total_frames
-            if finished or progress.frames // budget.eval_every_frames > before // budget.eval_every_frames:
-                self.evaluate(checkpoints)
-                due = True
-            if due and not finished:
-                checkpoints.save(progress.frames, self.state(), background=True)
-                saved_at = time.monotonic()
         self.online.verify()
         return self.record
 
@@ -130,10 +143,11 @@ class Finetuner:
         if schedule.while_acting:
             self.update_due()
 
-    def update_due(self) -> None:
-        """The updates that the learner's schedule asks for by now."""
+    def update_due(self, between: Callable[[], None] = lambda: None) -> None:
+        """The updates that the learner's schedule asks for by now; ``between`` is called before each."""
         progress = self.progress
         while progress.updates < self.learner.schedule.due(progress):
+            between()
             try:
                 self.recent.append(self.learner.update(self.online, progress.updates))
             except TrainingError as error:
@@ -178,6 +192,7 @@ class Finetuner:
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "progress": asdict(self.progress),
+            "recent": self.recent,
             "record": json.dumps(asdict(self.record)),
         }
 
@@ -186,6 +201,7 @@ class Finetuner:
         self.learner.load_state(state["learner"])
         self.env_rng.bit_generator.state = state["env_rng"]
         vars(self.progress).update(state["progress"])
+        self.recent = state["recent"]
         scores, losses, facts, floors = json.loads(state["record"]).values()
         self.record = Record([ScoreRow(**row) for row in scores], losses, facts, [ScoreRow(**row) for row in floors])
         torch.set_rng_state(state["torch_rng"])

@@ -109,7 +109,7 @@ class Trainer:
     batch was given up. ``stop_requested`` is for ranks without a checkpoint store: signals set it.
     """
 
-    stop_requested, in_use = False, True
+    stop_requested, in_use, next_start = False, True, "goes on where rank 0 has saved"
 
     def __init__(self, store: EpisodeStore, params: Params, ranks: Ranks = ALONE):
         self.section, self.machine, self.ranks = params.pretrain, params.machine, ranks
@@ -143,6 +143,8 @@ class Trainer:
         """Resume, then train to the last update. Rank 0 has checkpoints and a log, the others have neither."""
         section = self.section
         self._load_latest(checkpoints, losses)
+        if checkpoints:
+            checkpoints.in_use = True  # it saves after any update
         advance(self.update)
         watch = Stopwatch()
         while self.update < section.updates:

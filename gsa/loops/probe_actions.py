@@ -195,7 +195,7 @@ def write_probe(folder: Path, result: dict[str, Any]) -> None:
     if "picture" in result:
         matplotlib.image.imsave(folder / "branches.png", result["picture"].repeat(2, 0).repeat(2, 1))
     rest = {key: value for key, value in result.items() if key != "picture"}
-    (folder / "probe.json").write_text(json.dumps(rest, indent=1, allow_nan=False) + "\n")
+    (folder / "probe.json").write_text(json.dumps(rest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def describe(task: str, result: dict[str, Any]) -> str:

@@ -3,11 +3,9 @@
 An item's result must depend on the item alone: then neither the number of processes nor a replacement changes it.
 """
 
-import ctypes
 import logging
 import multiprocessing
 import os
-import platform
 import signal
 import time
 import traceback
@@ -19,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from gsa.errors import BrokenWorkerError, ResourceError
+from gsa.startup import die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +114,12 @@ class Worker:
         self.pipe: Connection
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_live, args=(work, theirs), daemon=True)
-        self.process.start()
+        # Ctrl-C reaches the whole group; a process that is importing would answer it with a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def tell(self, message: Any) -> None:
@@ -148,7 +152,7 @@ def _live(work: Callable[[Connection], None], pipe: Connection) -> None:
     parent = multiprocessing.parent_process()
     if parent is None or not parent.is_alive():
         os._exit(1)  # killed while this process was importing: no signal will come any more
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     work(pipe)
 
 
@@ -195,13 +199,6 @@ def _serve(start: Start[Any, Any], last_beat: Any, pipe: Connection) -> None:
     except Exception as error:  # raised again by the parent, with this process's traceback as a note
         error.add_note(traceback.format_exc())
         pipe.send(error)
-
-
-def die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies, so that killing dvc (or a pool's owner) leaves no orphan training."""
-    pr_set_pdeathsig = 1
-    if platform.system() == "Linux":
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def default_workers() -> int:

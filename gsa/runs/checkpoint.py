@@ -31,6 +31,7 @@ class CheckpointStore:
     """Numbered checkpoints of one run in a folder of its own; ``fingerprint`` stands for all that decides its progress.
 
     ``stop_requested`` is set by a signal; the save after it raises StoppedError, so that work ends where it is kept.
+    Before a loop is ``in_use`` (it goes on from here, or will save soon when asked to) a signal ends it at once.
     A save may go on in the background; ``wait`` ends it, and with it the folder is quiet. ``about`` says whose they
     are; it is written before anything else, so that ``gsa clean`` knows which lock guards the folder.
     """
@@ -41,6 +42,7 @@ class CheckpointStore:
         self.about = about
         self.stop_requested = False
         self.in_use = False
+        self._kept: int | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         for stump in folder.glob("*.tmp.*"):  # of a process that was killed; ours holds the lock
@@ -67,6 +69,11 @@ class CheckpointStore:
             self.wait()
             raise StoppedError(f"stopped by a signal after step {step}; the same command resumes there")
 
+    @property
+    def next_start(self) -> str:
+        """What the same command does now, after "the same command"."""
+        return "starts over" if self._kept is None else f"resumes after step {self._kept}"
+
     def wait(self) -> None:
         """Return when nothing is being written any more; ResourceError if the disk is full."""
         pending, self._pending = self._pending, None
@@ -76,11 +83,12 @@ class CheckpointStore:
     def _write(self, step: int, state: Mapping[str, Any]) -> None:
         import torch  # late: the command line and the report run without it
 
-        path = self._open() / f"step-{step:010d}.pt"
+        path = self.open() / f"step-{step:010d}.pt"
         with replacing(path) as tmp:
             torch.save(dict(state), tmp)
         entry = {"step": step, "sha256": sha256_file(path), "fingerprint": self.fingerprint}
         write_atomic(path.with_suffix(".json"), sealed_json(entry))
+        self._kept = step
         for old in self._entries()[KEEP:]:
             old.unlink()
             old.with_suffix(".pt").unlink(missing_ok=True)
@@ -94,13 +102,13 @@ class CheckpointStore:
         Raises:
             ArtifactError: checkpoints exist and every one of them is damaged.
         """
-        self.in_use = True
         self.wait()
         reasons = []
         for entry in self._entries():
             try:
                 step, state = self._read(entry)
                 load(state)
+                self._kept, self.in_use = step, True
                 log.info("resuming after step %d from %s", step, entry.with_suffix(".pt"))
                 return step, state
             except ArtifactError as error:
@@ -113,17 +121,19 @@ class CheckpointStore:
 
     def note(self, name: str, text: str) -> None:
         """Write a file beside the checkpoints, for people who look at a run under way; it goes when the run is done."""
-        write_atomic(self._open() / name, text)
+        write_atomic(self.open() / name, text)
 
     def work(self, name: str) -> Path:
         """A folder of that name for what is finished, piece by piece; it goes when the run is done."""
-        folder = self._open() / name
+        folder = self.open() / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _open(self) -> Path:
+    def open(self) -> Path:
+        """The folder, made where there is none."""
         if self.about and not (self.folder / ABOUT_FILE).exists():
             write_atomic(self.folder / ABOUT_FILE, sealed_json(self.about))
+        self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder
 
     def _entries(self) -> list[Path]:

@@ -19,6 +19,7 @@ NOT_STAMPED = (
     "gsa.config",  # parameters are tracked by value (params: in dvc.yaml)
     "gsa.pipeline",  # names the module of every learner as text; a stage begins at its own
     "gsa.errors",  # messages
+    "gsa.faults",
     # When and where an output is written, never what is in it:
     "gsa.runs.claims",
     "gsa.runs.code_stamp",
@@ -27,6 +28,7 @@ NOT_STAMPED = (
     "gsa.runs.process",
     "gsa.runs.publish",
     "gsa.runs.run_dir",
+    "gsa.startup",
     "stages.checkout",
     "stages.estimate",
     "stages.options",
@@ -89,7 +91,7 @@ def _module_file(module: str, root: Path) -> Path | None:
 def _tree(module: str, root: Path) -> ast.Module:
     path = _module_file(module, root)
     assert path is not None
-    return ast.parse(path.read_text())
+    return ast.parse(path.read_bytes())
 
 
 def _imports(module: str, root: Path) -> set[str]:

@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gsa.errors import ArtifactError, StoppedError, one_line
+from gsa.errors import ArtifactError, GSAError, StoppedError, one_line
+from gsa.faults import explained
 from gsa.files import write_atomic
 
 FAILED_FILE = "failed.json"
@@ -21,13 +22,15 @@ def recorded_failure(folder: Path, stage: str) -> Iterator[None]:
     """
     try:
         yield
-    except (StoppedError, ArtifactError):
-        raise
-    except Exception as error:
+    except Exception as raised:
         place = Path(os.path.realpath(folder))
+        error = explained(raised, place) or raised
+        if isinstance(error, StoppedError | ArtifactError):
+            raise
         if not place.exists() or {path.name for path in place.iterdir()} <= {FAILED_FILE}:
             record = {"stage": stage, "reason": f"{type(error).__name__}: {one_line(error)}"}
-            write_atomic(place / FAILED_FILE, json.dumps(record) + "\n")
+            with suppress(GSAError, OSError):  # a disk that is full takes no record either
+                write_atomic(place / FAILED_FILE, json.dumps(record) + "\n")
         raise
 
 

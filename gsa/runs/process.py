@@ -39,7 +39,7 @@ def hold_lock(lock: Path, guarded: Path) -> Iterator[None]:
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        handle = lock.open("a+")
+        handle = lock.open("a+", encoding="utf-8")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -64,10 +64,18 @@ def hold_lock(lock: Path, guarded: Path) -> Iterator[None]:
 
 @runtime_checkable
 class Stoppable(Protocol):
-    """Work that polls ``stop_requested``; before it is ``in_use`` there is nothing to keep."""
+    """Work that polls ``stop_requested`` and then saves; before it is ``in_use`` there is nothing to save.
+
+    ``next_start`` says what the same command would do now, e.g. "starts over".
+    """
 
     stop_requested: bool
     in_use: bool
+
+    @property
+    def next_start(self) -> str:
+        """See the class."""
+        ...
 
 
 @contextmanager
@@ -85,7 +93,7 @@ def stop_on_signals(store: Stoppable) -> Iterator[None]:
         if store.stop_requested and time.monotonic() - asked_at < SAME_REQUEST_S:
             return
         if store.stop_requested or not store.in_use:
-            raise StoppedError(f"stopped by {name}; the same command " + ("resumes" if store.in_use else "starts over"))
+            raise StoppedError(f"stopped by {name}; the same command {store.next_start}")
         log.warning("%s: stopping at the next checkpoint, at most %d s", name, STOP_GRACE_S)
         store.stop_requested, asked_at = True, time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, STOP_GRACE_S)

@@ -25,8 +25,8 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from gsa.errors import ArtifactError, ParamsError
-from gsa.files import fsync, naming_full_disk, sealed_json
-from gsa.parallel.workers import die_with_parent
+from gsa.faults import naming
+from gsa.files import fsync, sealed_json
 from gsa.runs.checkpoint import CheckpointStore
 from gsa.runs.claims import check_output
 from gsa.runs.code_stamp import code_stamp
@@ -97,7 +97,7 @@ def open_run(
         inputs: Input files or folders by name (``raw``, ``offline``, ``model``, ``index``, ...).
         item: Which item of a matrix this is, e.g. ``gsa_mw-reach_s0``.
         reread: Called at the end; must return what ``params`` was, else the parameters changed during the run.
-        state_dir: Where checkpoints live.
+        state_dir: Where checkpoints live; beside the output where nothing can be written there.
         read_last: Dotted keys of ``params`` that decide nothing a checkpoint holds: it is good for any value of theirs.
         kept: Files whose folder the output must not hold, e.g. that of the parameters.
 
@@ -105,12 +105,13 @@ def open_run(
         ArtifactError: an input is missing or damaged, or changed while the stage ran.
         ParamsError: the output cannot be written or would replace something else (``check_output``), or the parameters
             changed while the stage ran.
-        ResourceError: the disk is full.
+        ResourceError: the disk is full or fails.
         LockError: another process writes this output.
         StoppedError: a signal arrived.
     """
     out_dir = Path(os.path.abspath(out_dir))  # noqa: PTH100 - resolve() would follow a link the user placed
     started, clock = datetime.now(UTC), time.monotonic()
+    state_dir = _writable(state_dir, out_dir.parent / state_dir.name)
     guarded = {f"input {name}": path for name, path in inputs.items()} | {"progress": state_dir / "checkpoints"}
     check_output(out_dir, stage, guarded, kept)
     place = behind_links(out_dir)
@@ -122,9 +123,8 @@ def open_run(
     mark = fingerprint(stamp)
     output = os.path.relpath(out_dir, state_dir)  # stays the same where a project is moved
     home = state_dir / "checkpoints" / f"{stage}-{item or out_dir.name}-{fingerprint(output)[:8]}"
-    if os.environ.get("DVC_STAGE"):
-        die_with_parent()
     with ExitStack() as stack:
+        stack.enter_context(naming(out_dir))
         stack.enter_context(hold_lock(lock_of(place), out_dir))
         sweep(place)
         before = {key: value for key, value in leaves(used).items() if key not in read_last}
@@ -139,7 +139,6 @@ def open_run(
         tmp.mkdir()
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
         run = Run(tmp, mark, store)
-        stack.enter_context(naming_full_disk(out_dir))
         yield run
         # DVC records parameters and inputs as they are at the end: refuse to finish if they are not those used.
         now, then = leaves(plain(reread()) if reread else used), leaves(used)
@@ -172,10 +171,15 @@ def _check_writable(out_dir: Path, place: Path) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         writable = os.access(place.parent, os.W_OK)
-    except OSError as error:
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise ParamsError(f"cannot make the folder of the output {out_dir}: {error.strerror}") from error
     if not writable:
         raise ParamsError(f"no right to write the output {out_dir}; choose another folder")
+
+
+def _writable(folder: Path, otherwise: Path) -> Path:
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return folder if os.access(there, os.W_OK | os.X_OK) else otherwise
 
 
 def _circumstances() -> dict[str, Any]:
@@ -203,6 +207,6 @@ def _complete(tmp: Path, record: dict[str, Any]) -> None:
     outputs = hash_files(tmp)
     record |= {"outputs": outputs, "digest": identity(outputs)}
     text = sealed_json(to_jsonable_python(record, inf_nan_mode="strings"))  # a note may be NaN: no reason to lose a run
-    (tmp / RUN_FILE).write_text(text)
+    (tmp / RUN_FILE).write_text(text, encoding="utf-8")
     for path in [*tmp.rglob("*"), tmp]:
         fsync(path)

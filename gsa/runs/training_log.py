@@ -7,14 +7,18 @@ but not of its identity (``gsa.runs.fingerprint.identity``).
 
 import json
 import resource
+import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 import torch
-from tensorboardX import SummaryWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import RecordWriter
+from tensorboardX.summary import scalar
 
 from gsa.runs.fingerprint import LOG_DIR
 
@@ -60,15 +64,21 @@ class TrainingLog:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[tuple[Row, Row]] = []
-        self._events = SummaryWriter(str(folder / LOG_DIR))
+        (folder / LOG_DIR).mkdir(exist_ok=True)
+        # Written here, in this thread: tensorboardX's own can fail to start, and waits for ever where the disk is full.
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
+        self._events = RecordWriter(str(folder / LOG_DIR / name))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def __enter__(self) -> "TrainingLog":
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._events.close()
+        with suppress(OSError) if error else nullcontext():
+            self._events.close()
         if error is None and self.rows:
-            (self.folder / "losses.jsonl").write_text("".join(json.dumps(losses) + "\n" for losses, _ in self.rows))
+            lines = "".join(json.dumps(losses) + "\n" for losses, _ in self.rows)
+            (self.folder / "losses.jsonl").write_text(lines, encoding="utf-8")
             table = pd.DataFrame([{**losses, **speed} for losses, speed in self.rows])
             table.to_csv(self.folder / LOG_DIR / "train.csv", index=False)
 
@@ -85,4 +95,9 @@ class TrainingLog:
         self.rows.append((dict(losses), dict(speed)))
         for name, value in {**losses, **speed}.items():
             if name != AXIS:
-                self._events.add_scalar(name, value, int(losses[AXIS]))
+                event = Event(wall_time=time.time(), step=int(losses[AXIS]), summary=scalar(name, value))
+                self._write(event)
+        self._events.flush()
+
+    def _write(self, event: Event) -> None:
+        self._events.write(event.SerializeToString())

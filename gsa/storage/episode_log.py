@@ -13,14 +13,15 @@ import json
 import os
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from gsa.errors import ArtifactError, ResourceError
-from gsa.files import fsync, naming_full_disk
+from gsa.errors import ArtifactError
+from gsa.faults import naming
+from gsa.files import fsync
 
 _CHUNK = 2**20
 """Bytes that are read at a time to compare a digest."""
@@ -170,10 +171,5 @@ class EpisodeLog:
             view, start = view[count:], start + count
         return start
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            with naming_full_disk(self.path):
-                yield
-        except OSError as error:
-            raise ResourceError(f"cannot write {self.path}: {error.strerror or error}; is its disk failing?") from error
+    def _writing(self) -> AbstractContextManager[None]:
+        return naming(self.path)

@@ -34,7 +34,7 @@ class KeptEpisodes:
         """The record of an episode that was finished under these settings, or None."""
         path = self._path(index)
         try:
-            body = json.loads(path.read_text())
+            body = json.loads(path.read_text(encoding="utf-8"))
             record: dict[str, Any] = body["record"]
             same = body["settings"] == self.settings and sha256_file(self.folder / record["file"]) == record["sha256"]
         except FileNotFoundError:

@@ -7,6 +7,8 @@ import imageio_ffmpeg
 import numpy as np
 from jaxtyping import UInt8
 
+from gsa.errors import ResourceError
+
 SHEET_COLUMNS = 10
 """Images of a row; on a store's sheet, first images of a body, spread evenly over its episodes."""
 
@@ -29,8 +31,12 @@ def spread(count: int, limit: int) -> list[int]:
 
 
 def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "Y X C"]], fps: int = 25, scale: int = 3) -> None:
-    """Write frames (RGB, equal even sizes after scaling) as an H.264 MP4, enlarged ``scale`` times without blurring."""
-    writer = None
+    """Write frames (RGB, equal even sizes after scaling) as an H.264 MP4, enlarged ``scale`` times without blurring.
+
+    Raises:
+        ResourceError: the disk is full or fails.
+    """
+    writer, count = None, 0
     for frame in frames:
         big = np.ascontiguousarray(frame.repeat(scale, 0).repeat(scale, 1))
         if writer is None:
@@ -40,5 +46,13 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "Y X C"]], fps: i
             )
             writer.send(None)
         writer.send(big)
+        count += 1
     if writer is not None:
-        writer.close()
+        writer.close()  # which says nothing where ffmpeg could not finish
+        try:
+            found, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
+        except (OSError, RuntimeError):
+            found = 0
+        if found != count:
+            why = f"{found} of {count} frames are there"
+            raise ResourceError(f"no space left writing {path}, or its disk fails: {why}; free some and rerun")

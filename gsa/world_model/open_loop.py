@@ -78,7 +78,7 @@ def write_open_loop(folder: Path, result: OpenLoop) -> dict[str, Any]:
     group ``open_loop_<embodiment>_<acted>.png`` (a strip) and ``.mp4``. Returns what the first holds."""
     groups = [{k: v for k, v in item.items() if k != "frames"} for item in result]
     summary = {"context": CONTEXT, "num_windows": NUM_WINDOWS, "groups": groups}
-    (folder / "open_loop.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (folder / "open_loop.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     write_error_table(folder / "prediction_error.csv", summary)
     if groups:
         draw_errors(summary).savefig(folder / "prediction_error.png", dpi=120, metadata={"Software": None})

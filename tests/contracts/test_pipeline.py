@@ -28,7 +28,7 @@ from gsa.pipeline import (
     source_name,
 )
 from gsa.tasks import get_task
-from stages.cli import HIDDEN, TOOLS, app
+from stages.commands import HIDDEN, TOOLS, app
 
 ROOT = Path(__file__).resolve().parents[2]
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
@@ -142,7 +142,7 @@ def test_help_fits_80_columns_and_says_every_default(words: tuple[str, ...], inv
 
 def test_help_names_every_command_but_those_for_dvc_and_is_not_slowed_by_heavy_imports() -> None:
     code = (
-        "import sys; from typer.testing import CliRunner; from stages.cli import app;"
+        "import sys; from typer.testing import CliRunner; from stages.commands import app;"
         "out = CliRunner().invoke(app, ['--help']).output;"
         "print(out, [m for m in ('torch', 'mujoco', 'pandas', 'matplotlib', 'pyarrow') if m in sys.modules])"
     )

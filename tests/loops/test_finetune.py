@@ -419,3 +419,38 @@ def test_an_empty_body_is_named(offline):
     tuner.learner.index = replace(tuner.learner.index, keys=tuner.learner.index.keys.assign(action_dim=2))
     with pytest.raises(DataError, match="no offline episode has 1 actions"):
         tuner.learner.prepare(tuner.first_step)
+
+
+@pytest.mark.parametrize("updates", [0, 3, 5])
+def test_a_stop_before_the_first_evaluation_is_kept_between_updates(tmp_path, updates):
+    """``updates`` were made when the signal came: none after the first episode, then four, then two per episode."""
+    tree = params(**{"finetune.eval_every_frames": 80, "machine.cpu_kernels": False})
+    whole = make_tuner("scratch", tree)
+    expected = whole.run(CheckpointStore(tmp_path / "whole", "f"))
+    store, tuner = CheckpointStore(tmp_path / "stopped", "f"), make_tuner("scratch", tree)
+
+    def ask(at):
+        if at >= updates:
+            store.stop_requested = True
+
+    update, collect = tuner.learner.update, tuner.collect_episode
+    tuner.learner.update = lambda online, number: [update(online, number), ask(number + 1)][0]
+    tuner.collect_episode = lambda: [collect(), ask(0)][0]
+    with pytest.raises(StoppedError, match="the same command resumes there"):
+        tuner.run(store)
+    assert tuner.progress.updates == updates and not tuner.record.scores
+    again = CheckpointStore(tmp_path / "stopped", "f")
+    resumed = make_tuner("scratch", tree)
+    found = resumed.run(again)
+    assert (found.scores, found.losses) == (expected.scores, expected.losses)
+    for name, value in whole.learner.networks.state_dict().items():
+        assert torch.equal(value, resumed.learner.networks.state_dict()[name]), name
+
+
+def test_what_is_kept_is_what_is_said(tmp_path):
+    store = CheckpointStore(tmp_path, "f")
+    assert not store.in_use and store.next_start == "starts over" and store.latest() is None and not store.in_use
+    store.save(3, {})
+    assert store.in_use and store.next_start == "resumes after step 3"
+    again = CheckpointStore(tmp_path, "f")
+    assert again.latest() is not None and again.in_use and again.next_start == "resumes after step 3"

@@ -241,6 +241,8 @@ def test_killing_dvc_takes_the_stage_with_it(tmp_path: Path) -> None:
     """A parent that dies without a word (as `kill -9 dvc` does) must not leave a trainer behind."""
     child = textwrap.dedent(
         f"""
+        from gsa.startup import begin
+        begin()
         import pathlib, time
         from gsa.runs.run_dir import open_run
         with open_run(pathlib.Path("out"), "{STAGE}", {{}}, {{}}):
