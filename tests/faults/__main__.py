@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
+from gsa.startup import use_utf8
 from tests.faults import corruptions, exchanges, failing_operations, kills, pipeline_kills, processes, taps
 from tests.faults.project import ROOT, STAGES, Stage, content, make_sound
 from tests.faults.trials import FAULTS, SORTS, Lab, Trial, Verdict
@@ -156,6 +157,7 @@ def table(verdicts: list[Verdict]) -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """Run; 1 where anything was lost, silent, a traceback, a hang, an orphan, litter or unclear."""
     given = options(words)
+    use_utf8()  # or every command would start anew
     started = time.monotonic()
     processes.prepare()
     memory = Path("/dev/shm")  # flushing to disk takes no time there

@@ -26,7 +26,7 @@ gsa.agents.drqv2 gsa.agents.dreamer gsa.loops.build_index gsa.loops.collect gsa.
 gsa.loops.draw_explored gsa.loops.evaluate gsa.loops.finetune gsa.loops.floors gsa.loops.import_model
 gsa.loops.pretrain gsa.loops.probe_actions gsa.report.build gsa.report.page gsa.report.figures
 gsa.inspection.folders gsa.cost.counts gsa.cpu gsa.cpu.images gsa.cpu.recurrence gsa.visual.pictures
-gsa.visual.predictions stages.cli
+gsa.visual.predictions stages.cli stages.commands
 """
 """What commands import."""
 
@@ -80,7 +80,7 @@ def prepare() -> None:
             try:
                 import_module(module)
             except ModuleNotFoundError as error:
-                if not (error.name or "").startswith(("gsa.", "numba")):
+                if not (error.name or "").startswith(("gsa.", "stages.", "numba")):
                     raise  # a module of ours may be renamed: then the child imports what it needs, which is slower
     _hasten_exploration()
     fork = multiprocessing.get_context("fork")
@@ -180,8 +180,9 @@ def _become(project: Path, args: tuple[str, ...], outs: list[int], before: Calla
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = ["gsa", *args]
         sys.path.insert(0, "")
+        command = command_line()
         before()
-        command_line()()
+        command()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
