@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gsa.errors import GSAError
+from gsa.errors import GSAError, ParamsError
 from gsa.faults import naming
 
 SEAL = "seal"
@@ -32,7 +32,10 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     tmp = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ParamsError(f"cannot make the folder of {path}: {error.strerror}; name another") from error
         try:
             yield tmp
             fsync(tmp)

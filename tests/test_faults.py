@@ -53,7 +53,7 @@ def full_disk() -> Iterator[None]:
 
 def write_index(folder: Path) -> None:
     numbers = np.arange(100)
-    RetrievalIndex.build(NOISE.random((100, 64), np.float32), numbers, numbers, numbers, "0").save(folder)
+    RetrievalIndex.build(NOISE.random((100, 64), np.float32), numbers, numbers, numbers, "0", "0").save(folder)
 
 
 def write_log(folder: Path) -> None:

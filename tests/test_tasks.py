@@ -69,7 +69,10 @@ def test_a_name_of_the_users_may_be_redefined_and_ours_may_not() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"name": "../away"}, "name = '../away', expected letters, digits and '_.-', for it becomes part of a path"),
+        (
+            {"name": "../away"},
+            "name = '../away', expected letters, digits and '_.-', at most 100, for it becomes part of a path",
+        ),
         ({"name": ".hidden"}, "name = '.hidden', expected letters"),
         ({"name": "two words"}, "name = 'two words', expected letters"),
         ({"embodiment": "a/b"}, "embodiment = 'a/b', expected letters, digits and '_.-'"),

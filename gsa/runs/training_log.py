@@ -64,7 +64,7 @@ class TrainingLog:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[tuple[Row, Row]] = []
-        (folder / LOG_DIR).mkdir(exist_ok=True)
+        (folder / LOG_DIR).mkdir(parents=True, exist_ok=True)
         # Written here, in this thread: tensorboardX's own can fail to start, and waits for ever where the disk is full.
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
         self._events = RecordWriter(str(folder / LOG_DIR / name))

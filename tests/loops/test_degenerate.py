@@ -11,7 +11,13 @@ from gsa.runs.checkpoint import CheckpointStore
 from tests.loops.test_finetune import Folders, make_tuner, offline, params  # noqa: F401 - offline is a fixture
 
 SCRATCH: list[dict[str, Any]] = [
-    {"dreamer.imag_horizon": 2, "dreamer.imag_starts": 1, "dreamer.bins": 3, "dreamer.batch_length": 2},
+    {
+        "dreamer.imag_horizon": 2,
+        "dreamer.imag_starts": 1,
+        "dreamer.bins": 3,
+        "dreamer.batch_length": 2,
+        "gsa.kickstart_scale": 0.0,
+    },
     {"dreamer.min_std": 1e-6, "dreamer.max_std": 1e-6, "dreamer.imag_gradient": "reinforce", "dreamer.discount": 0.01},
     {"dreamer.bin_range": [-40.0, 40.0], "dreamer.repval_scale": 1e6, "dreamer.actor_entropy_coef": 1e6},
     {"dreamer.bin_range": [1.0, 1.01], "dreamer.retnorm.limit": 1e-6, "dreamer.retnorm.rate": 1e-6},
@@ -21,8 +27,14 @@ SCRATCH: list[dict[str, Any]] = [
     {"finetune.eval_every_frames": 10**9, "finetune.video_fps": 1000, "dreamer.actor_outscale": 0.0},
 ]
 GSA: list[dict[str, Any]] = [
-    {"gsa.retrieve_episodes": 10**9, "gsa.cloning_scale": 1e6, "methods.gsa.rehearsal_fraction": 0.75},
-    {"gsa.bc.updates": 1, "gsa.bc.batch_size": 1, "gsa.bc.shift_pad": 63, "gsa.bc.frame_stack": 256},
+    {"gsa.retrieve_episodes": 10**9, "gsa.kickstart_scale": 1e6, "methods.gsa.rehearsal_fraction": 0.75},
+    {
+        "gsa.bc.updates": 1,
+        "gsa.bc.batch_size": 1,
+        "gsa.bc.shift_pad": 63,
+        "gsa.bc.frame_stack": 256,
+        "gsa.kickstart_scale": 0.0,
+    },
     {"gsa.bc.lr": 0.999, "gsa.bc.bottleneck": 1, "gsa.bc.units": 1, "gsa.bc.channels": [1, 1, 1, 1]},
 ]
 DRQV2: list[dict[str, Any]] = [

@@ -227,7 +227,7 @@ def test_which_model(project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPa
         (("convert", "--out", ".."), "is the working directory or holds it"),
         (("convert", "--out", "theirs"), "is the input raw theirs at theirs or holds it"),
         (("convert", "--out", "theirs/sub"), "lies in the input raw theirs at theirs"),
-        (("convert", "--out", "notes"), "holds mine.txt, and no record says that `gsa convert` (convert) made it"),
+        (("convert", "--out", "notes"), "holds mine.mp4, and no record says that `gsa convert` (convert) made it"),
         (("pretrain", "--model", "mw", "--out", "."), "is the working directory or holds it"),
         (("pretrain", "--model", "mw", "--out", "data"), "is the input offline at data/offline or holds it"),
         (("pretrain", "--model", "mw", "--out", "data/offline/mw"), "lies in the input offline at data/offline"),
@@ -237,12 +237,12 @@ def test_which_model(project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPa
             ("collect-data", "--task", "mw-reach", "--sigma", "0.5", "--out", "."),
             "is the working directory or holds it",
         ),
-        (("collect-data", "--task", "mw-reach", "--sigma", "0.5", "--out", "notes"), "holds mine.txt"),
-        (("explore-data", "--domain", "cartpole", "--out", "notes"), "holds mine.txt"),
-        (("inspect", "data/offline", "--sheet", "notes/mine.txt"), "exists and is not replaced"),
-        (("inspect", "data/offline", "--video", "data/offline/card.json"), "exists and is not replaced"),
+        (("collect-data", "--task", "mw-reach", "--sigma", "0.5", "--out", "notes"), "holds mine.mp4"),
+        (("explore-data", "--domain", "cartpole", "--out", "notes"), "holds mine.mp4"),
+        (("inspect", "data/offline", "--sheet", "notes/mine.png"), "exists and is not replaced"),
+        (("inspect", "data/offline", "--video", "notes/mine.mp4"), "exists and is not replaced"),
         (("inspect", "data/offline", "--sheet", "data/offline/new.png"), "lies in data/offline"),
-        (("evaluate", "notes", "--video", "params.yaml"), "exists and is not replaced"),
+        (("evaluate", "notes", "--video", "notes/mine.mp4"), "exists and is not replaced"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -254,7 +254,8 @@ def test_what_is_not_the_stages_own_is_never_replaced(
     monkeypatch.setattr(estimate, "say_cost", lambda *_: None)  # it takes a while and writes nothing
     converted(invoke, 0, 1)
     Path("notes").mkdir()
-    Path("notes/mine.txt").write_text("of the user")
+    for name in ("mine.txt", "mine.png", "mine.mp4"):
+        Path("notes", name).write_text("of the user")
     before = {path: path.read_bytes() for path in project.parent.rglob("*") if path.is_file()}
     given = ("--input", "theirs", "--format", "ncrl", "--embodiment", "sawyer") if args[0] == "convert" else ()
     code, line = complaint(invoke, *args, *given)

@@ -53,7 +53,9 @@ def test_without_flags_all_that_convert_looks_for_is_collected(
     @contextmanager
     def remember(folder: Path, stage: str, **identity: Any) -> Iterator[Any]:
         opened.append((folder, stage))
-        yield SimpleNamespace(path=folder, checkpoints=SimpleNamespace(folder=tmp_path), fingerprint="", notes={})
+        yield SimpleNamespace(
+            path=folder, checkpoints=SimpleNamespace(work=lambda name: tmp_path), fingerprint="", notes={}
+        )
 
     monkeypatch.setattr(run_dir, "open_run", remember)
     monkeypatch.setattr(collect, "collect", lambda *args, **options: collect.CollectFacts(1, 0, 0, 0.0, 0.0))

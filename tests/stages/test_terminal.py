@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from gsa.tasks import TASKS
 from stages import doctor
-from stages.cli import app
+from stages.commands import app
 from tests.conftest import ROOT, Invoke
 from tests.report.conftest import FRAMES, write_run
 from tests.report.conftest import TASKS as COMPARED

@@ -132,7 +132,7 @@ def test_a_failing_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(os, call, fail)
     act = {"pwrite": lambda: buffer.add(EPISODES[1]), "fsync": buffer.mark, "preadv": lambda: buffer.read(0)}[call]
-    with pytest.raises(error, match=rf"cannot (write|read) {tmp_path / 'log'}: Input/output error"):
+    with pytest.raises(error, match=rf"{tmp_path / 'log'}: Input/output error"):
         act()
 
 
