@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,11 +45,14 @@ NOISE = np.random.default_rng(0)
 def full_disk() -> Iterator[None]:
     """No file can grow beyond ``LIMIT`` bytes, whoever writes it; Python has the signal of this ignored."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python would cut its own compiled modules short, and read them ever after.
+    compiled, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = compiled
 
 
 def write_index(folder: Path) -> None:

@@ -32,5 +32,5 @@ def test_torchs_words_for_a_full_disk_are_known(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ParamsError, match="cannot make the folder of .*file/below"):
+    with pytest.raises(ParamsError, match=r"cannot make the folder of .*file/below"):
         write_atomic(tmp_path / "file" / "below", b"new")

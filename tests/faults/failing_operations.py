@@ -7,6 +7,7 @@ give the undisturbed result when it is run again.
 import errno
 import os
 import resource
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class Failing(Trial):
     def arm(self) -> None:
         """In the command's process."""
         sort, _, name = self.how.partition(" ")
+        sys.dont_write_bytecode = True  # Python would cut its own compiled modules short, and read them ever after
         if sort == "size":
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.point, resource.RLIM_INFINITY))
         elif sort == "memory":

@@ -60,11 +60,14 @@ def refusing(below: Path, code: int, after: int) -> Iterator[None]:
 def files_up_to(size: int) -> Iterator[None]:
     """The disk is full where any file, whoever writes it, would grow beyond ``size`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python would cut its own compiled modules short, and read them ever after.
+    compiled, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = compiled
 
 
 @pytest.fixture(scope="module")

@@ -98,6 +98,7 @@ def test_a_missing_or_shorter_file_is_named(tmp_path: Path) -> None:
 
 FULL = """
 import resource, sys
+sys.dont_write_bytecode = True  # it would be cut short
 from pathlib import Path
 from gsa.errors import ResourceError
 from tests.storage.test_episode_log import EPISODES, assert_holds, buffer_at
