@@ -35,6 +35,8 @@ def commands(group: Any = None, words: tuple[str, ...] = ()) -> dict[tuple[str, 
 
 
 EMPTY_IS_MEANT = {
+    "dry_run",
+    "paused",
     *("sets", "plugin", "help", "video", "sheet", "verify", "reject_bad", "also_collected"),
     *("embodiment", "image_key", "action_range", "merge_actions", "every"),  # of data from elsewhere
 }
