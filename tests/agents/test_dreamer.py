@@ -25,6 +25,7 @@ def agent_params(**changes) -> DreamerParams:
     heads = dict(units=16, actor_layers=1, critic_layers=1, reward_layers=1, bins=255, slow_critic_fraction=0.02)
     loop = dict(
         filter="episode",
+        shift_pad=0,
         batch_size=4,
         batch_length=4,
         replay_ratio=1.0,

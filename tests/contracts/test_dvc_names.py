@@ -58,7 +58,7 @@ def test_numbers_are_spelled_alike_by_dvc_and_by_the_commands(resolved: Callable
     items = resolved(odd)
     check_lists(Path("params.yaml"))
     of_interest = {folder: cmd for folder, cmd in items.items() if "collect-data" in cmd or "finetune" in cmd}
-    assert len(of_interest) == 2 * 6 + 2 * 3 + 3 * 2 * 3
+    assert len(of_interest) == 2 * 6 + 2 * 1 + 3 * 2 * 3
     assert {folder: written(cmd) for folder, cmd in of_interest.items()} == {folder: folder for folder in of_interest}
 
 
@@ -74,8 +74,8 @@ def test_where_dvc_would_name_a_folder_otherwise_the_first_command_refuses_the_f
 
 @pytest.mark.parametrize("policy", ["expert", "expert-go-on", "tdmpc2", "random", "ou"])
 def test_a_policy_has_folders_of_its_own(policy: str, resolved: Callable[[dict[str, str]], Items]) -> None:
-    noise = "tasks: [mw-window-close, mw-door-unlock]\n    sigmas: [0.25"
-    items = resolved({"policy: expert\n": f"policy: {policy}\n", noise: "tasks: []\n    sigmas: [0.25"})
+    noise = "tasks: [mw-window-close, mw-door-unlock]\n    sigmas: [0.5]"
+    items = resolved({"policy: expert\n": f"policy: {policy}\n", noise: "tasks: []\n    sigmas: [0.5]"})
     collected = {folder: cmd for folder, cmd in items.items() if "collect-data" in cmd}
     assert len(collected) == 10 and all(f"_{policy}_sigma-" in folder for folder in collected)
     assert {written(cmd, policy) for cmd in collected.values()} == set(collected)

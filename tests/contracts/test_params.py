@@ -254,8 +254,8 @@ def test_the_papers_models_are_one_per_benchmark() -> None:
 
 VARIANTS: list[tuple[list[str], str, str]] = [
     ([], "finetune-gsa", ""),
-    (["dreamer.actor_lr=1e-3"], "finetune-gsa", "dreamer.actor_lr=0.001"),
-    (["dreamer.actor_lr=1.0e-4"], "finetune-gsa", ""),  # the file's value
+    (["dreamer.actor_lr=2e-3"], "finetune-gsa", "dreamer.actor_lr=0.002"),
+    (["dreamer.actor_lr=1.0e-3"], "finetune-gsa", ""),  # the file's value
     (["dreamer.replay_ratio=2"], "finetune-gsa", "dreamer.replay_ratio=2.0"),
     (["gsa.bc.updates=9", "dreamer.discount=0.5"], "finetune-gsa", "dreamer.discount=0.5,gsa.bc.updates=9"),
     (["gsa.bc.updates=9", "dreamer.discount=0.5"], "finetune-dreamer", "dreamer.discount=0.5"),  # which reads no gsa
@@ -277,7 +277,7 @@ def test_a_name_has_what_was_set_and_decides_the_output(settings: list[str], sta
 def test_a_long_name_ends_in_a_digest() -> None:
     names = [
         open_params(ROOT / "params.yaml", [f"dreamer.{key}={value}" for key in LONG]).variant("finetune-gsa", "gsa")
-        for value in (7, 8)
+        for value in (7, 9)
     ]
     assert all(len(name) == 120 for name in names) and names[0] != names[1]
 

@@ -107,14 +107,14 @@ MW = "matrix.finetune.tasks", ["mw-reach"]
         ({"dreamer.replay_ratio": 1e-9}, "'gsa' would learn nothing of mw-window-close: no update is due within"),
         (
             {"finetune.total_frames": 100},
-            "finetune.total_frames = 100 with dreamer.replay_ratio = 40.0, dreamer.warmup",
+            "finetune.total_frames = 100 with dreamer.replay_ratio = 20.0, dreamer.warmup",
         ),
         ({"finetune.total_frames": 6000, "dreamer.warmup_frames": 10**6, "dreamer.max_warmup_episodes": 31}, "no upd"),
         ({"finetune.total_frames": 300, "matrix.finetune.methods": {"drqv2": ["drqv2"]}}, "drqv2.seed_frames = 1000"),
         ({"dreamer.batch_length": 102}, "has 101 rows, shorter than a window of 102 rows; lower dreamer.batch_length"),
         (
             {"methods.gsa.rehearsal_fraction": 1.0},
-            "methods.gsa.rehearsal_fraction = 1.0 of dreamer.batch_size = 16 is 16",
+            "methods.gsa.rehearsal_fraction = 1.0 of dreamer.batch_size = 8 is 8",
         ),
         ({"methods.gsa.rehearsal_fraction": 0.01}, "is 0 windows, expected one retrieved and one online at least"),
         ({"dreamer.retnorm.perclo": 95.0}, "dreamer.retnorm: perclo = 95.0, expected less than perchi = 95.0"),

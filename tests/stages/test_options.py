@@ -81,4 +81,4 @@ def test_identity_is_what_decides_the_output_and_reread_gives_it_again(tmp_path:
     faster = open_params(path, ["dreamer.actor_lr=2e-3"]).identity("finetune-gsa", "gsa", "mw-reach")
     assert faster["params"] != plain["params"]
     path.write_text(path.read_text().replace("  bins: 255", "  bins: 127"))
-    assert plain["params"] != plain["reread"]() and faster["reread"]()["dreamer"]["actor_lr"] == 1e-3
+    assert plain["params"] != plain["reread"]() and faster["reread"]()["dreamer"]["actor_lr"] == 2e-3
