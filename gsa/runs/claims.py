@@ -16,6 +16,7 @@ from gsa.files import fsync
 from gsa.pipeline import command
 from gsa.runs.failure import FAILED_FILE
 from gsa.runs.fingerprint import RUN_FILE
+from gsa.runs.process import hold_lock, lock_of
 
 
 def check_output(out: Path, stage: str, sources: Mapping[str, Path], kept: Iterable[Path] = ()) -> None:
@@ -50,18 +51,20 @@ def check_output(out: Path, stage: str, sources: Mapping[str, Path], kept: Itera
 def new_file(path: Path, read: Path) -> Iterator[Path]:
     """A temporary neighbour of ``path``, of the same suffix, to fill; the block's end moves it there.
 
-    See ``check_new_file`` for ``read``. Nothing that exists is replaced.
+    See ``check_new_file`` for ``read``. Nothing that exists is replaced. LockError where another process makes it.
     """
     check_new_file(path, read)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.stem}.tmp.{os.getpid()}{path.suffix}")
-    try:
-        yield tmp
-        fsync(tmp)
-        check_new_file(path, read)
-        tmp.rename(path)
-    finally:
-        tmp.unlink(missing_ok=True)
+    tmp = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    with hold_lock(lock_of(path), path):
+        tmp.unlink(missing_ok=True)  # of a process that was killed
+        try:
+            yield tmp
+            fsync(tmp)
+            check_new_file(path, read)
+            tmp.rename(path)
+        finally:
+            tmp.unlink(missing_ok=True)
 
 
 def check_new_file(path: Path, read: Path) -> None:

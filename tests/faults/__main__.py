@@ -184,6 +184,7 @@ def main(words: Sequence[str] | None = None) -> int:
         counts = {name: given.scale * count for name, count in (SAMPLE if given.quick else COUNTS).items()}
         trials = plan(lab, stages, counts, given.seed, given.sort or SORTS)
         if pipeline_kills.NAME in names:
+            pipeline_kills.make_undisturbed(lab)
             trials = [*pipeline_kills.trials(given.seed), *trials]
         run_all(trials, lab, given.jobs, told)
     finally:

@@ -60,6 +60,8 @@ class Kill(Trial):
         if found != lab.expected[stage.name] and (found is not None or (self.old and self.exchanges)):
             verdict.blame("lost", f"after the kill: {'an incomplete' if found else 'no'} output")
         verdict.ended = "finished first" if ended.code == 0 else "killed" if killed else "stopped"
+        if stage.prints and found is not None:
+            (project / stage.out).unlink()  # it replaces no file, and would say so
         again = processes.run(project, stage.args)
         blame_result(verdict, lab, stage, project, again, "run again")
         if "same command resumes" in ended.err and not re.search("resuming|keeping", again.err):

@@ -45,9 +45,7 @@ class PipelineKills(Trial):
 
     def attack(self, lab: Lab, project: Path, verdict: Verdict) -> None:
         """Kill, look for orphans, go on; compare with what the command line makes undisturbed."""
-        sound = lab.folder / "pipeline-sound"
-        if not sound.exists():
-            make_undisturbed(sound)
+        processes.adopt_orphans()
         copy_repository(project)
         rng = Random(self.seed)
         for _ in range(self.kills):
@@ -64,7 +62,7 @@ class PipelineKills(Trial):
                 break
         _to_the_end(project, self.command, verdict)
         for name in OUTPUTS:
-            found, expected = ({**files_of(folder / name), "index.html": ""} for folder in (project, sound))
+            found, expected = ({**files_of(folder / name), "index.html": ""} for folder in (project, undisturbed(lab)))
             if found != expected:  # the page tells revisions
                 verdict.blame("silent", f"{name} is not what the undisturbed commands make")
         if left := [name for name in litter(project) if not name.startswith((".dvc/", "dvc.lock", "requirements"))]:
@@ -84,8 +82,14 @@ def copy_repository(folder: Path) -> None:
         subprocess.run(["git", *words], cwd=folder, env=_environment(folder), check=True)
 
 
-def make_undisturbed(folder: Path) -> None:
+def undisturbed(lab: Lab) -> Path:
+    """Where ``make_undisturbed`` worked."""
+    return lab.folder / "pipeline-sound"
+
+
+def make_undisturbed(lab: Lab) -> None:
     """What the pipeline makes, by its commands one after another."""
+    folder = undisturbed(lab)
     write_inputs(folder)
     _smaller(folder / "params.yaml")
     for stage in STAGES.values():
@@ -126,6 +130,7 @@ def _orphans(session: int, project: Path) -> int:
         time.sleep(0.1)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
+    processes.reap_orphans()  # to DVC a process that nobody has waited for still holds its locks
     return len(left)
 
 

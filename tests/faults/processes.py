@@ -91,8 +91,20 @@ def prepare() -> None:
     taps.install()
     tasks = len(list(Path("/proc/self/task").iterdir()))
     assert tasks == 1, f"{tasks} threads: {threading.enumerate()}"
+    adopt_orphans()
+
+
+def adopt_orphans() -> None:
+    """Let what outlives its parent become this process's child, so that it is seen and waited for."""
     pr_set_child_subreaper = 36
-    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)  # orphans become ours, so that we see them
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)
+
+
+def reap_orphans() -> None:
+    """Wait for all children that have ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _hasten_exploration() -> None:
@@ -254,10 +266,5 @@ def _end_session(session: int, project: Path) -> int:
         time.sleep(0.02)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
-    while True:  # orphans became ours: reap them
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                break
-        except ChildProcessError:
-            break
+    reap_orphans()
     return len(left)

@@ -1,11 +1,13 @@
 """An output replaces nothing but an earlier one of its stage; a picture or a video replaces nothing."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from gsa.errors import ParamsError, TrainingError
+from gsa.errors import LockError, ParamsError, TrainingError
 from gsa.runs.claims import check_new_file, check_output, new_file
 from gsa.runs.failure import recorded_failure
 from gsa.runs.run_dir import open_run
@@ -167,6 +169,21 @@ def test_a_picture_replaces_nothing_and_lies_outside_what_it_shows(tmp_path: Pat
     with pytest.raises(RuntimeError), new_file(Path("new/half.png"), Path("out")) as tmp:
         tmp.write_text("half")
         raise RuntimeError
+    assert [path.name for path in Path("new").iterdir()] == ["sheet.png"]
+
+
+def test_a_new_file_whose_maker_was_killed_leaves_nothing_behind_the_next() -> None:
+    pid = os.fork()
+    if pid == 0:
+        with new_file(Path("new/sheet.png"), Path("out")) as tmp:
+            tmp.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert not Path("new/sheet.png").exists() and len(list(Path("new").iterdir())) == 2
+    with new_file(Path("new/sheet.png"), Path("out")) as tmp:
+        tmp.write_text("whole")
+        with pytest.raises(LockError), new_file(Path("new/sheet.png"), Path("out")):
+            pass
     assert [path.name for path in Path("new").iterdir()] == ["sheet.png"]
 
 
