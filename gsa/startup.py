@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from gsa.errors import StoppedError
 
@@ -29,6 +30,7 @@ def begin() -> None:
     for number in POLITE:
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` and the like keep their word
             signal.signal(number, _stop)
+    sys.unraisablehook = _cannot_rise
     use_utf8()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, POLITE)
     keep_streams()
@@ -71,10 +73,22 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise StoppedError(f"stopped by {reason}; the same command starts over")
 
 
-def end_at_once(reason: str) -> None:
+def _cannot_rise(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Where a signal comes while an object is deleted or C calls back, Python drops its exception and would go on."""
+    if isinstance(unraisable.exc_value, StoppedError):
+        end_with(f"StoppedError: {unraisable.exc_value}")
+    sys.__unraisablehook__(unraisable)
+
+
+def end_at_once(reason: str) -> NoReturn:
     """End the process as a stopped command ends, without anything that Python does at an end."""
+    end_with(f"StoppedError: stopped by {reason}; the same command starts over")
+
+
+def end_with(line: str) -> NoReturn:
+    """See ``end_at_once``."""
     with suppress(OSError):
-        os.write(2, f"StoppedError: stopped by {reason}; the same command starts over\n".encode())
+        os.write(2, f"{line}\n".encode())
     os._exit(StoppedError.exit_code)
 
 

@@ -57,7 +57,9 @@ class Kill(Trial):
         if ended.code and not killed:
             blame_refusal(verdict, ended, (STOPPED,))
         found = content(project / stage.out)
-        if found != lab.expected[stage.name] and (found is not None or (self.old and self.exchanges)):
+        if found != lab.expected[stage.name] and (
+            found is not None or (self.old and self.exchanges and not stage.prints)
+        ):
             verdict.blame("lost", f"after the kill: {'an incomplete' if found else 'no'} output")
         verdict.ended = "finished first" if ended.code == 0 else "killed" if killed else "stopped"
         if stage.prints and found is not None:

@@ -51,6 +51,26 @@ SIGNALLED = """
 """
 
 
+DELETED = """
+    import os, signal
+    from gsa.startup import begin
+
+    class Slow:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    begin()
+    del (slow := [Slow()])[0]
+    print("went on")
+"""
+
+
+def test_a_signal_while_an_object_is_deleted_is_one_line_and_75() -> None:
+    done = python(DELETED)
+    line = "StoppedError: stopped by SIGTERM; the same command starts over\n"
+    assert (done.returncode, done.stdout, done.stderr) == (75, "", line)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("module", ["typer", "gsa.config", "torch", "pandas"])
 def test_a_signal_while_it_imports_is_one_line_and_75(module: str, number: signal.Signals) -> None:
