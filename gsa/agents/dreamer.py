@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gsa.agents.actor_critic import ActorCritic, Heads, make_two_hot
+from gsa.agents.actor_critic import ActorCritic, Heads, frozen, make_two_hot
 from gsa.agents.base import Setting
 from gsa.agents.frames import random_shift
 from gsa.config import DreamerParams
@@ -29,31 +29,27 @@ from gsa.world_model.rssm import State
 
 
 class Teaching(NamedTuple):
-    """What a teacher would do in the last rows of each window, padded to the model's width; ``known``: whether it saw
-    enough of a row's episode to say."""
+    """What a teacher would do in the last rows of each window, padded to the model's width (kickstarting).
+
+    ``known``: whether it saw enough of a row's episode to say. ``scale`` weighs a loss, the distance of the actor's
+    mean from that; ``grad``: its gradient reaches the world model, too, whose latents then carry what the teacher sees.
+    """
 
     action: Float[Tensor, "B R A"]
     known: Bool[Tensor, "B R"]
+    scale: float
+    grad: bool
 
 
 class Dreamer(nn.Module):
     """World model, reward head, actor and critic with one optimizer each.
 
     ``action_dim`` is the task's native width; actions are padded to the model's. ``fine_tune`` says which weights of
-    the world model may change: full, autoencoder or dynamics (ablation). ``kickstart_scale`` weighs a loss of the
-    actor: the distance from a teacher's actions, where an update is given them.
+    the world model may change: full, autoencoder or dynamics (ablation).
     """
 
-    def __init__(
-        self,
-        world_model: WorldModel,
-        action_dim: int,
-        params: DreamerParams,
-        fine_tune: str = "full",
-        kickstart_scale: float = 0.0,
-    ):
+    def __init__(self, world_model: WorldModel, action_dim: int, params: DreamerParams, fine_tune: str = "full"):
         super().__init__()
-        self.kickstart_scale = kickstart_scale
         self.params, self.action_dim = params, action_dim
         self.compiled = False
         self.world_model = world_model
@@ -104,6 +100,9 @@ class Dreamer(nn.Module):
         out: ModelOutput = self.world_model(batch)
         post = out.post.detach()
         model_loss = self.world_model.total_loss(out.losses)
+        if teaching is not None and teaching.grad:
+            with frozen(self.behavior.actor):
+                model_loss = model_loss + teaching.scale * self._distance_to(teaching, out.post.feat)
         heads = self._head_losses(out.post if params.reward_grad else post, batch)
         heads_loss = torch.stack(list(heads.values())).sum()
         if params.reward_grad:
@@ -118,10 +117,9 @@ class Dreamer(nn.Module):
             rows = select(batch.has_reward, post.feat, batch.reward, batch.is_first, batch.is_terminal)
             critic_loss = critic_loss + params.repval_scale * self.behavior.replay_value_loss(*rows)
         if teaching is not None:
-            feat = post.feat[:, -teaching.action.shape[1] :]
-            distance = self.behavior.distance_to(teaching.action, feat, teaching.known)
+            distance = self._distance_to(teaching, post.feat)
             imag_metrics["kickstart_loss"] = distance.detach()
-            actor_loss = actor_loss + self.kickstart_scale * distance
+            actor_loss = actor_loss + teaching.scale * distance
         norms["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
         self.optimizers["critic"].step(critic_loss)
         self.behavior.update_slow_critic()
@@ -129,6 +127,10 @@ class Dreamer(nn.Module):
         values |= {"actor_loss": actor_loss, "critic_loss": critic_loss}
         numbers = torch.stack([value.detach() for value in values.values()]).tolist()  # one wait for the device
         return norms | dict(zip(values, numbers, strict=True))
+
+    def _distance_to(self, teaching: Teaching, feat: Float[Tensor, "B T F"]) -> Float[Tensor, ""]:
+        rows = teaching.action.shape[1]
+        return self.behavior.distance_to(teaching.action, feat[:, -rows:], teaching.known)
 
     def _head_losses(self, post: State, batch: Batch) -> dict[str, Tensor]:
         """Of the reward head, and of the continue head where there is one, on windows that have rewards."""
@@ -218,7 +220,6 @@ class DreamerLearner:
     """
 
     fine_tune = "full"
-    kickstart_scale = 0.0
 
     def __init__(self, setting: Setting):
         self.setting, self.params = setting, setting.params.dreamer
@@ -226,7 +227,7 @@ class DreamerLearner:
         self.rng = setting.generator("behaviour")
         self.replay: Replay | None = None
         model = WorldModel(setting.params.world_model)
-        agent = Dreamer(model, setting.action_dim, self.params, self.fine_tune, self.kickstart_scale)
+        agent = Dreamer(model, setting.action_dim, self.params, self.fine_tune)
         self.networks = agent.to(setting.device)
         if setting.params.machine.compile != "none":
             self.networks.compile_losses(mode=setting.params.machine.compile)

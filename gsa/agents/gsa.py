@@ -32,7 +32,6 @@ class GSALearner(DreamerLearner):
         switches = setting.params.methods[setting.method]
         assert isinstance(switches, GSAMethod)
         self.switches, self.section, self.fine_tune = switches, setting.params.gsa, switches.fine_tune
-        self.kickstart_scale = self.section.kickstart_scale
         self.bc_rng = setting.generator("bc")
         self.retrieved: list[int] = []
         self.retrieved_replay: Replay | None = None
@@ -91,7 +90,7 @@ class GSALearner(DreamerLearner):
     def update(self, online: EpisodeBuffer, number: int) -> dict[str, float]:
         """See ``Dreamer.update``; where the cloned policy guides, it teaches the actor, too (kickstarting)."""
         batch = self.batch(online, number)
-        teaching = self.teaching(batch) if self.bc_net and self.kickstart_scale > 0 else None
+        teaching = self.teaching(batch) if self.bc_net and self.section.kickstart_scale > 0 else None
         return self.networks.update(self.shifted(batch, number), teaching)
 
     @torch.no_grad()
@@ -104,7 +103,7 @@ class GSALearner(DreamerLearner):
         action = self.bc_net(stacks.flatten(0, 1)).clamp(-1, 1).unflatten(0, stacks.shape[:2])
         padded = F.pad(action, (0, batch.action.shape[-1] - action.shape[-1]))
         joined = [batch.is_first[:, row + 2 - count : row + 1].any(1) for row in last]  # a stack of two episodes
-        return Teaching(padded, ~torch.stack(joined, 1))
+        return Teaching(padded, ~torch.stack(joined, 1), self.section.kickstart_scale, self.section.kickstart_grad)
 
     def batch(self, online: EpisodeBuffer, number: int) -> Batch:
         """Online windows, and the rehearsal's share of retrieved ones."""

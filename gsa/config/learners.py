@@ -130,10 +130,12 @@ class GSAParams(Section):
     """What the GSA learner adds to Dreamer: retrieval, cloning, guidance; ``guidance`` has a schedule per suite.
 
     ``kickstart_scale`` weighs a loss of the actor: its mean action's squared distance from the cloned policy's.
+    ``kickstart_grad``: its gradient reaches the world model, too.
     """
 
     retrieve_episodes: Count
     kickstart_scale: Weight
+    kickstart_grad: bool
     guidance: dict[Literal["dmc", "mw", "own"], GuidanceParams]
     bc: BCParams
 

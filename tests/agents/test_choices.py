@@ -176,14 +176,25 @@ def test_a_teacher_moves_the_actor_alone_towards_its_actions() -> None:
     found = []
     for scale, shown in ((0.0, 0.9), (50.0, 0.9), (50.0, -0.9)):
         agent, batch = make_agent(), random_batch()
-        agent.kickstart_scale = scale
         known = torch.ones(batch.image.shape[0], 2, dtype=torch.bool)
         torch.manual_seed(1)
-        agent.update(batch, Teaching(torch.full((len(known), 2, 3), shown), known))
+        agent.update(batch, Teaching(torch.full((len(known), 2, 3), shown), known, scale, grad=False))
         found.append(snapshot(agent))
     assert all("actor" in name for name in changed(agent, found[0]) | changed(agent, found[1]))
     bias = [state["behavior.actor.net.1.bias"][:2] for state in found]  # before tanh, of the task's own dimensions
     assert (bias[1] > bias[2]).all()
+
+
+def test_a_teachers_gradient_reaches_the_world_model_where_asked() -> None:
+    found = []
+    for grad in (False, True):
+        agent, batch = make_agent(), random_batch()
+        known = torch.ones(batch.image.shape[0], 2, dtype=torch.bool)
+        torch.manual_seed(1)
+        agent.update(batch, Teaching(torch.full((len(known), 2, 3), 0.9), known, 50.0, grad))
+        found.append(snapshot(agent))
+    moved = changed(agent, found[0])
+    assert {name.split(".")[1] for name in moved if name.startswith("world_model")} >= {"encoder", "rssm"}
 
 
 def test_the_distance_to_a_teacher_counts_known_rows_and_the_tasks_dimensions() -> None:

@@ -205,7 +205,7 @@ def test_the_cloned_policy_teaches_what_it_would_do(offline):
     assert "kickstart_loss" in learner.update(online, 0)
     with pytest.raises(ParamsError, match=r"batch_length = 4 rows holds no stack of gsa.bc.frame_stack = 5 images"):
         make_tuner("p_g", params(**{"gsa.bc.frame_stack": 5, "dreamer.batch_length": 4}), offline)
-    learner.kickstart_scale = 0.0
+    learner.section = learner.section.model_copy(update={"kickstart_scale": 0.0})
     assert "kickstart_loss" not in learner.update(online, 1)
 
 

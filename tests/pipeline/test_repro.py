@@ -246,7 +246,7 @@ def test_report_code_reruns_only_the_report(project: Project) -> None:
 
 def test_another_seed_runs_only_itself(project: Project) -> None:
     with project.params(matrix={"finetune": {"tasks": ["mw-drawer-close"], "seeds": [0, 1]}}):
-        new = project.repro() - {STAMPS}
+        new = project.repro("--dry") - {STAMPS}
     assert new == {"finetune-gsa@gsa-mw-drawer-close-1", "finetune-dreamer@scratch-mw-drawer-close-1", "report"}
 
 
