@@ -154,7 +154,7 @@ class RetrievalIndex:
             widths = sorted(self.keys["action_dim"].unique().tolist())
             raise DataError(
                 f"no offline episode has {action_dim} actions (the index has widths {widths}); collect data of this "
-                "body, or use a method without rehearsal and guidance"
+                "body, or use a method that neither rehearses nor clones"
             )
         wanted, search = min(num_episodes, len(eligible)), faiss.SearchParameters()
         search.sel = faiss.IDSelectorBatch(eligible.astype(np.int64))

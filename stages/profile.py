@@ -105,7 +105,7 @@ def load_profile(
 def with_values(text: str, name: str) -> str:
     """The YAML ``text`` with the values of a profile; its comments and all other values stay as they are."""
     yaml, out = YAML(), io.StringIO()
-    yaml.width = 120
+    yaml.width = 4096  # lines are never cut
     tree = yaml.load(text)
     before = values_of(tree)
     changed = {

@@ -20,7 +20,7 @@ from gsa.tasks import TaskSpec
 
 CPU = torch.device("cpu")
 
-STREAMS = ("env", "behaviour", "bc", "online", "retrieved", "shift")
+STREAMS = ("env", "behaviour", "bc", "online", "retrieved", "shift", "drawn")
 """Random streams of a run; the first one seeds episodes and belongs to the loop."""
 
 

@@ -1,10 +1,11 @@
-"""Execution guidance: when the cloned policy acts instead of the RL policy."""
+"""Execution guidance: when the cloned policy, or a control, acts instead of the RL policy."""
 
 import numpy as np
 
 from gsa.agents.bc import BCPolicy
 from gsa.agents.dreamer import DreamerPolicy
 from gsa.config import GuidanceParams
+from gsa.envs.base import Policy
 from gsa.episode import Step
 
 
@@ -27,19 +28,19 @@ def draw_window(prob: float, max_env_steps: int, rng: np.random.Generator) -> ra
 
 
 class GuidedPolicy:
-    """The RL policy, with the cloned policy acting inside a window; the latent is filtered through every step."""
+    """The RL policy, with another acting inside a window; the latent is filtered through every step."""
 
-    def __init__(self, policy: DreamerPolicy, bc_policy: BCPolicy, window: range):
-        self.policy, self.bc_policy, self.window = policy, bc_policy, window
+    def __init__(self, policy: DreamerPolicy, guide: Policy, window: range):
+        self.policy, self.guide, self.window = policy, guide, window
         self.env_step = 0
 
     def act(self, step: Step) -> np.ndarray:
         """The action of whoever's turn it is."""
         action = self.policy.act(step)
         if self.env_step in self.window:
-            action = self.bc_policy.act(step)
+            action = self.guide.act(step)
             self.policy.executed(action)
-        else:
-            self.bc_policy.see(step)
+        elif isinstance(self.guide, BCPolicy):
+            self.guide.see(step)
         self.env_step += 1
         return action

@@ -90,13 +90,13 @@ def _check_windows(params: "Params", spec: TaskSpec) -> None:
 
 
 def _check_ingredients(params: "Params", name: str, method: GSAMethod, spec: TaskSpec) -> None:
-    if method.guidance and spec.suite not in params.gsa.guidance:
+    if method.guide != "nobody" and spec.suite not in params.gsa.guidance:
         raise ParamsError(
             f"method {name!r} guides, but gsa.guidance has no schedule for the suite {spec.suite!r} of {spec.name} "
             f"(it has {', '.join(params.gsa.guidance)}); add one"
         )
     stack, window = params.gsa.bc.frame_stack, params.dreamer.batch_length
-    if method.guidance and params.gsa.kickstart_scale > 0 and stack > window:
+    if method.clones and params.gsa.kickstart_scale > 0 and stack > window:
         raise ParamsError(
             f"method {name!r}: a window of dreamer.batch_length = {window} rows holds no stack of gsa.bc.frame_stack = "
             f"{stack} images to teach from; lower that or set gsa.kickstart_scale to 0"

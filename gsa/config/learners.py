@@ -201,13 +201,29 @@ class PlainMethod(Section):
 
 
 class GSAMethod(Section):
-    """Which of GSA's ingredients are on; ``fine_tune``: full, autoencoder (encoder and decoder) or dynamics (RSSM)."""
+    """Which of GSA's ingredients are on, and which controls stand in their place.
+
+    ``rehearse``: what the rehearsal's windows are from: the retrieved episodes, as many random ones of the task's body,
+    or of any body. ``guide``: who acts in the warm-up and in guidance windows: the clone of the retrieved episodes,
+    uniform noise, or nobody. ``fine_tune``: full, autoencoder (encoder and decoder) or dynamics (RSSM).
+    """
 
     learner: Literal["gsa"]
     pretrained: bool
     rehearsal_fraction: Fraction
-    guidance: bool
+    rehearse: Literal["retrieved", "random", "any_body"]
+    guide: Literal["clone", "random", "nobody"]
     fine_tune: Literal["full", "autoencoder", "dynamics"]
+
+    @property
+    def clones(self) -> bool:
+        """Whether a policy is cloned."""
+        return self.guide == "clone"
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether the nearest episodes are asked for."""
+        return self.clones or (self.rehearsal_fraction > 0 and self.rehearse == "retrieved")
 
     def retrieved_windows(self, batch_size: int) -> int:
         """The rehearsal's share of a batch."""

@@ -57,7 +57,7 @@ def finetuning_space(params: Params, method: str, task: str, weights: int, on_gp
         memory += 4 * weights
         if "dreamer" in LEARNERS[switches.learner].sections:
             memory += update_bytes(params.world_model, params.dreamer)
-    if isinstance(switches, GSAMethod) and (switches.guidance or switches.rehearsal_fraction > 0):
+    if isinstance(switches, GSAMethod) and (switches.clones or switches.rehearsal_fraction > 0):
         memory += params.gsa.retrieve_episodes * (spec.max_env_steps + 1) * ROW_BYTES
     return Space(memory, labels + rows * ROW_BYTES + (KEEP + 1) * 3 * weights)
 

@@ -172,11 +172,45 @@ def test_rehearsal_mixes_a_quarter_of_retrieved_windows_of_the_right_body(offlin
     assert (widths == 1).all()
 
 
+@pytest.mark.parametrize(("rehearse", "widths"), [("random", {1}), ("any_body", {1, 2})])
+def test_a_control_rehearses_episodes_that_were_drawn(offline, rehearse, widths):
+    tree = params(**{"methods.gsa.rehearse": rehearse, "gsa.retrieve_episodes": 3 * len(widths)})
+    learner = make_tuner("gsa", tree, offline).learner
+    facts = learner.prepare(lambda: ActionIsReward().reset())
+    table = learner.store.episodes.iloc[learner.rehearsed]
+    assert set(table["action_dim"]) == widths and len(set(learner.rehearsed)) == 3 * len(widths)
+    assert facts.get("rehearsed_episodes", facts["retrieved_episodes"]) == table["episode_id"].tolist()
+    assert (learner.store.episodes.iloc[learner.retrieved]["action_dim"] == 1).all()  # what is cloned stays
+    again = make_tuner("gsa", tree, offline).learner
+    again.load_state(learner.state())
+    online = EpisodeBuffer(join_short=True)
+    online.add(rollout(ActionIsReward(), UniformPolicy(1, np.random.default_rng(0)), 0))
+    batches = [each.batch(online, 5) for each in (learner, again)]
+    assert all(torch.equal(*pair) for pair in zip(*batches, strict=True) if isinstance(pair[0], torch.Tensor))
+
+
+def test_a_control_draws_less_near_episodes(offline):
+    tree = params(**{"methods.p_er.rehearse": "random"})
+    learner = make_tuner("p_er", tree, offline, seed=3).learner
+    facts = learner.prepare(lambda: ActionIsReward().reset())
+    assert set(facts) == {"rehearsed_episodes"} and learner.retrieved == []  # nothing was retrieved
+
+
+def test_noise_guides_where_that_is_the_control(offline):
+    tree = params(**{"methods.p_g.guide": "random", "gsa.guidance.dmc.start": 1.0, "gsa.guidance.dmc.end": 1.0})
+    learner = make_tuner("p_g", tree, offline).learner
+    assert learner.prepare(lambda: ActionIsReward().reset()) == {} and learner.floors() == {}
+    assert isinstance(learner.behaviour(Progress()), UniformPolicy)
+    guided = learner.behaviour(Progress(frames=40, env_steps=20))
+    assert isinstance(guided.guide, UniformPolicy) and len(guided.window) > 0 and len(learner.guided) == 2
+    rollout(ActionIsReward(), guided, 0)
+
+
 def test_the_cloned_policy_warms_up_and_guides(offline):
     tree = params(**{"gsa.guidance.dmc.start": 1.0, "gsa.guidance.dmc.end": 1.0})
     learner = make_tuner("p_g", tree, offline).learner
     learner.prepare(lambda: ActionIsReward().reset())
-    assert learner.retrieved_replay is None  # p_g does not rehearse
+    assert learner.rehearsal is None  # p_g does not rehearse
     assert type(learner.behaviour(Progress())).__name__ == "BCPolicy"
     guided = learner.behaviour(Progress(frames=40, env_steps=20))
     assert type(guided).__name__ == "GuidedPolicy"
