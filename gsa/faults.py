@@ -27,7 +27,9 @@ SPOKEN = (*NO_SPACE, *FORBIDDEN, errno.EIO, errno.ENOMEM, errno.EMFILE)
 
 NO_MEMORY = re.compile(
     r"can.t allocate|could not allocate|unable to allocate|out of memory|bad_?alloc|can.t start new thread"
-    r"|failed to map segment|cannot allocate memory|not enough memory",
+    r"|failed to map segment|cannot allocate memory|not enough memory"
+    r"|caught an unknown exception"  # MuJoCo, where it cannot build a model
+    r"|could not create a primitive",  # oneDNN
     re.IGNORECASE,
 )
 

@@ -19,6 +19,7 @@ from jaxtyping import Float32, Int64, UInt8
 
 from gsa.errors import ArtifactError, DataError, one_line
 from gsa.files import read_sealed, sealed_json, sha256_file
+from gsa.storage.store_files import read_table
 from gsa.world_model.model import WorldModel
 
 INDEX_FILE, KEYS_FILE, META_FILE = "keys.faiss", "keys.parquet", "index.json"
@@ -168,13 +169,13 @@ class RetrievalIndex:
 def _read_keys(path: Path) -> pd.DataFrame:
     """Every episode must be there once, in the store's order."""
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        table = read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise ArtifactError(f"{path} cannot be read ({one_line(error)}); {FIX}") from error
     if not table.schema.equals(KEYS_SCHEMA):
         found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
         raise ArtifactError(f"{path} has columns {found}, expected {', '.join(KEYS_SCHEMA.names)} as int64; {FIX}")
-    keys = table.to_pandas()
+    keys = table.to_pandas(use_threads=False)
     steps = np.diff(keys["position"], prepend=-1)
     problems = {"position": pd.Series(steps < 1), "episode_id": keys["episode_id"].duplicated()}
     for column, bad in problems.items():

@@ -127,6 +127,8 @@ SAID = [
      ResourceError, "4000 bytes more were asked for"),
     (RuntimeError("can't start new thread"), ResourceError, "a thread could not start"),
     (RuntimeError("std::bad_alloc"), ResourceError, "std::bad_alloc"),
+    (RuntimeError("Caught an unknown exception!"), ResourceError, "out of memory: Caught an unknown exception!"),
+    (RuntimeError("could not create a primitive"), ResourceError, "out of memory: could not create a primitive"),
     (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), ResourceError, "2.00 GiB more"),
     (ImportError("libx.so: failed to map segment from shared object"), ResourceError, "out of memory"),
 ]  # fmt: skip

@@ -7,11 +7,11 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from gsa.episode import IMAGE_SIZE, Episode
 from gsa.storage.episode_store import EpisodeStore
 from gsa.storage.schema import EPISODES, OUTCOMES, SHARDS
+from gsa.storage.store_files import read_table
 from gsa.tasks import TASKS
 from gsa.visual.pictures import SHEET_COLUMNS, contact_sheet, spread
 
@@ -39,8 +39,10 @@ class DataCard:
 
     def summary(self, out_dir: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         """Counts, bytes, actions and outcomes of the store just written at ``out_dir``, as JSON types."""
-        table = pq.read_table(out_dir / EPISODES).to_pandas()
-        table = table.merge(pq.read_table(out_dir / OUTCOMES).to_pandas(), on="episode_id", validate="one_to_one")
+        table = read_table(out_dir / EPISODES).to_pandas(use_threads=False)
+        table = table.merge(
+            read_table(out_dir / OUTCOMES).to_pandas(use_threads=False), on="episode_id", validate="one_to_one"
+        )
         table["quality"] = [_quality(row) for row in table.to_dict("records")]
         size: dict[str, int] = defaultdict(int)
         for name, facts in manifest["files"].items():

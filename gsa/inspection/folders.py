@@ -98,7 +98,9 @@ def verify(path: Path) -> list[str]:
         return [line for member in ours for line in verify(member)] + unchecked
     checked = []
     if kind != "raw" or read_run(path) is not None:  # only raw data may come from elsewhere
-        checked.append(f"{verify_run(path)} files agree with run.json")
+        checked.append(f"{verify_run(path)} files agree with {RUN_FILE}")
+    else:
+        checked.append(f"no {RUN_FILE}, so nobody vouches for the manifest")
     if kind == "offline":
         store = EpisodeStore(path)
         store.verify()

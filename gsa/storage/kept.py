@@ -43,7 +43,7 @@ class KeptEpisodes:
             log.warning("%s is damaged (%s); making this episode again", path, error)
             return None
         if not same:
-            log.warning("episode %d in %s is damaged or of other settings; making it again", index, self.folder)
+            log.warning("%s is damaged or of other settings; making it again", self.folder / record["file"])
         return record if same else None
 
     def publish(self, records: Sequence[Mapping[str, Any]], out: Path) -> None:

@@ -98,12 +98,22 @@ def check_schema(file: Path, found: pa.Schema, expected: pa.Schema) -> None:
             raise ArtifactError(f"{file}: column {field.name} is {has.type}, expected {field.type}; {FIX}")
 
 
+def read_table(file: Path) -> pa.Table:
+    """A small table, read by this thread alone: where another cannot start, for want of memory, Arrow waits for ever.
+
+    Raises:
+        pa.ArrowException, OSError: it is damaged or cannot be read.
+    """
+    with pq.ParquetFile(file, memory_map=True, pre_buffer=False, page_checksum_verification=True) as table:
+        return table.read(use_threads=False)
+
+
 def _read(file: Path, manifest: dict[str, Any], schema: pa.Schema) -> pd.DataFrame:
     try:
         if sha256_file(file) != manifest["files"][file.name]["sha256"]:
             raise ArtifactError(f"{file} is damaged (sha256 differs from {MANIFEST}); {FIX}")
-        table = pq.read_table(file, partitioning=None, page_checksum_verification=True)
+        table = read_table(file)
     except (pa.ArrowException, OSError) as error:
         raise ArtifactError(f"{file} is not a readable Parquet table ({one_line(error)}); {FIX}") from error
     check_schema(file, table.schema, schema)
-    return table.to_pandas()
+    return table.to_pandas(use_threads=False)

@@ -49,25 +49,25 @@ ACCIDENTS: dict[str, Callable[[bytes, Random], bytes]] = {
 ALL = (*ACCIDENTS, "swapped", "deleted")
 
 
-def damage(path: Path, how: str, rng: Random) -> bool:
-    """Change the file; False where this accident cannot change it."""
+def damage(path: Path, how: str, rng: Random) -> list[Path]:
+    """Change the file; returns what is changed, nothing where this accident cannot change it."""
     data = path.read_bytes()
     if how == "deleted":
         path.unlink()
-        return True
+        return [path]
     if how == "swapped":
         others = sorted(p for p in path.parents[1].rglob(f"*{path.suffix}") if p.is_file() and p != path)
         others = [p for p in others if p.read_bytes() != data]
         if not others:
-            return False
+            return []
         other = rng.choice(others)
         new, old = other.read_bytes(), data
         other.write_bytes(old)
         path.write_bytes(new)
-        return True
+        return [path, other]
     new = ACCIDENTS[how](data, rng) if data else b"\0"
     path.write_bytes(new)
-    return new != data
+    return [path] if new != data else []
 
 
 IN_OPEN = 0x20
@@ -119,7 +119,8 @@ class Corruption(Trial):
             shutil.copytree(lab.sound / self.inspect, project / self.inspect)
         else:
             lab.project(stage, project.name)
-        if not damage(path, self.how, Random(self.seed)):
+        changed = damage(path, self.how, Random(self.seed))
+        if not changed:
             verdict.ended = "no change"
             return
         watch = Watch(path)
@@ -127,8 +128,8 @@ class Corruption(Trial):
         ended = processes.run(project, args)
         opened = watch.opened()
         blame_process(verdict, ended)
-        beside = path.parents[1].name if self.how == "swapped" else path.name  # either of the two may be named
-        told = path.name in ended.err + ended.out or f"{beside}/" in ended.err
+        told = any(each.name in ended.err + ended.out for each in changed)
+        told |= self.how == "swapped" and f"{path.parents[1].name}/" in ended.err  # the folder that both lie in
         same = self._same(lab, project, ended)
         if self.file in OF_THE_USER:
             verdict.ended = "refused" if ended.code else "the same result" if same else "another value"
@@ -173,6 +174,8 @@ class DamagedProgress(Trial):
     def attack(self, lab: Lab, project: Path, verdict: Verdict) -> None:
         """Damage, resume, judge."""
         stage = self.of
+        # Every checkpoint rests on a part of the log of episodes; what lies behind the last part is written anew.
+        of_all = self.file.endswith("/episodes.log")
         shutil.copytree(paused(lab, stage.name), project)
         names = [self.file] if self.file != "all" else progress_files(project)
         changed = [damage(project / name, self.how, Random(self.seed)) for name in names]
@@ -186,14 +189,14 @@ class DamagedProgress(Trial):
         if ended.code:
             verdict.ended = "refused"
             blame_refusal(verdict, ended, (4,))
-            if self.file != "all" and not verdict.faults:
+            if self.file != "all" and not of_all and not verdict.faults:
                 verdict.blame("lost", f"one damaged file ends the run: {ended.last_line}")
             return
         if files_of(project / stage.out) != files_of(lab.sound / stage.out):
             verdict.blame("silent", "another result")
         told = any(Path(name).stem in ended.err for name in names)
         verdict.ended = "told, same result" if told else "no influence" if opened else "not read"
-        if opened and not told and self.how != "deleted":
+        if opened and not told and self.how != "deleted" and not of_all:
             verdict.blame("silent", "a damaged file of progress was read without a warning")
         if left := litter(project):
             verdict.blame("litter", ", ".join(left[:3]))

@@ -17,8 +17,8 @@ from tests.faults import processes, taps
 from tests.faults.project import content, litter
 from tests.faults.trials import Lab, Trial, Verdict, blame_process, blame_refusal, blame_result
 
-ERRORS = {"ENOSPC": (5,), "EIO": (5,), "EACCES": (2, 5), "EROFS": (2, 5), "EDQUOT": (5,)}
-"""What a write may fail with, and the exit codes that fit."""
+ERRORS = {"ENOSPC": (5,), "EIO": (5,), "EACCES": (2, 4, 5), "EROFS": (2, 4, 5), "EDQUOT": (5,)}
+"""What a write may fail with, and the exit codes that fit: 4 where a file is opened to be read as well."""
 
 READ_ERRORS = {"EIO": (3, 4, 5), "EACCES": (2, 3, 4, 5)}
 
