@@ -7,6 +7,7 @@ give the undisturbed result when it is run again.
 import errno
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ ERRORS = {"ENOSPC": (5,), "EIO": (5,), "EACCES": (2, 4, 5), "EROFS": (2, 4, 5), 
 """What a write may fail with, and the exit codes that fit: 4 where a file is opened to be read as well."""
 
 READ_ERRORS = {"EIO": (3, 4, 5), "EACCES": (2, 3, 4, 5)}
+
+CRASHES = (-signal.SIGSEGV, -signal.SIGABRT)
+"""How C++ of torch or MuJoCo may end where memory is short, which no Python can answer; the next run cleans up."""
 
 FILE_LIMITS = (0, 1, 300, 3000, 30_000)
 MEMORY_MB = (1, 8, 32, 128)
@@ -68,7 +72,10 @@ class Failing(Trial):
         ended = processes.run(project, stage.args, before=self.arm)
         blame_process(verdict, ended)
         verdict.ended = "carried on" if ended.code == 0 else "refused"
-        if ended.code:
+        crashed = self.how.startswith("memory") and ended.code in CRASHES
+        if crashed:
+            verdict.ended = "crashed in a library"
+        elif ended.code:
             blame_refusal(verdict, ended, self.codes)
         found = content(project / stage.out)
         if found != lab.expected[stage.name]:
@@ -77,7 +84,7 @@ class Failing(Trial):
             elif found is not None or self.old:
                 verdict.blame("lost", f"after the failure: {'an incomplete' if found else 'no'} output")
         left = [name for name in litter(project) if not name.startswith(".gsa/")]
-        if left and not ended.hung:
+        if left and not ended.hung and not crashed:
             verdict.blame("litter", f"after the failure: {', '.join(left[:3])}")
         blame_result(verdict, lab, stage, project, processes.run(project, stage.args), "run again")
 
