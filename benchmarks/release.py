@@ -25,8 +25,8 @@ from gsa.loops.import_model import read_checkpoint, renamed
 from gsa.nets.conv import scale_image
 
 
-def release_agent(checkout: Path, params: Params, mode: str) -> Any:
-    """Their agent at our sizes, on the CPU; ``mode`` is pretrain or finetune."""
+def release_agent(checkout: Path, params: Params, mode: str, device: str = "cpu") -> Any:
+    """Their agent at our sizes; ``mode`` is pretrain or finetune."""
     sys.path.append(str(checkout / "src"))
     from omegaconf import OmegaConf
 
@@ -35,7 +35,7 @@ def release_agent(checkout: Path, params: Params, mode: str) -> Any:
     sizes = {key: getattr(model, key) for key in ("deter", "hidden", "blocks", "stoch", "classes")}
     changes = {
         "mode": mode,
-        "device": "cpu",
+        "device": device,
         "use_action_padding": True,
         "imag_horizon": agent.imag_horizon,
         "rssm": sizes,

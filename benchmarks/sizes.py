@@ -73,7 +73,7 @@ def measure(params: Params, settings: Settings) -> tuple[float, float]:
     optimizer = Optimizer("world model", list(model.parameters()), params.pretrain.optimizer)
     objective = Objective(model, ALONE, settings.precision)
     if settings.compile != "none":
-        objective.compile(mode=settings.compile)
+        model.compile_parts(mode=settings.compile)
     batch = random_batch(settings.batch, params.world_model.action_dim).to(device)
     noise = torch.empty(*settings.batch, params.world_model.stoch, params.world_model.classes, device=device)
     clock, seconds = training_clock(device.type), []

@@ -1,8 +1,6 @@
 """Actor and critic that learn in imagination (Eq. 2)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,21 +9,15 @@ from torch import Tensor, nn
 from gsa.agents.returns import ReturnNorm, lambda_return, trajectory_weight
 from gsa.config import DreamerParams
 from gsa.nets.blocks import mlp
-from gsa.nets.distributions import TwoHot, normal_entropy, normal_log_prob, sample_truncated_normal
+from gsa.nets.distributions import (
+    TwoHot,
+    at_least_float32,
+    normal_entropy,
+    normal_log_prob,
+    sample_truncated_normal,
+)
+from gsa.nets.stand_ins import frozen
 from gsa.world_model.rssm import RSSM, State
-
-
-@contextmanager
-def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Gradients pass through these modules but not into their weights, which saves half of their backward pass."""
-    params = [p for m in modules for p in m.parameters() if p.requires_grad]
-    for p in params:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in params:
-            p.requires_grad_(True)
 
 
 def make_two_hot(params: DreamerParams) -> TwoHot:
@@ -50,7 +42,7 @@ class Actor(nn.Module):
 
     def forward(self, feat: Float[Tensor, "*N F"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N A"]]:
         """Mean in [-1, 1] (0 on padded dimensions) and std in [min_std, max_std]."""
-        mean, std = self.net(feat).chunk(2, -1)
+        mean, std = at_least_float32(self.net(feat)).chunk(2, -1)
         # + 2 starts the std near its maximum, as in the authors' release
         std = (self.max_std - self.min_std) * torch.sigmoid(std + 2) + self.min_std
         return torch.tanh(mean) * self.action_mask, std
@@ -94,7 +86,7 @@ class ValuedTrajectory(NamedTuple):
 class ActorCritic(nn.Module):
     """Actor, critic and the critic's slow copy; ``losses`` computes both objectives on one imagined trajectory.
 
-    ``compile`` (torch's) makes one graph of imagination and the actor's loss, which ``losses`` uses.
+    ``compile_parts`` makes graphs of a step of imagination and of the judgement of what was imagined.
     """
 
     on_cpu: ClassVar = {"imagine": "gsa.cpu.imagination:imagine"}
@@ -110,6 +102,11 @@ class ActorCritic(nn.Module):
         self.slow_critic.requires_grad_(False)
         self.return_norm = ReturnNorm(params.retnorm)
 
+    def compile_parts(self, **options: Any) -> None:
+        """Let torch.compile (``options`` are its) make graphs of one step, whatever the horizon, and of the rest."""
+        for name in ("imagine_step", "judge"):
+            setattr(self, name, torch.compile(getattr(self, name), **options))
+
     def losses(
         self, rssm: RSSM, heads: Heads, start: State, is_terminal: Bool[Tensor, " B"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
@@ -119,8 +116,8 @@ class ActorCritic(nn.Module):
         return that action t leads to, or ln pi(a_t | s_t) times its advantage; both over the scale of returns.
         Critic: -ln v(V_t | s_t), t = 0..H-1, on detached states. No gradient reaches model, heads or slow critic.
         """
-        with frozen(rssm, *heads.modules(), self.critic):  # not in what is compiled: a graph cannot change who trains
-            valued: ValuedTrajectory = self(rssm, heads, start, is_terminal)
+        with frozen(rssm, *heads.modules(), self.critic, self.slow_critic):
+            valued = self.judge(self.imagine(rssm, start), heads, is_terminal)
         critic_loss = (valued.weight * self.value_loss(valued.feat, valued.returns)).mean()
         return valued.actor_loss, critic_loss, valued.metrics
 
@@ -166,10 +163,9 @@ class ActorCritic(nn.Module):
         keep = (~ends | is_terminal.T[:-1]).to(value.dtype)
         return (keep * self.value_loss(feat.transpose(0, 1)[:-1], returns)).mean()
 
-    def forward(self, rssm: RSSM, heads: Heads, start: State, is_terminal: Bool[Tensor, " B"]) -> ValuedTrajectory:
-        """Imagine, and the actor's side of ``losses``: apart from the critic's, for a compiled graph goes back once."""
+    def judge(self, imag: ImaginedTrajectory, heads: Heads, is_terminal: Bool[Tensor, " B"]) -> ValuedTrajectory:
+        """The actor's side of ``losses``: apart from the critic's, for a compiled graph goes back once."""
         params = self.params
-        imag = self.imagine(rssm, start)
         reward = self.two_hot.decode(heads.reward(imag.feat[:-1]))
         value = self.target_value(imag.feat)
         discount = torch.full_like(reward, params.discount)
@@ -203,12 +199,18 @@ class ActorCritic(nn.Module):
         latent, chosen = self.imagination_noise(rssm, len(start.deter))
         state, feats, means, stds = start, [start.feat], [], []
         for step_latent, step_chosen in zip(latent, chosen, strict=True):
-            mean, std = self.actor(feats[-1].detach())
-            state = rssm.img_step(state, self.actor.sample(mean, std, step_chosen), step_latent)
+            state, mean, std = self.imagine_step(rssm, state, step_latent, step_chosen)
             feats.append(state.feat)
             means.append(mean)
             stds.append(std)
         return self.trajectory(torch.stack(feats), torch.stack(means), torch.stack(stds), chosen)
+
+    def imagine_step(
+        self, rssm: RSSM, state: State, latent: Float[Tensor, "B S K"], chosen: Float[Tensor, "B A"]
+    ) -> tuple[State, Float[Tensor, "B A"], Float[Tensor, "B A"]]:
+        """The next state, and mean and std of the policy that led there; both noises are of this step."""
+        mean, std = self.actor(state.feat.detach())
+        return rssm.img_step(state, self.actor.sample(mean, std, chosen), latent), mean, std
 
     def trajectory(
         self,

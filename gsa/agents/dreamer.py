@@ -5,6 +5,7 @@ from the posterior states of all. ``DreamerLearner`` trains it online, from scra
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gsa.agents.actor_critic import ActorCritic, Heads, frozen, make_two_hot
+from gsa.agents.actor_critic import ActorCritic, Heads, make_two_hot
 from gsa.agents.base import Setting
 from gsa.agents.frames import random_shift
 from gsa.config import DreamerParams
@@ -21,6 +22,7 @@ from gsa.envs.base import Policy
 from gsa.episode import Batch, Episode, Step
 from gsa.nets.blocks import mlp
 from gsa.nets.optimizer import Optimizer
+from gsa.nets.stand_ins import frozen
 from gsa.policies.untrained import UniformPolicy
 from gsa.schedule import Progress
 from gsa.storage.replay import EpisodeBuffer, Replay
@@ -83,50 +85,77 @@ class Dreamer(nn.Module):
             "critic": Optimizer("critic", list(self.behavior.critic.parameters()), critic_opt),
         }
 
-    def compile_losses(self, **options: Any) -> None:
-        """Let torch.compile make one graph of the model's losses and one of imagination with the actor's.
+    def compile_parts(self, **options: Any) -> None:
+        """Let torch.compile make graphs of the parts of the model's losses and of imagination.
 
         ``options`` are torch.compile's; mode reduce-overhead records them as CUDA graphs.
         """
         self.compiled = True
-        self.world_model.compile(**options)
-        self.behavior.compile(**options)
+        self.world_model.compile_parts(**options)
+        self.behavior.compile_parts(**options)
 
     def update(self, batch: Batch, teaching: Teaching | None = None) -> dict[str, float]:
-        """One update of everything; returns the loss terms and diagnostics as plain numbers."""
+        """One update of everything; returns the loss terms and diagnostics as plain numbers.
+
+        Raises:
+            TrainingError: a loss or gradient is not finite; the weights that it would have changed are as before.
+        """
         if self.compiled:
             torch.compiler.cudagraph_mark_step_begin()  # what recorded graphs returned at the last update is used up
+        steps, values = self.begin_update(batch, teaching)
+        # The one wait for the device in an update.
+        numbers = torch.cat([*steps.values(), torch.stack(list(values.values()))]).tolist()
+        norms = {name: self.optimizers[name].check(*numbers[2 * n : 2 * n + 2]) for n, name in enumerate(steps)}
+        logged = {"model_grad_norm": norms["world_model"], "actor_grad_norm": norms["actor"]}
+        return logged | dict(zip(values, numbers[2 * len(steps) :], strict=True))
+
+    def begin_update(
+        self, batch: Batch, teaching: Teaching | None = None
+    ) -> tuple[dict[str, Float[Tensor, "2"]], dict[str, Float[Tensor, ""]]]:
+        """An update that does not wait for the device: loss and gradient's norm of each optimizer, and what is logged."""
         params = self.params
-        out: ModelOutput = self.world_model(batch)
-        post = out.post.detach()
-        model_loss = self.world_model.total_loss(out.losses)
-        if teaching is not None and teaching.grad:
-            with frozen(self.behavior.actor):
-                model_loss = model_loss + teaching.scale * self._distance_to(teaching, out.post.feat)
-        heads = self._head_losses(out.post if params.reward_grad else post, batch)
+        steps: dict[str, Tensor] = {}
+
+        def begin(name: str, loss: Tensor) -> None:
+            steps[name] = self.optimizers[name].begin(loss)
+
+        with self.mixed_precision():
+            out: ModelOutput = self.world_model.loss(batch)
+            post = out.post.detach()
+            model_loss = self.world_model.total_loss(out.losses)
+            if teaching is not None and teaching.grad:
+                with frozen(self.behavior.actor):
+                    model_loss = model_loss + teaching.scale * self._distance_to(teaching, out.post.feat)
+            heads = self._head_losses(out.post if params.reward_grad else post, batch)
         heads_loss = torch.stack(list(heads.values())).sum()
         if params.reward_grad:
-            norms = {"model_grad_norm": self.optimizers["world_model"].step(model_loss + heads_loss)}
+            begin("world_model", model_loss + heads_loss)
         else:
-            norms = {"model_grad_norm": self.optimizers["world_model"].step(model_loss)}
-            self.optimizers["reward"].step(heads_loss)
+            begin("world_model", model_loss)
+            begin("reward", heads_loss)
 
         starts = self._imagination_starts(post, batch.is_terminal)
-        actor_loss, critic_loss, imag_metrics = self.behavior.losses(self.world_model.rssm, self.heads, *starts)
-        if params.repval_scale > 0:
-            rows = select(batch.has_reward, post.feat, batch.reward, batch.is_first, batch.is_terminal)
-            critic_loss = critic_loss + params.repval_scale * self.behavior.replay_value_loss(*rows)
-        if teaching is not None:
-            distance = self._distance_to(teaching, post.feat)
-            imag_metrics["kickstart_loss"] = distance.detach()
-            actor_loss = actor_loss + teaching.scale * distance
-        norms["actor_grad_norm"] = self.optimizers["actor"].step(actor_loss)
-        self.optimizers["critic"].step(critic_loss)
+        with self.mixed_precision():
+            actor_loss, critic_loss, imag_metrics = self.behavior.losses(self.world_model.rssm, self.heads, *starts)
+            if params.repval_scale > 0:
+                rows = select(batch.has_reward, post.feat, batch.reward, batch.is_first, batch.is_terminal)
+                critic_loss = critic_loss + params.repval_scale * self.behavior.replay_value_loss(*rows)
+            if teaching is not None:
+                distance = self._distance_to(teaching, post.feat)
+                imag_metrics["kickstart_loss"] = distance
+                actor_loss = actor_loss + teaching.scale * distance
+        begin("actor", actor_loss)
+        begin("critic", critic_loss)
         self.behavior.update_slow_critic()
         values = {name: value.mean() for name, value in out.losses.items()} | out.metrics | imag_metrics | heads
         values |= {"actor_loss": actor_loss, "critic_loss": critic_loss}
-        numbers = torch.stack([value.detach() for value in values.values()]).tolist()  # one wait for the device
-        return norms | dict(zip(values, numbers, strict=True))
+        return steps, {name: value.detach() for name, value in values.items()}
+
+    def mixed_precision(self) -> AbstractContextManager[object]:
+        """Matrix products and convolutions in bfloat16, where ``precision`` says so; all else as it is."""
+        if self.params.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.behavior.actor.action_mask.device.type, torch.bfloat16)
 
     def _distance_to(self, teaching: Teaching, feat: Float[Tensor, "B T F"]) -> Float[Tensor, ""]:
         rows = teaching.action.shape[1]
@@ -165,6 +194,8 @@ class Dreamer(nn.Module):
 
 def select(which: Bool[Tensor, " B"], *windows: Tensor) -> list[Tensor]:
     """Those windows of each tensor; ``which`` lies on the CPU, so that a GPU is not waited for."""
+    if which.all():
+        return list(windows)
     chosen = which.nonzero()[:, 0].to(windows[0].device, non_blocking=True)
     return [rows.index_select(0, chosen) for rows in windows]
 
@@ -230,7 +261,7 @@ class DreamerLearner:
         agent = Dreamer(model, setting.action_dim, self.params, self.fine_tune)
         self.networks = agent.to(setting.device)
         if setting.params.machine.compile != "none":
-            self.networks.compile_losses(mode=setting.params.machine.compile)
+            self.networks.compile_parts(mode=setting.params.machine.compile)
 
     def prepare(self, first_step: Callable[[], Step]) -> dict[str, Any]:
         """Nothing to prepare."""

@@ -17,12 +17,16 @@ class ReturnNorm(nn.Module):
     low: Tensor
     high: Tensor
     weight: Tensor
+    bounds: Tensor
 
     def __init__(self, params: RetnormParams):
         super().__init__()
         self.params = params
         for name in ("low", "high", "weight"):
             self.register_buffer(name, torch.zeros(()))
+        # Made here: a tensor of numbers that is sent to a GPU waits for it.
+        bounds = torch.tensor([params.perclo, params.perchi]) / 100
+        self.register_buffer("bounds", bounds, persistent=False)
 
     @torch.no_grad()
     def forward(self, returns: Float[Tensor, "*N"]) -> Float[Tensor, ""]:
@@ -30,8 +34,7 @@ class ReturnNorm(nn.Module):
         params = self.params
         if params.impl == "none":
             return torch.ones_like(self.low)
-        bounds = torch.tensor([params.perclo, params.perchi], device=returns.device, dtype=returns.dtype) / 100
-        low, high = torch.quantile(returns.flatten(), bounds)
+        low, high = torch.quantile(returns.flatten(), self.bounds)
         self.low.lerp_(low, params.rate)
         self.high.lerp_(high, params.rate)
         self.weight.lerp_(torch.ones_like(self.weight), params.rate)

@@ -38,6 +38,7 @@ class DreamerParams(Section):
     reward's loss reaches the world model, too. ``actor_outscale`` scales the actor's output layer at the start.
     ``repval_scale``: weight of the critic's loss on replayed rows. ``slowtar``: values bootstrap from the slow critic.
     ``slowreg``: weight of the critic's loss to its slow copy. ``continue_head``: whether an episode goes on is learned.
+    ``precision``: bfloat16 is autocast in updates; weights, values and acting stay float32.
     """
 
     imag_horizon: Annotated[int, whole(2, 65536)]  # the actor learns from all imagined states but first and last
@@ -68,6 +69,7 @@ class DreamerParams(Section):
     model_optimizer: OptimizerParams
     batch_size: Size
     batch_length: Annotated[int, whole(2, 65536)]
+    precision: Literal["float32", "bfloat16"]
     filter: Literal["window", "episode"]
     shift_pad: Annotated[int, whole(0, 32)]
     replay_ratio: Annotated[float, real(0.0, 1e6, above=True)]

@@ -128,7 +128,7 @@ class Trainer:
         self.batches.draw(0)  # no data is said before anything is built on it
         objective = Objective(self.model, ranks, section.precision)
         if machine.compile != "none":
-            objective.compile(mode=machine.compile)
+            self.model.compile_parts(mode=machine.compile)
         self.objective: nn.Module = objective
         if ranks.size > 1:
             self.objective = DistributedDataParallel(objective, process_group=ranks.group, gradient_as_bucket_view=True)
@@ -169,6 +169,8 @@ class Trainer:
         """
         section, left = self.section, 1 - self.update / self.section.updates
         self.optimizer.lr = section.optimizer.lr * (left / section.cooldown if left < section.cooldown else 1.0)
+        if self.machine.compile != "none":
+            torch.compiler.cudagraph_mark_step_begin()  # what recorded graphs returned at the last update is used up
         total, values = self.objective(batch, self._noise())
         norm = self.optimizer.step(total)
         self.sums[:-1] += values

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -10,12 +11,22 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 
+def at_least_float32(x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    """What an autocast left in bfloat16 has too few digits for probabilities, values and actions."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Matrix products in the type of what they are given."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
 def unimix_log_prob(logits: Float[Tensor, "*N K"], unimix: float) -> Float[Tensor, "*N K"]:
     """Log-probabilities of a categorical mixed with ``unimix`` uniform, so that no class is ever impossible.
 
-    At least float32: bfloat16 logits of an autocast have too few digits for a KL near zero.
+    At least float32: bfloat16 logits have too few digits for a KL near zero.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     if unimix == 0.0:
         return F.log_softmax(logits, -1)
     return torch.log((1 - unimix) * F.softmax(logits, -1) + unimix / logits.shape[-1])
@@ -79,14 +90,16 @@ class TwoHot:
     def loss(self, logits: Float[Tensor, "*N K"], x: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """Cross-entropy to the two-hot target; no gradient reaches ``x``."""
         bins, weights = self._neighbours(x.detach())
-        return -(weights * F.log_softmax(logits, -1).gather(-1, bins)).sum(-1)
+        return -(weights * F.log_softmax(at_least_float32(logits), -1).gather(-1, bins)).sum(-1)
 
     def decode(self, logits: Float[Tensor, "*N K"]) -> Float[Tensor, "*N"]:
         """The distribution's mean, in the sense of ``Decode``."""
+        logits = at_least_float32(logits)
         points = torch.linspace(self.low, self.high, self.bins, device=logits.device, dtype=logits.dtype)
         prob = F.softmax(logits, -1)
         if self.decoding == "symexp_of_mean":
-            return symexp(prob @ points)
+            with without_autocast(logits.device.type):  # it would round the product's terms
+                return symexp(prob @ points)
         parts = prob * symexp(points)
         return (parts + parts.flip(-1)).sum(-1) / 2  # first what cancels: the outer bins are large
 

@@ -1,4 +1,4 @@
-"""Adam over one list of parameters, with a norm clip and a stop before a non-finite gradient does harm."""
+"""Adam over one list of parameters, with a norm clip and no step where loss or gradient is not finite."""
 
 import math
 from typing import Any
@@ -39,23 +39,36 @@ class Optimizer:
             self.adam = torch.optim.Adam(parameters, fused=True, **settings)
 
     def step(self, loss: Float[Tensor, ""]) -> float:
-        """Minimise ``loss`` once; returns the gradient's norm before clipping.
+        """Minimise ``loss`` once; returns the gradient's norm before clipping. Waits for the device.
 
         Raises:
             TrainingError: loss or gradient is not finite; no weight has changed then.
+        """
+        return self.check(*self.begin(loss).tolist())
+
+    def begin(self, loss: Float[Tensor, ""]) -> Float[Tensor, "2"]:
+        """``step`` without waiting for the device; returns loss and norm, which ``check`` takes when they are read.
+
+        Whether they are finite is decided on the device: where they are not, Adam skips its step.
         """
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
         grads = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-        # The only wait for the device in an update: nothing may reach the weights before it is known to be finite.
-        found_loss, found_norm = torch.stack([loss.detach(), norm]).tolist()
-        if not math.isfinite(found_loss + found_norm):
-            raise TrainingError(f"{self.name}: loss {found_loss}, gradient norm {found_norm}; no step was taken")
-        if self.clip_norm is not None and found_norm > self.clip_norm:
-            torch._foreach_mul_(grads, self.clip_norm / (found_norm + 1e-6))
+        found = torch.stack([loss.detach(), norm])
+        if self.clip_norm is not None:  # by 1 where the norm is small enough, which changes nothing
+            shrink = (self.clip_norm / (norm.double() + 1e-6)).where(norm > self.clip_norm, 1.0)
+            torch._foreach_mul_(grads, shrink.to(norm.dtype))
+        local = getattr(self.adam, "optim", self.adam)  # a sharded one's own part
+        local.found_inf = (~found.isfinite().all()).float()
         self.adam.step()
-        return float(found_norm)
+        return found
+
+    def check(self, loss: float, norm: float) -> float:
+        """The norm; TrainingError where it or the loss is not finite."""
+        if not math.isfinite(loss + norm):
+            raise TrainingError(f"{self.name}: loss {loss}, gradient norm {norm}; no step was taken")
+        return norm
 
     @property
     def lr(self) -> float:

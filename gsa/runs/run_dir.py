@@ -186,11 +186,19 @@ def _circumstances() -> dict[str, Any]:
     """Library versions, code revision, environment and memory: what explains a difference between two runs."""
     return {
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: _version(name) for name in PACKAGES},
         "git_revision": _git_revision(),
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
+
+
+def _version(package: str) -> str | None:
+    """Of an installed package; None where it is not."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _git_revision() -> str | None:

@@ -1,13 +1,15 @@
 """Pictures people look at: contact sheets of many small images, and MP4 videos of frames."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from jaxtyping import UInt8
 
 from gsa.errors import ResourceError
+
+log = logging.getLogger(__name__)
 
 SHEET_COLUMNS = 10
 """Images of a row; on a store's sheet, first images of a body, spread evenly over its episodes."""
@@ -33,9 +35,16 @@ def spread(count: int, limit: int) -> list[int]:
 def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "Y X C"]], fps: int = 25, scale: int = 3) -> None:
     """Write frames (RGB, equal even sizes after scaling) as an H.264 MP4, enlarged ``scale`` times without blurring.
 
+    Without imageio-ffmpeg, which is large, nothing is written but a line of the log.
+
     Raises:
         ResourceError: the disk is full or fails.
     """
+    try:
+        import imageio_ffmpeg
+    except ModuleNotFoundError:
+        log.warning("%s is not written: imageio-ffmpeg is not installed", path.name)
+        return
     writer, count = None, 0
     for frame in frames:
         big = np.ascontiguousarray(frame.repeat(scale, 0).repeat(scale, 1))

@@ -1,7 +1,7 @@
 """The world model: encoder, RSSM, decoder, and its loss (Eq. 1). It has no reward and no continue head."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -36,6 +36,13 @@ class WorldModel(nn.Module):
         """What ``loss`` computes again in the backward pass: nothing, the image networks, or the recurrence as well."""
         self.loss_scales = {"image": 1.0, "dyn": params.dyn_scale, "rep": params.rep_scale}
 
+    def compile_parts(self, **options: Any) -> None:
+        """Let torch.compile (``options`` are its) make graphs of encoder, decoder, divergences and a filtered step."""
+        self.encoder.compile(**options)
+        self.rssm.compile_parts(**options)
+        for part, name in ((self.decoder, "squared_error"), (self, "_divergences")):
+            setattr(part, name, torch.compile(getattr(part, name), **options))
+
     def embed(self, image: UInt8[Tensor, "*N 3 64 64"]) -> Float[Tensor, "*N E"]:
         """e(o) of raw images: retrieval keys, and the posterior's input."""
         return self.encoder(scale_image(image))
@@ -51,22 +58,22 @@ class WorldModel(nn.Module):
         embed = recomputed_in_slices(self.encoder, image) if images else self.encoder(image)
         post, post_logit = self.rssm.observe(embed, prev_action(batch.action), batch.is_first, noise, again)
         error = self.decoder.squared_error
+        losses = {"image": recomputed_in_slices(error, *post, image) if images else error(*post, image)}
+        divergences, metrics = self._divergences(post.deter, post_logit)
+        return ModelOutput(losses | divergences, post, metrics)
+
+    def _divergences(
+        self, deter: Float[Tensor, "B T D"], post_logit: Float[Tensor, "B T Z"]
+    ) -> tuple[dict[str, Float[Tensor, "B T"]], dict[str, Float[Tensor, ""]]]:
+        """Both KL terms, and the entropies."""
         log_q = self.rssm.log_prob(post_logit)
-        log_p = self.rssm.log_prob(self.rssm.prior_head(post.deter))
-        losses = {
-            "image": recomputed_in_slices(error, *post, image) if images else error(*post, image),
-            "dyn": categorical_kl(log_q.detach(), log_p),
-            "rep": categorical_kl(log_q, log_p.detach()),
-        }
+        log_p = self.rssm.log_prob(self.rssm.prior_head(deter))
+        losses = {"dyn": categorical_kl(log_q.detach(), log_p), "rep": categorical_kl(log_q, log_p.detach())}
         metrics = {
             "post_entropy": categorical_entropy(log_q.detach()).mean(),
             "prior_entropy": categorical_entropy(log_p.detach()).mean(),
         }
-        return ModelOutput(losses, post, metrics)
-
-    def forward(self, batch: Batch) -> ModelOutput:
-        """``loss``, as one graph after ``compile`` (torch's)."""
-        return self.loss(batch)
+        return losses, metrics
 
     def total_loss(
         self, losses: dict[str, Float[Tensor, "B T"]], mean: Callable[[Tensor], Tensor] = torch.mean

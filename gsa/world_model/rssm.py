@@ -5,7 +5,7 @@ recurrence (action and embedding projections, prior logits of an observed sequen
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from gsa.config import WorldModelParams
 from gsa.nets.blocks import BlockLinear, normed_linear
 from gsa.nets.distributions import exponential, sample_straight_through, unimix_log_prob
 from gsa.nets.recompute import recomputed
+from gsa.nets.stand_ins import cast_once
 
 CHUNK = 8
 """Steps of the recurrence that are computed again at a time, where activations are not kept."""
@@ -92,6 +93,10 @@ class RSSM(nn.Module):
         # Linear([deter, embed]) kept as one layer, applied as two so that the embedding's half leaves the loop.
         self.post_in = nn.Linear(deter + embed_dim, hidden)
         self.post_head = nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, self.stoch_flat))
+
+    def compile_parts(self, **options: Any) -> None:
+        """Let torch.compile (``options`` are its) make one graph of a filtered step, however long windows are."""
+        self._filter = torch.compile(self._filter, **options)  # type: ignore[method-assign]
 
     def initial(self, batch: int) -> State:
         """Zeros."""
@@ -186,13 +191,24 @@ class RSSM(nn.Module):
         """Filter the rows after ``state``, step by step under autograd."""
         post_weight = self.post_weight()
         deters, stochs, logits = [], [], []
-        for step_action, step_embed, step_keep, step_noise in zip(
-            action_in.unbind(1), embed_in.unbind(1), keep.unbind(1), noise.unbind(1), strict=True
-        ):
-            deter = self.gru(State(state.deter * step_keep, state.stoch * step_keep), step_action)
-            logit = self.post_logits(deter, step_embed, post_weight)
-            state = State(deter, self.sample(logit, step_noise))
-            deters.append(deter)
-            stochs.append(state.stoch)
-            logits.append(logit)
+        with cast_once(self.gru, self.post_head):
+            for row in zip(*(x.unbind(1) for x in (action_in, embed_in, keep, noise)), strict=True):
+                state, logit = self._filter(state, *row, post_weight)
+                deters.append(state.deter)
+                stochs.append(state.stoch)
+                logits.append(logit)
         return State(torch.stack(deters, 1), torch.stack(stochs, 1)), torch.stack(logits, 1)
+
+    def _filter(
+        self,
+        state: State,
+        action_in: Float[Tensor, "B U"],
+        embed_in: Float[Tensor, "B U"],
+        keep: Float[Tensor, "B 1"],
+        noise: Float[Tensor, "B S K"],
+        post_weight: Float[Tensor, "U D"],
+    ) -> tuple[State, Float[Tensor, "B Z"]]:
+        """One step of ``_scan``: the posterior state and its logits."""
+        deter = self.gru(State(state.deter * keep, state.stoch * keep), action_in)
+        logit = self.post_logits(deter, embed_in, post_weight)
+        return State(deter, self.sample(logit, noise)), logit

@@ -21,7 +21,7 @@ STEP = Step(np.zeros((3, 64, 64), np.uint8), 0.0, True, False)
 @pytest.fixture(autouse=True)
 def without_contents(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read of a tensor on that device is zero, and weights stay as they are."""
-    monkeypatch.setattr(Optimizer, "step", lambda self, loss: loss.backward() or 0.0)
+    monkeypatch.setattr(Optimizer, "begin", lambda self, loss: loss.backward() or torch.zeros(2, device=DEVICE))
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: None)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # unknown of this device
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: [0.0] * self.numel())

@@ -24,6 +24,7 @@ def agent_params(**changes) -> DreamerParams:
     tiny = dict(imag_horizon=4, imag_starts=0, discount=0.99, actor_entropy_coef=1e-4, min_std=0.1, max_std=1.0)
     heads = dict(units=16, actor_layers=1, critic_layers=1, reward_layers=1, bins=255, slow_critic_fraction=0.02)
     loop = dict(
+        precision="float32",
         filter="episode",
         shift_pad=0,
         batch_size=4,

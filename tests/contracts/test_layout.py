@@ -66,8 +66,18 @@ def test_a_wrong_pin_is_named_with_the_fix(tmp_path: Path) -> None:
     found = metadata.version("mujoco")
     lock = tmp_path / "requirements.lock"
     lock.write_text(LOCK_FILE.read_text().replace(f"mujoco=={found}", "mujoco==4.0.0"))
-    with pytest.raises(ResourceError, match=rf": mujoco {found}, expected 4\.0\.0; run `make setup`$"):
+    with pytest.raises(ResourceError, match=rf": mujoco {found}, expected 4\.0\.0; run `make setup`"):
         check_pins(lock=lock)
+
+
+def test_where_asked_to_a_command_goes_on_with_another_version_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(LOCK_FILE.read_text().replace(f"mujoco=={metadata.version('mujoco')}", "mujoco==4.0.0"))
+    monkeypatch.setenv("GSA_ANY_PACKAGES", "1")
+    check_pins(lock=lock)
+    assert "expected 4.0.0; going on" in capsys.readouterr().err
 
 
 def test_no_machine_paths_or_hosts_in_tracked_files() -> None:

@@ -22,7 +22,7 @@ def main(backend: str) -> None:
     for compiled in (False, True):
         agent = make_agent()
         if compiled:
-            agent.compile_losses(backend=backend, fullgraph=True)
+            agent.compile_parts(backend=backend, fullgraph=True)
         torch.manual_seed(0)
         online, retrieved = random_batch(batch=2), without_reward(random_batch(batch=1))
         online.is_terminal[1, 2] = True

@@ -26,7 +26,7 @@ def main(backend: str) -> None:
     found = []
     for compiled in (False, True):
         if compiled:
-            objective.compile(backend=backend, fullgraph=True)
+            objective.model.compile_parts(backend=backend, fullgraph=True)
         objective.zero_grad()
         total, values = objective(batch, noise)
         total.backward()

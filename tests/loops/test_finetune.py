@@ -457,7 +457,7 @@ def test_evaluation_leaves_training_as_it_was(tmp_path):
 
 def test_it_compiles_in_the_mode_that_is_asked_for(monkeypatch):
     asked = []
-    monkeypatch.setattr(Dreamer, "compile_losses", lambda self, **options: asked.append(options))
+    monkeypatch.setattr(Dreamer, "compile_parts", lambda self, **options: asked.append(options))
     for mode in ("none", "reduce-overhead"):
         make_tuner("scratch", params(**{"machine.compile": mode}))
     assert asked == [{"mode": "reduce-overhead"}]
