@@ -36,6 +36,12 @@ def begin() -> None:
     keep_streams()
 
 
+def finish() -> None:
+    """The work is done and its exit code known: what asks to stop from here on comes too late."""
+    for number in POLITE:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def die_with_parent() -> None:
     """Ask Linux for SIGTERM when the parent dies. Whoever calls this looks afterwards whether it is dead already."""
     pr_set_pdeathsig = 1
