@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from gsa.errors import StoppedError
+from gsa.errors import Stop, StoppedError
 
 POLITE = (signal.SIGTERM, signal.SIGINT)
 """Signals that ask a command to end."""
@@ -76,12 +76,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             end_at_once(reason)
         frame = frame.f_back
-    raise StoppedError(f"stopped by {reason}; the same command starts over")
+    raise Stop(f"stopped by {reason}; the same command starts over")
 
 
 def _cannot_rise(unraisable: "sys.UnraisableHookArgs") -> None:
     """Where a signal comes while an object is deleted or C calls back, Python drops its exception and would go on."""
-    if isinstance(unraisable.exc_value, StoppedError):
+    if isinstance(unraisable.exc_value, Stop):
         end_with(f"StoppedError: {unraisable.exc_value}")
     sys.__unraisablehook__(unraisable)
 

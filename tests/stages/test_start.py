@@ -250,3 +250,18 @@ AT_THE_END = """
 def test_a_signal_after_the_work_changes_nothing() -> None:
     done = python(AT_THE_END)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+SWALLOWED = """
+    import os, signal, sys
+    from gsa.startup import begin
+    begin()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except Exception:
+        print("went on")
+"""
+
+
+def test_a_library_that_catches_exceptions_does_not_swallow_a_stop() -> None:
+    assert "went on" not in python(SWALLOWED).stdout
