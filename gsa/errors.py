@@ -66,3 +66,10 @@ class StoppedError(GSAError):
     """A signal asked the run to stop; the message says where the same command goes on."""
 
     exit_code = 75
+
+
+class Stop(BaseException):
+    """A signal came before there was anything to keep; the command line shows it as a ``StoppedError``.
+
+    No ``Exception``: a library that catches those, to log them or to try something else, would go on.
+    """

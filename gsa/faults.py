@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gsa.errors import ArtifactError, DataError, GSAError, ParamsError, ResourceError, StoppedError, one_line
+from gsa.errors import ArtifactError, DataError, GSAError, ParamsError, ResourceError, Stop, StoppedError, one_line
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Disk or quota full, or a file beyond its limit."""
@@ -46,6 +46,8 @@ def explained(error: BaseException, path: Path | None = None) -> GSAError | None
     for cause in causes:
         if isinstance(cause, StoppedError):
             return cause
+        if isinstance(cause, Stop):
+            return StoppedError(str(cause))
     if isinstance(error, ResourceError):
         return error
     if isinstance(error, GSAError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from gsa.errors import StoppedError
+from gsa.errors import Stop, StoppedError
 
 POLITE = (signal.SIGTERM, signal.SIGINT)
 """Signals that ask a command to end."""
@@ -34,6 +34,12 @@ def begin() -> None:
     use_utf8()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, POLITE)
     keep_streams()
+
+
+def finish() -> None:
+    """The work is done and its exit code known: what asks to stop from here on comes too late."""
+    for number in POLITE:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def die_with_parent() -> None:
@@ -70,12 +76,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             end_at_once(reason)
         frame = frame.f_back
-    raise StoppedError(f"stopped by {reason}; the same command starts over")
+    raise Stop(f"stopped by {reason}; the same command starts over")
 
 
 def _cannot_rise(unraisable: "sys.UnraisableHookArgs") -> None:
     """Where a signal comes while an object is deleted or C calls back, Python drops its exception and would go on."""
-    if isinstance(unraisable.exc_value, StoppedError):
+    if isinstance(unraisable.exc_value, Stop):
         end_with(f"StoppedError: {unraisable.exc_value}")
     sys.__unraisablehook__(unraisable)
 

@@ -4,7 +4,7 @@ import os
 import sys
 from contextlib import suppress
 
-from gsa.startup import begin
+from gsa.startup import begin, finish
 
 
 def app() -> None:
@@ -18,6 +18,7 @@ def app() -> None:
         code = end.code
     except BaseException as error:  # before the command began, or a bug of ours
         code = _report(error)
+    finish()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -110,10 +110,10 @@ def _files(folder: Path) -> set[str]:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """A record, empty where there is none; whether the rest of it is damaged does not matter here."""
+    """A record, empty where there is none or it is damaged; OSError where the disk does not say."""
     try:
         record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, IsADirectoryError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -107,7 +107,11 @@ def blame_process(verdict: Verdict, ended: Ended) -> None:
     if ended.hung:
         verdict.blame("hang", ended.last_line)
     if ended.traceback:
-        verdict.blame("traceback", ended.last_line)
+        text = ended.err + ended.out
+        start = text.index("Traceback (most recent call last)")
+        verdict.blame(
+            "traceback", f"{ended.last_line} ... {text[max(0, start - 100) : start]!r} ... {ended.err[-600:]!r}"
+        )
     if ended.orphans:
         verdict.blame("orphan", f"{ended.orphans} processes outlived it")
 

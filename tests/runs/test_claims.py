@@ -1,5 +1,6 @@
 """An output replaces nothing but an earlier one of its stage; a picture or a video replaces nothing."""
 
+import errno
 import json
 import os
 import signal
@@ -130,6 +131,17 @@ def test_a_run_that_failed_is_replaced_by_its_own_stage_alone() -> None:
     refused("out", "was made by code-stamp, and no record says", stage="report")
     make("out")
     assert Path("out/value.txt").is_file() and not Path("out/failed.json").exists()
+
+
+def test_a_disk_that_fails_says_nothing_about_whose_the_folder_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    make("out")
+
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        check_output(Path("out"), STAGE, {})
 
 
 def test_what_appears_while_the_stage_runs_is_kept() -> None:

@@ -236,3 +236,32 @@ def test_too_little_memory_is_one_line_and_5_and_quick(tmp_path: Path, megabytes
     assert done.returncode == 5, done.stderr[-2000:]
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("ResourceError: out of memory: ")
     assert "this process may have" in done.stderr
+
+
+AT_THE_END = """
+    import atexit, os, signal, sys
+    atexit.register(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    sys.argv = ["gsa", "profile", "--help"]
+    from stages.cli import app
+    app()
+"""
+
+
+def test_a_signal_after_the_work_changes_nothing() -> None:
+    done = python(AT_THE_END)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+SWALLOWED = """
+    import os, signal, sys
+    from gsa.startup import begin
+    begin()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except Exception:
+        print("went on")
+"""
+
+
+def test_a_library_that_catches_exceptions_does_not_swallow_a_stop() -> None:
+    assert "went on" not in python(SWALLOWED).stdout
