@@ -20,9 +20,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.memory import BATCH, empty_batch, peak_bytes
+from benchmarks.memory import BATCH, peak_bytes
 from benchmarks.world_model import training_clock
 from gsa.config import Params, WorldModelParams, load_params
+from gsa.cost.gpu_memory import empty_batch
 from gsa.cpu import accelerate
 from gsa.episode import Batch
 from gsa.loops.pretrain import Objective

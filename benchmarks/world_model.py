@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.memory import LiveBytes
 from gsa.agents.dreamer import Dreamer
 from gsa.config import Params, load_params
+from gsa.cost.gpu_memory import LiveBytes
 from gsa.cost.update_pace import matmul_flops
 from gsa.cpu import ACCELERATORS, accelerate
 from gsa.episode import Batch

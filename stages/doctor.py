@@ -183,8 +183,8 @@ def check_pins(names: tuple[str, ...] = REQUIRED, lock: Path = LOCK_FILE) -> Non
     """Compare the packages of ``names`` with the lock file.
 
     Raises:
-        ResourceError: one differs; the message names each, and how to fix it. Where ``GSA_ANY_PACKAGES`` is set, that is
-            a line on stderr.
+        ResourceError: one differs; the message names each, and how to fix it. Where ``GSA_ANY_PACKAGES`` is set, a line
+            on stderr says so instead.
     """
     pins = read_lock(lock)
     wrong = differences({name: pins[name] for name in names})

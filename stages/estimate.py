@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import torch
 import typer
 from tabulate import tabulate
 
@@ -37,7 +38,9 @@ def say_cost(stage: str, params: Params) -> None:
     typer.echo(f"{stage}: {work}, about {cost}, measured in {measured_s:.0f} s", err=True)
 
 
-def say_space(item: str, params: Params, method: str, task: str, weights: int, on_gpu: bool, folder: Path) -> None:
+def say_space(
+    item: str, params: Params, method: str, task: str, weights: int, device: torch.device, folder: Path
+) -> None:
     """Print one line, the memory and disk that a fine-tuning needs, to stderr.
 
     ``weights`` are the bytes of its learner, ``folder`` is that of its checkpoints.
@@ -45,12 +48,19 @@ def say_space(item: str, params: Params, method: str, task: str, weights: int, o
     Raises:
         ResourceError: the machine has less.
     """
+    from gsa.cost.gpu_memory import BESIDE_TENSORS, check_gpu, finetuning_bytes
     from gsa.cost.space import check_space, finetuning_space
+    from gsa.pipeline import LEARNERS
 
+    on_gpu = device.type == "cuda"
     need = finetuning_space(params, method, task, weights, on_gpu)
     memory, disk = size(need.memory / 1e9), size(need.disk / 1e9)
     typer.echo(f"{item}: up to about {memory} of memory and, until it is done, {disk} of disk", err=True)
     check_space(need, item, folder)
+    if on_gpu and "dreamer" in LEARNERS[params.method(method).learner].sections:
+        bytes_there = finetuning_bytes(params) + BESIDE_TENSORS
+        typer.echo(f"{item}: up to about {size(bytes_there / 1e9)} of memory on {device}", err=True)
+        check_gpu(bytes_there, item, device)
 
 
 def table(lines: list[Line]) -> str:

@@ -79,8 +79,7 @@ def finetune(
                 progress(tree.finetune.total_frames, f"{item}, frames") as advance,
             ):
                 tuner = Finetuner(lambda: make_env(task, tree.render), spec, method, seed, tree, inputs, device)
-                weights, on_gpu = weights_of(tuner.learner), device.type == "cuda"
-                say_space(item, tree, method, task, weights, on_gpu, run.checkpoints.folder)
+                say_space(item, tree, method, task, weights_of(tuner.learner), device, run.checkpoints.folder)
                 record = tuner.run(run.checkpoints, advance)
             tuner.write(run.path)
             how = {"device": str(device), "machine": tree.machine.model_dump(), "accelerated": tuner.accelerated}

@@ -1,4 +1,4 @@
-"""What it learns: a model of size s, pre-trained for two minutes, then runs of three methods on two tasks, side by side.
+"""What it learns: a model of size s, pre-trained for two minutes, then runs of three methods on two tasks.
 
 Everything is done by the commands that a user types, in a folder of its own. Runs that are not finished when the time
 is over are asked to stop; their last evaluation counts.

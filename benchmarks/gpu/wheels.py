@@ -26,8 +26,8 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x
 """Newest first; pip matches each exactly."""
 
 UNUSED = {
-    "dm_control": r"dm_control/(locomotion|blender|third_party|entities|autowrap)/|.*/dog_assets/|.*/testing/|.*test_assets/"
-    r"|.*\.(png|jpg)$",
+    "dm_control": r"dm_control/(locomotion|blender|third_party|entities|autowrap)/"
+    r"|.*/(dog_assets|testing|test_assets)/|.*\.(png|jpg)$",
     "mujoco": r"mujoco/(experimental|mjx|_render_filament)",
     "pyopengl": r"OpenGL/DLLS/",
     "metaworld": r"metaworld/assets/.*\.png$",

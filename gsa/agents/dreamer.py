@@ -112,7 +112,7 @@ class Dreamer(nn.Module):
     def begin_update(
         self, batch: Batch, teaching: Teaching | None = None
     ) -> tuple[dict[str, Float[Tensor, "2"]], dict[str, Float[Tensor, ""]]]:
-        """An update that does not wait for the device: loss and gradient's norm of each optimizer, and what is logged."""
+        """``update`` without waiting for the device: each optimizer's loss and gradient norm, and what is logged."""
         params = self.params
         steps: dict[str, Tensor] = {}
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import ROOT
 
-NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+FOLDER = ROOT / "benchmarks"
+NAMES = sorted([path.stem for path in FOLDER.glob("*.py")] + ["gpu.__main__", "gpu.wheels"])
 
 
 def test_there_are_benchmarks() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from gsa.config import Params, load_params
 from gsa.cost import space as space_module
@@ -73,7 +74,7 @@ def test_the_least_of_system_group_and_limit_is_free(tmp_path: Path, monkeypatch
 
 def test_a_line_says_it_before_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     params = load_params(ROOT / "params.yaml")
-    say_space("scratch_mw-reach_s0", params, "scratch", "mw-reach", 3_000_000, False, tmp_path)
+    say_space("scratch_mw-reach_s0", params, "scratch", "mw-reach", 3_000_000, torch.device("cpu"), tmp_path)
     said = capsys.readouterr().err
     assert said.startswith("scratch_mw-reach_s0: up to about ") and said.count("\n") == 1
     assert said.endswith("of disk\n") and "of memory and, until it is done, " in said

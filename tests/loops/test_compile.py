@@ -13,6 +13,7 @@ from tests.conftest import ROOT
     [
         ("pretraining", "gradients and the losses agree"),
         ("finetuning", "losses of 3 updates and 104 weights after them agree"),
+        ("graphs", "operations, whatever the window"),
     ],
 )
 def test_compiled_updates_are_those_of_eager_mode(loop: str, expected: str) -> None:
