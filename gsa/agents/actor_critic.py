@@ -53,6 +53,14 @@ class Actor(nn.Module):
         """Differentiable sample, 0 on padded dimensions (the release misspelt this mask away)."""
         return sample_truncated_normal(mean, std, noise) * self.action_mask
 
+    def distance_to(
+        self, action: Float[Tensor, "*N A"], feat: Float[Tensor, "*N F"], where: Bool[Tensor, "*N"]
+    ) -> Float[Tensor, ""]:
+        """Squared distance of the mean action from ``action`` over the task's dimensions, averaged ``where`` true."""
+        mean, _ = self(feat)
+        squared = ((mean - action).square() * self.action_mask).sum(-1)
+        return (squared * where).sum() / where.sum().clamp(min=1)
+
 
 class ImaginedTrajectory(NamedTuple):
     """States 0..H (0 is a posterior state); the policy's entropy and its action's log-density at states 0..H-1."""
@@ -134,14 +142,6 @@ class ActorCritic(nn.Module):
     def target_value(self, feat: Float[Tensor, "*N F"]) -> Float[Tensor, "*N"]:
         """What returns bootstrap with: the slow critic's value, or the critic's."""
         return self.two_hot.decode((self.slow_critic if self.params.slowtar else self.critic)(feat))
-
-    def distance_to(
-        self, action: Float[Tensor, "*N A"], feat: Float[Tensor, "*N F"], where: Bool[Tensor, "*N"]
-    ) -> Float[Tensor, ""]:
-        """Squared distance of the mean action from ``action`` over the task's dimensions, averaged ``where`` true."""
-        mean, _ = self.actor(feat)
-        squared = ((mean - action).square() * self.actor.action_mask).sum(-1)
-        return (squared * where).sum() / where.sum().clamp(min=1)
 
     def replay_value_loss(
         self,

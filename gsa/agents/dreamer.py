@@ -6,6 +6,7 @@ from the posterior states of all. ``DreamerLearner`` trains it online, from scra
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gsa.agents.actor_critic import ActorCritic, Heads, make_two_hot
+from gsa.agents.actor_critic import Actor, ActorCritic, Heads, make_two_hot
 from gsa.agents.base import Setting
 from gsa.agents.frames import random_shift
 from gsa.config import DreamerParams
@@ -22,7 +23,6 @@ from gsa.envs.base import Policy
 from gsa.episode import Batch, Episode, Step
 from gsa.nets.blocks import mlp
 from gsa.nets.optimizer import Optimizer
-from gsa.nets.stand_ins import frozen
 from gsa.policies.untrained import UniformPolicy
 from gsa.schedule import Progress
 from gsa.storage.replay import EpisodeBuffer, Replay
@@ -33,14 +33,12 @@ from gsa.world_model.rssm import State
 class Teaching(NamedTuple):
     """What a teacher would do in the last rows of each window, padded to the model's width (kickstarting).
 
-    ``known``: whether it saw enough of a row's episode to say. ``scale`` weighs a loss, the distance of the actor's
-    mean from that; ``grad``: its gradient reaches the world model, too, whose latents then carry what the teacher sees.
+    ``known``: whether it saw enough of a row's episode to say. ``scale`` weighs the actor's distance from that.
     """
 
     action: Float[Tensor, "B R A"]
     known: Bool[Tensor, "B R"]
     scale: float
-    grad: bool
 
 
 class Dreamer(nn.Module):
@@ -53,6 +51,8 @@ class Dreamer(nn.Module):
     def __init__(self, world_model: WorldModel, action_dim: int, params: DreamerParams, fine_tune: str = "full"):
         super().__init__()
         self.params, self.action_dim = params, action_dim
+        self.teacher: nn.Module | None = None
+        self.echo: Actor | None = None
         self.compiled = False
         self.world_model = world_model
         mask = torch.zeros(world_model.params.action_dim)
@@ -84,6 +84,17 @@ class Dreamer(nn.Module):
             "actor": Optimizer("actor", list(self.behavior.actor.parameters()), actor_opt),
             "critic": Optimizer("critic", list(self.behavior.critic.parameters()), critic_opt),
         }
+
+    def make_residual(self, teacher: nn.Module) -> None:
+        """Let the policy act as a correction of ``teacher``, whose weights are kept with the agent's.
+
+        A latent tells less of the teacher's action than the images do. ``echo`` learns what it tells; it begins as a
+        copy of the actor. A policy that acts adds what is missing: the teacher's action less its echo. An actor that
+        has only learned to do what the teacher does then does just that, and what else it has learned is added.
+        """
+        self.teacher, self.echo = teacher, deepcopy(self.behavior.actor)
+        params = self.params.model_optimizer.model_copy(update={"lr": self.params.actor_lr})
+        self.optimizers["echo"] = Optimizer("echo", list(self.echo.parameters()), params)
 
     def compile_parts(self, **options: Any) -> None:
         """Let torch.compile make graphs of the parts of the model's losses and of imagination.
@@ -123,9 +134,6 @@ class Dreamer(nn.Module):
             out: ModelOutput = self.world_model.loss(batch)
             post = out.post.detach()
             model_loss = self.world_model.total_loss(out.losses)
-            if teaching is not None and teaching.grad:
-                with frozen(self.behavior.actor):
-                    model_loss = model_loss + teaching.scale * self._distance_to(teaching, out.post.feat)
             heads = self._head_losses(out.post if params.reward_grad else post, batch)
         heads_loss = torch.stack(list(heads.values())).sum()
         if params.reward_grad:
@@ -141,11 +149,15 @@ class Dreamer(nn.Module):
                 rows = select(batch.has_reward, post.feat, batch.reward, batch.is_first, batch.is_terminal)
                 critic_loss = critic_loss + params.repval_scale * self.behavior.replay_value_loss(*rows)
             if teaching is not None:
-                distance = self._distance_to(teaching, post.feat)
-                imag_metrics["kickstart_loss"] = distance
-                actor_loss = actor_loss + teaching.scale * distance
+                shown = (teaching.action, post.feat[:, -teaching.action.shape[1] :], teaching.known)
+                imag_metrics["kickstart_loss"] = self.behavior.actor.distance_to(*shown)
+                actor_loss = actor_loss + teaching.scale * imag_metrics["kickstart_loss"]
+                if self.echo is not None:
+                    imag_metrics["echo_loss"] = self.echo.distance_to(*shown)
         begin("actor", actor_loss)
         begin("critic", critic_loss)
+        if "echo_loss" in imag_metrics:
+            begin("echo", imag_metrics["echo_loss"])
         self.behavior.update_slow_critic()
         values = {name: value.mean() for name, value in out.losses.items()} | out.metrics | imag_metrics | heads
         values |= {"actor_loss": actor_loss, "critic_loss": critic_loss}
@@ -156,10 +168,6 @@ class Dreamer(nn.Module):
         if self.params.precision == "float32":
             return nullcontext()
         return torch.autocast(self.behavior.actor.action_mask.device.type, torch.bfloat16)
-
-    def _distance_to(self, teaching: Teaching, feat: Float[Tensor, "B T F"]) -> Float[Tensor, ""]:
-        rows = teaching.action.shape[1]
-        return self.behavior.distance_to(teaching.action, feat[:, -rows:], teaching.known)
 
     def _head_losses(self, post: State, batch: Batch) -> dict[str, Tensor]:
         """Of the reward head, and of the continue head where there is one, on windows that have rewards."""
@@ -208,11 +216,12 @@ class DreamerPolicy:
     filters that begin anew in turns, and acts on the one that has seen most: ``batch_length`` rows, as in training.
 
     ``explore`` samples actions (training); otherwise the mean is taken (evaluation; the posterior is still sampled).
-    ``executed`` must be told when another policy's action was taken instead.
+    ``executed`` must be told when another policy's action was taken instead. ``teacher`` is whom a residual policy
+    corrects (``Dreamer.make_residual``).
     """
 
-    def __init__(self, agent: Dreamer, explore: bool):
-        self.agent, self.explore = agent, explore
+    def __init__(self, agent: Dreamer, explore: bool, teacher: Policy | None = None):
+        self.agent, self.explore, self.teacher = agent, explore, teacher
         self.filters = agent.params.batch_length if agent.params.filter == "window" else 1
         self.state = agent.world_model.rssm.initial(self.filters)
         self.prev_action = agent.behavior.actor.action_mask.new_zeros(1, agent.world_model.params.action_dim)
@@ -234,7 +243,12 @@ class DreamerPolicy:
         )
         self.rows += 1
         oldest = self.rows % self.filters  # the next to begin anew
-        mean, std = self.agent.behavior.actor(self.state.feat[oldest : oldest + 1])
+        feat = self.state.feat[oldest : oldest + 1]
+        mean, std = self.agent.behavior.actor(feat)
+        if self.teacher is not None and self.agent.echo is not None:
+            taught = torch.from_numpy(self.teacher.act(step)).to(mean)
+            echo, _ = self.agent.echo(feat)
+            mean = (mean + F.pad(taught, (0, mean.shape[1] - len(taught))) - echo).clamp(-1, 1)
         self.prev_action = self.agent.behavior.actor.sample(mean, std) if self.explore else mean
         return self.prev_action[0, : self.agent.action_dim].cpu().numpy()
 
@@ -273,7 +287,7 @@ class DreamerLearner:
 
     def behaviour(self, progress: Progress) -> Policy:
         """The warm-up's policy, then the agent's with noise."""
-        return self.warmup() if progress.frames < self.params.warmup_frames else DreamerPolicy(self.networks, True)
+        return self.warmup() if progress.frames < self.params.warmup_frames else self._acting(explore=True)
 
     def warmup(self) -> Policy:
         """Who acts in the first ``warmup_frames``."""
@@ -281,7 +295,10 @@ class DreamerLearner:
 
     def policy(self) -> Policy:
         """The mean action."""
-        return DreamerPolicy(self.networks, explore=False)
+        return self._acting(explore=False)
+
+    def _acting(self, explore: bool) -> DreamerPolicy:
+        return DreamerPolicy(self.networks, explore)
 
     def update(self, online: EpisodeBuffer, number: int) -> dict[str, float]:
         """See ``Dreamer.update``; the number of updates is the replays' cursor."""

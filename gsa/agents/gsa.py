@@ -45,6 +45,8 @@ class GSALearner(DreamerLearner):
         """Of each online episode, the decisions that the guide took."""
         super().__init__(setting)
         self.share = switches.retrieved_windows(self.params.batch_size)
+        if switches.clones and self.section.residual:
+            self.networks.make_residual(BCNet(self.section.bc, setting.action_dim).to(setting.device))
         if setting.inputs:
             model = self.networks.world_model
             expect = {"world_model": setting.params.world_model.model_dump()}
@@ -73,6 +75,7 @@ class GSALearner(DreamerLearner):
             episodes = map(self.store.read, self.retrieved)
             self.bc_net, losses = train_bc(episodes, width, self.section.bc, self.bc_rng, self.setting.device)
             facts["bc_loss"] = [losses[0], float(np.mean(losses[-20:]))]
+            self._keep_teacher()
         return facts
 
     def _to_rehearse(self, count: int, width: int) -> list[int]:
@@ -112,7 +115,8 @@ class GSALearner(DreamerLearner):
     def update(self, online: EpisodeBuffer, number: int) -> dict[str, float]:
         """See ``Dreamer.update``; where the cloned policy guides, it teaches the actor, too (kickstarting)."""
         batch = self.batch(online, number)
-        teaching = self.teaching(batch) if self.bc_net and self.section.kickstart_scale > 0 else None
+        teaches = self.section.kickstart_scale > 0 or self.section.residual
+        teaching = self.teaching(batch) if self.bc_net and teaches else None
         if teaching is not None and self.switches.rehearse == "any_body":
             teaching.known[self.params.batch_size - self.share :] = False  # the clone knows one body
         return self.networks.update(self.shifted(batch, number), teaching)
@@ -127,7 +131,7 @@ class GSALearner(DreamerLearner):
         action = self.bc_net(stacks.flatten(0, 1)).clamp(-1, 1).unflatten(0, stacks.shape[:2])
         padded = F.pad(action, (0, batch.action.shape[-1] - action.shape[-1]))
         joined = [batch.is_first[:, row + 2 - count : row + 1].any(1) for row in last]  # a stack of two episodes
-        return Teaching(padded, ~torch.stack(joined, 1), self.section.kickstart_scale, self.section.kickstart_grad)
+        return Teaching(padded, ~torch.stack(joined, 1), self.section.kickstart_scale)
 
     def batch(self, online: EpisodeBuffer, number: int) -> Batch:
         """Online windows, and the rehearsal's share of offline ones."""
@@ -167,6 +171,19 @@ class GSALearner(DreamerLearner):
         if state["bc"] is not None:
             self.bc_net = BCNet(self.section.bc, self.setting.action_dim).to(self.setting.device).eval()
             self.bc_net.load_state_dict(state["bc"])
+            self._keep_teacher()
+
+    def _keep_teacher(self) -> None:
+        """Give the cloned weights to a residual agent, which is saved with them."""
+        if self.bc_net is not None and self.networks.teacher is not None:
+            self.networks.teacher.load_state_dict(self.bc_net.state_dict())
+
+    def _acting(self, explore: bool) -> DreamerPolicy:
+        teacher = self.networks.teacher
+        if teacher is None:
+            return super()._acting(explore)
+        assert isinstance(teacher, BCNet)
+        return DreamerPolicy(self.networks, explore, BCPolicy(teacher, self.section.bc.frame_stack))
 
     def _cloned(self) -> BCPolicy:
         assert self.bc_net is not None

@@ -132,12 +132,12 @@ class GSAParams(Section):
     """What the GSA learner adds to Dreamer: retrieval, cloning, guidance; ``guidance`` has a schedule per suite.
 
     ``kickstart_scale`` weighs a loss of the actor: its mean action's squared distance from the cloned policy's.
-    ``kickstart_grad``: its gradient reaches the world model, too.
+    ``residual``: the policy acts as a correction of the cloned one (``gsa.agents.dreamer.Dreamer.make_residual``).
     """
 
     retrieve_episodes: Count
     kickstart_scale: Weight
-    kickstart_grad: bool
+    residual: bool
     guidance: dict[Literal["dmc", "mw", "own"], GuidanceParams]
     bc: BCParams
 

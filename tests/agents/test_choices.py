@@ -178,23 +178,27 @@ def test_a_teacher_moves_the_actor_alone_towards_its_actions() -> None:
         agent, batch = make_agent(), random_batch()
         known = torch.ones(batch.image.shape[0], 2, dtype=torch.bool)
         torch.manual_seed(1)
-        agent.update(batch, Teaching(torch.full((len(known), 2, 3), shown), known, scale, grad=False))
+        agent.update(batch, Teaching(torch.full((len(known), 2, 3), shown), known, scale))
         found.append(snapshot(agent))
     assert all("actor" in name for name in changed(agent, found[0]) | changed(agent, found[1]))
     bias = [state["behavior.actor.net.1.bias"][:2] for state in found]  # before tanh, of the task's own dimensions
     assert (bias[1] > bias[2]).all()
 
 
-def test_a_teachers_gradient_reaches_the_world_model_where_asked() -> None:
+def test_an_echo_learns_what_the_teacher_does_and_moves_nothing_else() -> None:
     found = []
-    for grad in (False, True):
+    for residual in (False, True):
         agent, batch = make_agent(), random_batch()
+        if residual:
+            agent.make_residual(torch.nn.Linear(1, 1))
         known = torch.ones(batch.image.shape[0], 2, dtype=torch.bool)
         torch.manual_seed(1)
-        agent.update(batch, Teaching(torch.full((len(known), 2, 3), 0.9), known, 50.0, grad))
-        found.append(snapshot(agent))
-    moved = changed(agent, found[0])
-    assert {name.split(".")[1] for name in moved if name.startswith("world_model")} >= {"encoder", "rssm"}
+        agent.update(batch, Teaching(torch.full((len(known), 2, 3), 0.9), known, 5.0))
+        found.append({name: value for name, value in snapshot(agent).items() if not name.startswith("teacher")})
+    plain, residual = found
+    assert {name for name in residual if name not in plain} == {name for name in residual if name.startswith("echo")}
+    assert all(torch.equal(residual[name], plain[name]) for name in plain)
+    assert not torch.equal(residual["echo.net.1.bias"], plain["behavior.actor.net.1.bias"])
 
 
 def test_the_distance_to_a_teacher_counts_known_rows_and_the_tasks_dimensions() -> None:
@@ -203,8 +207,8 @@ def test_the_distance_to_a_teacher_counts_known_rows_and_the_tasks_dimensions() 
     action = torch.cat([mean[:, :2].detach() + 0.5, torch.ones(5, 1)], 1)  # the third dimension is padding
     action[4] += 9.0
     known = torch.tensor([True] * 4 + [False])
-    assert agent.behavior.distance_to(action, feat, known).item() == pytest.approx(2 * 0.25, rel=1e-5)
-    assert agent.behavior.distance_to(action, feat, torch.zeros(5, dtype=torch.bool)).item() == 0.0
+    assert agent.behavior.actor.distance_to(action, feat, known).item() == pytest.approx(2 * 0.25, rel=1e-5)
+    assert agent.behavior.actor.distance_to(action, feat, torch.zeros(5, dtype=torch.bool)).item() == 0.0
 
 
 def test_updates_of_the_warm_up_are_owed_or_not() -> None:

@@ -239,8 +239,37 @@ def test_the_cloned_policy_teaches_what_it_would_do(offline):
     assert "kickstart_loss" in learner.update(online, 0)
     with pytest.raises(ParamsError, match=r"batch_length = 4 rows holds no stack of gsa.bc.frame_stack = 5 images"):
         make_tuner("p_g", params(**{"gsa.bc.frame_stack": 5, "dreamer.batch_length": 4}), offline)
-    learner.section = learner.section.model_copy(update={"kickstart_scale": 0.0})
+    learner.section = learner.section.model_copy(update={"kickstart_scale": 0.0, "residual": False})
     assert "kickstart_loss" not in learner.update(online, 1)
+
+
+def test_a_residual_policy_begins_as_the_cloned_one(offline):
+    learner = make_tuner("p_g", params(**{"gsa.residual": True}), offline).learner
+    learner.prepare(lambda: ActionIsReward().reset())
+    cloned, own = (rollout(ActionIsReward(), policy, 3) for policy in (learner._cloned(), learner.policy()))
+    np.testing.assert_allclose(own.action, cloned.action, atol=1e-6)
+    with torch.no_grad():
+        learner.networks.behavior.actor.net[-1].bias[0] += 0.3  # what RL has learned on top
+    moved = rollout(ActionIsReward(), learner.policy(), 3)
+    assert (moved.action >= cloned.action).all() and (moved.action > cloned.action).mean() > 0.5
+    plain = make_tuner("p_g", params(**{"gsa.residual": False}), offline).learner
+    assert plain.networks.echo is None and plain.policy().teacher is None
+
+
+def test_a_residual_agent_is_saved_with_the_policy_it_corrects(tmp_path, offline):
+    tree = params(**{"gsa.residual": True})
+    tuner = make_tuner("gsa", tree, offline)
+    record = tuner.run(CheckpointStore(tmp_path / "ck", "f"))
+    (tmp_path / "run").mkdir()
+    tuner.write(tmp_path / "run")
+    again = make_tuner("gsa", tree).learner  # as `gsa evaluate` makes it: no inputs
+    again.networks.load_state_dict(load_weights(tmp_path / "run" / AGENT_DIR)[0])
+    assert record.scores[-1].episode_returns
+    pair = []
+    for learner in (tuner.learner, again):
+        torch.manual_seed(0)
+        pair.append(rollout(ActionIsReward(), learner.policy(), 3).action)
+    np.testing.assert_array_equal(*pair)
 
 
 def test_the_images_of_a_window_are_shifted_together_and_nothing_else_is():
