@@ -124,7 +124,7 @@ def measure(agent: Dreamer, inputs: Inputs) -> dict[str, Found]:
         "world model": _found(total, model, {name: x.mean() for name, x in out.losses.items()} | {"total": total}),
         "reward head": _found(reward, agent.reward_head, {"total": reward}),
     }
-    behavior.imagination_noise = lambda rssm, starts: (inputs.latent, inputs.chosen)  # type: ignore[method-assign]
+    behavior.imagination_noise = lambda rssm, batch: (inputs.latent, inputs.chosen)  # type: ignore[method-assign]
     with agent.mixed_precision():
         actor, critic, metrics = behavior.losses(model.rssm, agent.heads, inputs.start, inputs.is_terminal)
     imagined = {name: metrics[name] for name in ("imag_reward", "imag_return", "actor_entropy")}

@@ -231,5 +231,5 @@ class ActorCritic(nn.Module):
     @torch.no_grad()
     def update_slow_critic(self) -> None:
         """Move the slow critic by ``slow_critic_fraction`` towards the critic."""
-        slow, fast = (list(critic.parameters()) for critic in (self.slow_critic, self.critic))
+        slow, fast = (list[Tensor](critic.parameters()) for critic in (self.slow_critic, self.critic))
         torch._foreach_lerp_(slow, fast, self.params.slow_critic_fraction)
