@@ -58,7 +58,7 @@ class Context:
 
         Must be called in the checkout.
         """
-        values = {"world_model.size": size, "machine.compile": "none"}
+        values: dict[str, object] = {"world_model.size": size, "machine.compile": "none"}
         values |= {key.replace("__", "."): value for key, value in settings.items()}
         values |= TINY if self.rehearse else {}
         return load_profile("paper", settings=[f"{key}={value}" for key, value in values.items()])

@@ -93,8 +93,8 @@ def measure(context: Context, case: Case, ceilings: dict[str, float], folder: Pa
     precision = {"pretrain__precision": case.precision, "dreamer__precision": case.precision}
     workers = 2 if case.mode == EAGER and not context.rehearse else 0
     params = context.params(case.size, machine__compile=case.compile, machine__loader_workers=workers, **precision)
+    started = time.perf_counter()
     with WORK[case.work](params, context.device, folder, case.mode.endswith(RECORDED)) as (update, watch):
-        started = time.perf_counter()
         update()
         first = time.perf_counter() - started
         for _ in range(WARM_UP - 1):

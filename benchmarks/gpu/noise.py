@@ -49,7 +49,7 @@ def moving_store(folder: Path, params: Params, episodes: int = 24, rows: int = 2
         for row, (y, x) in enumerate(place):
             image[row, y - 6 : y + 6, x - 6 : x + 6] = rng.integers(0, 256, 3)
         step = np.arange(rows)
-        info = {"source": "moving", "file": f"{number}.npz", "embodiment": BODY}
+        info: dict[str, object] = {"source": "moving", "file": f"{number}.npz", "embodiment": BODY}
         ends = (step == 0, step == rows - 1, np.zeros(rows, bool))
         return Episode(image.transpose(0, 3, 1, 2), action, *ends, info=info)
 

@@ -11,6 +11,8 @@ from benchmarks.gpu.cases import run
 from benchmarks.gpu.context import Context, Row, Table
 from gsa.config import RenderParams
 from gsa.envs import make_env
+from gsa.envs.rendering import choose_backend
+from gsa.errors import ResourceError
 
 COLUMNS = ("task", "backend", "renderer", "processes", "per_s", "note")
 
@@ -28,6 +30,11 @@ def step(context: Context) -> None:
     table = Table(context.out / "renders.csv", COLUMNS)
     seconds, wait = (0.5, 5.0) if context.rehearse else (SECONDS, START_SECONDS)
     cores = len(os.sched_getaffinity(0))
+    try:
+        choose_backend("auto")  # here, once: the processes inherit what was found
+    except ResourceError as error:
+        table.add({"note": str(error)})
+        return
     for task in TASKS[:1] if context.rehearse else TASKS:
         for processes in sorted({1, cores}):
             if context.left < wait / 2:

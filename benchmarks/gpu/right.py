@@ -6,7 +6,7 @@ compared. Relative errors are of a loss by itself, and of a gradient as one vect
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from benchmarks.gpu.context import Context, Row, Table
 from benchmarks.gpu.noise import noise_batch
 from gsa.agents.dreamer import Dreamer
 from gsa.config import Params
+from gsa.cost.gpu_memory import like_a_gpu
 from gsa.episode import Batch
 from gsa.world_model.model import WorldModel
 from gsa.world_model.rssm import State
@@ -123,7 +124,7 @@ def measure(agent: Dreamer, inputs: Inputs) -> dict[str, Found]:
         "world model": _found(total, model, {name: x.mean() for name, x in out.losses.items()} | {"total": total}),
         "reward head": _found(reward, agent.reward_head, {"total": reward}),
     }
-    behavior.imagination_noise = lambda rssm, starts: (inputs.latent, inputs.chosen)  # type: ignore[method-assign]
+    behavior.imagination_noise = lambda rssm, batch: (inputs.latent, inputs.chosen)  # type: ignore[method-assign]
     with agent.mixed_precision():
         actor, critic, metrics = behavior.losses(model.rssm, agent.heads, inputs.start, inputs.is_terminal)
     imagined = {name: metrics[name] for name in ("imag_reward", "imag_return", "actor_entropy")}
@@ -174,7 +175,8 @@ def precisions(context: Context, precision: str) -> Iterator[Row]:
     reference.params = reference.params.model_copy(update={"precision": "float32"})
     with default_type(torch.float64):
         expected = measure(reference, inputs.on("cpu", torch.float64))
-    found = measure(agent.to(context.device), inputs.on(context.device, torch.float32))
+    with like_a_gpu() if context.rehearse else nullcontext():
+        found = measure(agent.to(context.device), inputs.on(context.device, torch.float32))
     yield from compare(found, expected, LIMITS[precision])
 
 

@@ -231,5 +231,5 @@ class ActorCritic(nn.Module):
     @torch.no_grad()
     def update_slow_critic(self) -> None:
         """Move the slow critic by ``slow_critic_fraction`` towards the critic."""
-        for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
-            slow.lerp_(fast, self.params.slow_critic_fraction)
+        slow, fast = (list[Tensor](critic.parameters()) for critic in (self.slow_critic, self.critic))
+        torch._foreach_lerp_(slow, fast, self.params.slow_critic_fraction)

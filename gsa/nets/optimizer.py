@@ -57,8 +57,8 @@ class Optimizer:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         found = torch.stack([loss.detach(), norm])
         if self.clip_norm is not None:  # by 1 where the norm is small enough, which changes nothing
-            shrink = (self.clip_norm / (norm.double() + 1e-6)).where(norm > self.clip_norm, 1.0)
-            torch._foreach_mul_(grads, shrink.to(norm.dtype))
+            shrink = (self.clip_norm / (norm.double() + 1e-6)).to(norm.dtype)
+            torch._foreach_mul_(grads, shrink.where(norm > self.clip_norm, torch.ones_like(shrink)))
         local = getattr(self.adam, "optim", self.adam)  # a sharded one's own part
         local.found_inf = (~found.isfinite().all()).float()
         self.adam.step()

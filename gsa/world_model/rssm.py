@@ -193,7 +193,7 @@ class RSSM(nn.Module):
         deters, stochs, logits = [], [], []
         with cast_once(self.gru, self.post_head):
             for row in zip(*(x.unbind(1) for x in (action_in, embed_in, keep, noise)), strict=True):
-                state, logit = self._filter(state, *row, post_weight)
+                state, logit = self._filter(state, post_weight, *row)
                 deters.append(state.deter)
                 stochs.append(state.stoch)
                 logits.append(logit)
@@ -202,11 +202,11 @@ class RSSM(nn.Module):
     def _filter(
         self,
         state: State,
+        post_weight: Float[Tensor, "U D"],
         action_in: Float[Tensor, "B U"],
         embed_in: Float[Tensor, "B U"],
         keep: Float[Tensor, "B 1"],
         noise: Float[Tensor, "B S K"],
-        post_weight: Float[Tensor, "U D"],
     ) -> tuple[State, Float[Tensor, "B Z"]]:
         """One step of ``_scan``: the posterior state and its logits."""
         deter = self.gru(State(state.deter * keep, state.stoch * keep), action_in)
