@@ -91,7 +91,16 @@ def test_a_wheel_is_cut_down_to_what_is_used(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_rehearsal_runs_every_step(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "benchmarks.gpu", "--rehearse", "--minutes", "9", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu",
+        "--rehearse",
+        "--minutes",
+        "30",
+        "--out",
+        str(out),
+    ]  # limits alone
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     log = (out / "log.txt").read_text()
     assert found.returncode == 0 and len(found.stdout) < 12_000, found.stdout + found.stderr

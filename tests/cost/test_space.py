@@ -9,6 +9,7 @@ import torch
 
 from gsa.config import Params, load_params
 from gsa.cost import space as space_module
+from gsa.cost.gpu_memory import check_gpu, finetuning_bytes
 from gsa.cost.space import Space, check_space, counted_weights, finetuning_space, free_memory
 from gsa.errors import ResourceError
 from gsa.storage.replay import ROW_BYTES
@@ -78,3 +79,19 @@ def test_a_line_says_it_before_the_start(tmp_path: Path, capsys: pytest.CaptureF
     said = capsys.readouterr().err
     assert said.startswith("scratch_mw-reach_s0: up to about ") and said.count("\n") == 1
     assert said.endswith("of disk\n") and "of memory and, until it is done, " in said
+
+
+def test_memory_on_a_gpu_is_counted_without_one_and_a_run_that_does_not_fit_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = {"dreamer.batch_size": 4, "dreamer.batch_length": 4, "dreamer.imag_horizon": 3}
+    few, more = (
+        finetuning_bytes(load_params(ROOT / "params.yaml", small | {"dreamer.batch_length": rows})) for rows in (4, 8)
+    )
+    weights = counted_weights(load_params(ROOT / "params.yaml"), "scratch", "mw-reach")
+    assert 4 * weights < few < more < 2 * few
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4e9, 24e9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 1e9)
+    check_gpu(5e9, "run", torch.device("cuda"))
+    with pytest.raises(ResourceError, match=r"run needs about 6\.0 GB of memory on cuda, 5\.0 GB are free"):
+        check_gpu(6e9, "run", torch.device("cuda"))
