@@ -68,10 +68,10 @@ def to_meta(module: nn.Module, optimizers: Iterable[Optimizer]) -> None:
 )
 def test_an_update_of_fine_tuning_waits_for_nothing(changes: dict[str, Any]) -> None:
     agent = make_agent(**changes)
+    agent.make_residual(torch.nn.Linear(1, 1))
     to_meta(agent, agent.optimizers.values())
-    agent.kickstart_scale = 1.0
     batch = concat_batches(random_batch(batch=3), without_reward(random_batch(batch=1))).to(META)
-    teaching = Teaching(torch.empty(4, 2, 3, device=META), torch.empty(4, 2, dtype=torch.bool, device=META))
+    teaching = Teaching(torch.empty(4, 2, 3, device=META), torch.empty(4, 2, dtype=torch.bool, device=META), 1.0)
     with Waits() as waits:
         steps, values = agent.begin_update(batch, teaching)
     assert {value.device for value in (*steps.values(), *values.values())} == {META}
