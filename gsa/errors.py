@@ -66,3 +66,9 @@ class StoppedError(GSAError):
     """A signal asked the run to stop; the message says where the same command goes on."""
 
     exit_code = 75
+
+
+class MadeAlreadyError(GSAError):
+    """Of a sweep's item: its output is there, made from the same things; nothing is to do."""
+
+    exit_code = 0
