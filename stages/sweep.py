@@ -24,7 +24,7 @@ def sweep(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Items at a time [default: one per core].")
     ] = None,
-    gpus: Annotated[str, typer.Option(metavar="IDS", help="GPUs of this machine to share out, e.g. 0,1.")] = "",
+    gpus: Annotated[str, typer.Option(metavar="IDS", help="GPUs to share out, e.g. 0,1; on a cluster: all.")] = "",
     per_gpu: Annotated[int, typer.Option(min=1, help="Items at a time on a GPU.")] = 1,
     launcher: Annotated[Literal["local", "ray", "slurm"], typer.Option(help="Where items run.")] = "local",
     option: Annotated[
@@ -113,7 +113,13 @@ def engine(launcher: str, jobs: int | None, gpus: str, per_gpu: int, options: li
         if given:
             raise ParamsError(f"--option {options[0]} is for --launcher ray or slurm")
         return LocalEngine(jobs, names, per_gpu)
-    raise ParamsError(f"--launcher {launcher} is not there yet")
+    if launcher == "ray":
+        from gsa.sweep.ray import RayEngine
+
+        return RayEngine(jobs, bool(names), per_gpu, given)
+    from gsa.sweep.slurm import SlurmEngine
+
+    return SlurmEngine(jobs, bool(names), given)
 
 
 def plan(items: Any, stale: Any, seconds: Any, jobs: int) -> str:

@@ -29,8 +29,8 @@ PAUSE_S = 0.05
 LOOK_S = 1.0
 """Longest time in which no engine is asked, while many items are looked at."""
 
-IN_USE_S, IN_USE_TIMES = 5.0, 15
-"""How long an item waits whose output another process writes, and how often: a copy of it ends within a minute."""
+IN_USE_S, LONGEST_S = 5.0, 300.0
+"""How long an item waits whose output another process writes, the first time and at most: twice as long each time."""
 
 MOST_LOST = 30
 """An item whose machine went away so often is given up."""
@@ -137,7 +137,7 @@ class Drive:
             if self.progress.state[name] != "waiting" or self._settled_without_work(name):
                 heapq.heappop(self._ready)
                 continue
-            threads = self.order.threads(name, self.engine.cores, self.engine.jobs)
+            threads = self.engine.each or self.order.threads(name, self.engine.cores, self.engine.jobs)
             if not self.engine.room(threads):
                 return
             heapq.heappop(self._ready)
@@ -187,9 +187,11 @@ class Drive:
                 self._push(name)
         elif end.code == STOPPED:
             self._push(name)
-        elif end.code == IN_USE and self._held[name] < IN_USE_TIMES:
+        elif end.code == IN_USE:
+            wait_s = min(IN_USE_S * 2 ** self._held[name], LONGEST_S)
+            log.warning("%s: %s; it is looked at again in %d s", name, end.last_line, wait_s)
             self._held[name] += 1
-            heapq.heappush(self._later, (time.monotonic() + IN_USE_S, name))
+            heapq.heappush(self._later, (time.monotonic() + wait_s, name))
         else:
             self._fail(name, end)
 

@@ -71,6 +71,9 @@ class Engine(Protocol):
     jobs: int
     """How many jobs run at a time."""
 
+    each: int | None
+    """How many threads every job gets, where that is settled."""
+
     def room(self, threads: int) -> bool:
         """Whether it takes another job of so many threads now."""
 
@@ -138,25 +141,24 @@ def last_line(log: Path) -> str:
     return lines[-1][:500] if lines and not lines[-1].startswith("--- ") else ""
 
 
-def run(job: Job, stopping: Callable[[], bool] = lambda: False) -> Ended:
+def run(job: Job, started: Callable[[int], None] = lambda pid: None) -> Ended:
     """Run a job here, from start to end; what a worker on another machine does.
 
-    ``stopping`` is asked often: once it says so, or after KeyboardInterrupt, the command is asked to end at its next
-    checkpoint.
+    ``started`` is told the command's process, which leads a group. After KeyboardInterrupt the command is asked to end
+    at its next checkpoint.
     """
     child = begin(job, group=0)
+    started(child.pid)
     deadline = None
     while True:
         try:
             code = child.wait(0.2)
             break
         except subprocess.TimeoutExpired:
-            asked = stopping()
+            pass
         except KeyboardInterrupt:
-            asked = True
-        if asked and deadline is None:
             os.killpg(child.pid, signal.SIGTERM)
-            deadline = time.monotonic() + GRACE_S
+            deadline = deadline or time.monotonic() + GRACE_S
         if deadline is not None and time.monotonic() > deadline:
             os.killpg(child.pid, signal.SIGKILL)
     return ended(job, code)
