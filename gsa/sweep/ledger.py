@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gsa.errors import ArtifactError, GSAError, LockError, ParamsError
 from gsa.files import write_atomic
@@ -28,6 +28,7 @@ STAMPS = "code-stamp"
 """The stage before all others. DVC does not watch the code of the user's own tasks, so it is run each time."""
 
 
+@runtime_checkable
 class Ledger(Protocol):
     """What is known about items: the drive asks what is stale, and says what was made."""
 

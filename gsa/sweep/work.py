@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gsa.startup import SWEEP
 
@@ -62,6 +62,7 @@ class Ended:
     lost: bool = False
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs jobs. It decides where and when; what is run, and what follows, is decided by who gives it jobs."""
 
