@@ -86,7 +86,10 @@ class DvcLedger:
 
     def why(self, name: str) -> str:
         """Why DVC would run it; empty where it would not."""
-        stage, reasons = self._stages[name], []
+        stage = self._stages[name]
+        if not any(out.hash_info for out in stage.outs):
+            return "not made yet"
+        reasons: list[str] = []
         with self._quietly(), _parameters_read_once():
             for what, entries in (("", stage.deps), ("output ", stage.outs)):
                 for entry in entries:
