@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -90,7 +90,7 @@ class DvcLedger:
         if not any(out.hash_info for out in stage.outs):
             return "not made yet"
         reasons: list[str] = []
-        with self._quietly(), _parameters_read_once():
+        with self._quietly(), _hastened():
             for what, entries in (("", stage.deps), ("output ", stage.outs)):
                 for entry in entries:
                     reasons += [f"{what}{text}" for text in _differences(entry.status())]
@@ -105,7 +105,7 @@ class DvcLedger:
         from dvc.stage.cache import RunCacheNotFoundError
 
         stage, cache = self._stages[name], self._repo.stage_cache
-        with self._quietly(), _parameters_read_once():
+        with self._quietly(), _hastened():
             try:
                 stage.save_deps()
                 cache.restore(stage, dry=True)
@@ -130,7 +130,7 @@ class DvcLedger:
         stage = self._stages[name]
         if self._depends(name) != self._begun.pop(name):
             raise ArtifactError(f"{name}: what it depends on changed while it ran; it is not recorded, run it again")
-        with self._quietly(), _parameters_read_once(), self._repo.lock:
+        with self._quietly(), _hastened(), self._repo.lock:
             stage.save()
             stage.commit()
         self._unwritten[name] = stage
@@ -140,14 +140,14 @@ class DvcLedger:
         if not self._unwritten or not (last or time.monotonic() - self._written > max(BATCH_S, 20 * self._cost_s)):
             return
         begun = time.monotonic()
-        with self._repo.lock:
+        with self._quietly(), _hastened(), self._repo.lock:
             write_lock(self._repo, self._unwritten)
         self._unwritten.clear()
         self._written = time.monotonic()
         self._cost_s = self._written - begun
 
     def _depends(self, name: str) -> Any:
-        with self._quietly(), _parameters_read_once():
+        with self._quietly(), _hastened():
             stage = self._stages[name]
             stage.save_deps()
             return [(str(dep), dep.hash_info.value) for dep in stage.deps]
@@ -194,28 +194,44 @@ def _check_nobody_writes() -> None:
 
 
 @contextmanager
-def _parameters_read_once() -> Iterator[None]:
-    """DVC parses the file of parameters for every item; here once for each version of it."""
+def _hastened() -> Iterator[None]:
+    """DVC without what it repeats for every item: parameters are read once per version of their file, and YAML is
+    written by a library in C, in the same form.
+    """
     from dvc.dependency import param
+    from dvc.utils.serialize import _yaml
 
-    original: Callable[..., Any] = param.load_path
+    read, dump = param.read_param_file, _yaml._dump
 
-    def load(path: str, fs: Any, **kwargs: Any) -> Any:
+    def remember(fs: Any, path: str, key_paths: Any = None, flatten: bool = False, **kwargs: Any) -> Any:
         found = os.stat(path)  # noqa: PTH116 - DVC's paths are text
-        key = (path, found.st_mtime_ns, found.st_size, found.st_ino)
-        if key not in _READ:
+        version = (path, found.st_mtime_ns, found.st_size, found.st_ino)
+        if version not in _READ:
             _READ.clear()
-            _READ[key] = original(path, fs, **kwargs)
-        return _READ[key]
+        known = _READ.setdefault(version, {})
+        key = (tuple(key_paths or ()), flatten)
+        if key not in known:
+            known[key] = read(fs, path, key_paths, flatten, **kwargs)
+        return known[key]
 
-    param.load_path = load
+    param.read_param_file, _yaml._dump = remember, _dump
     try:
         yield
     finally:
-        param.load_path = original
+        param.read_param_file, _yaml._dump = read, dump
 
 
-_READ: dict[Any, Any] = {}
+_READ: dict[Any, dict[Any, Any]] = {}
+
+
+def _dump(data: Any, stream: Any) -> None:
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe")
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(json.loads(json.dumps(data)), stream)  # plain dicts, and nothing named twice
+
 
 BLOCK = re.compile(r"  (\S.*):\n")
 """Begins what ``dvc.lock`` says of an item."""

@@ -24,7 +24,7 @@ class LocalEngine:
     None as ``jobs`` is one per core, or as many as the GPUs take.
     """
 
-    each = None
+    each: int | None = None
 
     def __init__(self, jobs: int | None = None, gpus: Sequence[str] = (), per_gpu: int = 1) -> None:
         self.cores = len(os.sched_getaffinity(0))

@@ -26,7 +26,7 @@ class RayEngine:
         ResourceError: Ray is not installed, or the cluster has no GPU and one is asked for.
     """
 
-    each = None
+    each: int | None = None
 
     def __init__(self, jobs: int | None, gpus: bool, per_gpu: int, options: Mapping[str, Any]) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -23,9 +23,9 @@ def sweep(folder: Path, *words: str, code: int = 0) -> str:
 
 
 def said(folder: Path) -> list[str]:
-    """What ``dvc.lock`` says, less the digests: an output tells when it was made."""
+    """What ``dvc.lock`` says, less the digests and in any order: an output tells when it was made."""
     lines = (folder / "dvc.lock").read_text().splitlines()
-    return [line for line in lines if not line.strip().startswith(("md5:", "size:"))]
+    return sorted(line for line in lines if not line.strip().startswith(("md5:", "size:")))
 
 
 def end_in_the_middle(folder: Path, number: signal.Signals) -> None:
