@@ -9,11 +9,9 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from gsa.errors import ParamsError, ResourceError
-from gsa.sweep import work
 from gsa.sweep.work import GRACE_S, LOGS, STOPPED, Ended, Job, run
 
 FOLDER = LOGS / "slurm"
@@ -68,7 +66,6 @@ class SlurmEngine:
 
     def __init__(self, jobs: int | None, gpus: bool, options: Mapping[str, Any]) -> None:
         try:
-            import cloudpickle
             import submitit
         except ImportError as error:
             raise ResourceError(f"--launcher slurm needs submitit ({error}): pip install 'gsa[slurm]'") from error
@@ -82,7 +79,6 @@ class SlurmEngine:
             raise ParamsError(f"--option: {error}") from error
         self.cores = self.each = int(given["cpus_per_task"])
         self.jobs = jobs or 10**6
-        cloudpickle.register_pickle_by_value(work)
         self._queued: list[Job] = []
         self._busy: list[tuple[Job, Any]] = []
         self._asked = 0.0
@@ -123,8 +119,8 @@ def _ended(job: Job, submitted: Any) -> Ended:
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     try:
-        end = submitted.result()
-        return replace(end) if isinstance(end, Ended) else Ended(end.name, end.code, end.last_line)
+        end: Ended = submitted.result()
+        return end
     except FailedJobError as error:
         return Ended(job.name, 1, str(error).strip().splitlines()[-1])
     except UncompletedJobError:
