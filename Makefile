@@ -24,8 +24,8 @@ $(READY): requirements.lock pyproject.toml scripts/setup.sh
 	@scripts/setup.sh $(VENV)
 	@touch $@
 
-repro: $(READY)  ## run the pipeline on params.yaml (`dvc repro`, an item a core) and say where the report is
-	@scripts/repro.sh
+repro: $(READY)  ## run the pipeline on params.yaml (as `dvc repro`, an item a core) and say where the report is
+	@gsa sweep $(if $(JOBS),--jobs $(JOBS))
 	@echo "report: $(CURDIR)/reports/index.html"
 
 test: lint  ## everything CI runs: format, lint, types, all tests

@@ -1,12 +1,11 @@
 """The one declaration of the pipeline: its stages, what each reads and makes, and the learners that fine-tune.
 
 Parameters of a command (``reads``), names of outputs, commands of the command line, code stamps, hints on what makes a
-missing input and ``dvc.yaml`` come from here. ``python -m gsa.pipeline`` writes the last; with the name of a group it
-prints the group's stages for ``scripts/repro.sh``. Paths are written as DVC interpolates them.
+missing input and ``dvc.yaml`` come from here. ``python -m gsa.pipeline`` writes the last. Paths are written as DVC
+interpolates them.
 """
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -272,18 +271,6 @@ def _list(name: str, items: list[str]) -> list[str]:
     return [f"    {name}:", *(f"      - {item}" for item in items)]
 
 
-GROUPS = {
-    "data": [stage.name for stage in STAGES.values() if stage.makes == "raw"],
-    "index": [stage.name for stage in STAGES.values() if "model" in stage.matrix],
-    "free": [stage.name for stage in STAGES.values() if stage.makes in ("runs", "floors") and not stage.inputs],
-    "waiting": [stage.name for stage in STAGES.values() if stage.makes in ("runs", "probes") and stage.inputs],
-}
-"""Stages whose items may run at once: those that make data, floors, and runs that need none or wait for the models.
-Those of ``index`` make a model and its index, one after another, while other models are made."""
-
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        print("|".join(GROUPS[sys.argv[1]]))
-        sys.exit()
     Path("dvc.yaml").write_text(dvc_yaml(), encoding="utf-8")
     print(f"wrote {len(STAGES) + 1} stages to dvc.yaml")

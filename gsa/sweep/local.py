@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
+from gsa.parallel.workers import default_workers
 from gsa.sweep.work import GRACE_S, Ended, Job, begin, ended
 
 KEEPER = "trap '' HUP INT TERM; read -r _; kill -s TERM 0"
@@ -27,7 +28,7 @@ class LocalEngine:
     each: int | None = None
 
     def __init__(self, jobs: int | None = None, gpus: Sequence[str] = (), per_gpu: int = 1) -> None:
-        self.cores = len(os.sched_getaffinity(0))
+        self.cores = default_workers()
         places = len(gpus) * per_gpu
         self.jobs = min(jobs or places or self.cores, places or 10**9)
         self._most_threads = max(self.cores, self.jobs)

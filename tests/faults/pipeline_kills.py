@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ SMALLER = {
 
 @dataclass(frozen=True)
 class PipelineKills(Trial):
-    """``kills`` of dvc (or of ``scripts/repro.sh``) one after another, each after a random time; then to the end."""
+    """``kills`` of dvc (or of ``gsa sweep``) one after another, each after a random time; then to the end."""
 
     command: tuple[str, ...]
     kills: int
@@ -41,7 +42,7 @@ class PipelineKills(Trial):
     @property
     def what(self) -> str:
         """Command and signals."""
-        return f"{' '.join(self.command)}, {self.kills} times {self.signal}"
+        return f"{self.command[-2]} {self.command[-1]}, {self.kills} times {self.signal}"
 
     def attack(self, lab: Lab, project: Path, verdict: Verdict) -> None:
         """Kill, look for orphans, go on; compare with what the command line makes undisturbed."""
@@ -151,10 +152,11 @@ def _to_the_end(project: Path, command: tuple[str, ...], verdict: Verdict) -> No
 
 
 def trials(seed: int) -> list[Trial]:
-    """Of dvc by KILL and TERM, of the script by KILL."""
-    script = ("scripts/repro.sh",)
+    """Of dvc and of the sweep, by KILL and TERM."""
+    sweep = (sys.executable, "-m", "stages.cli", "sweep")
     return [
         PipelineKills(NAME, 0, ("dvc", "repro"), 5, "KILL", seed),
         PipelineKills(NAME, 1, ("dvc", "repro"), 3, "TERM", seed + 1),
-        PipelineKills(NAME, 2, script, 3, "KILL", seed + 2),
+        PipelineKills(NAME, 2, sweep, 3, "KILL", seed + 2),
+        PipelineKills(NAME, 3, sweep, 3, "TERM", seed + 3),
     ]

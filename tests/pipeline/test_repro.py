@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -106,7 +107,7 @@ def merge(text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The copy after its first run, by the script behind ``make repro``; it must run every stage once."""
+    """The copy after its first run, by the sweep behind ``make repro``; it must run every stage once."""
     folder = tmp_path_factory.mktemp("project")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
@@ -119,7 +120,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made.run("git", "init", "--quiet")
     made.run("git", "add", "--all")
     made.run("git", "commit", "--quiet", "--message", "copy")
-    assert ran(made.run("env", "JOBS=2", "scripts/repro.sh")) == {
+    made.run(sys.executable, "-m", "stages.cli", "sweep", "--jobs", "2")
+    assert {path.stem for path in (folder / ".gsa/logs").glob("*.log")} == {
         "code-stamp",
         "collect-data@mw-drawer-close-0.5",
         "collect-noise@mw-drawer-close-0.5",
