@@ -12,10 +12,12 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from gsa.errors import ArtifactError, GSAError, LockError, ParamsError
+from gsa.errors import ArtifactError, LockError, ParamsError
 from gsa.files import write_atomic
 from gsa.sweep.items import Item
 
@@ -195,9 +197,7 @@ def _check_nobody_writes() -> None:
 
 @contextmanager
 def _hastened() -> Iterator[None]:
-    """DVC without what it repeats for every item: parameters are read once per version of their file, and YAML is
-    written by a library in C, in the same form.
-    """
+    """DVC without what it repeats for every item: reading the parameters, and turning them into YAML."""
     from dvc.dependency import param
     from dvc.utils.serialize import _yaml
 
@@ -225,12 +225,22 @@ _READ: dict[Any, dict[Any, Any]] = {}
 
 
 def _dump(data: Any, stream: Any) -> None:
+    """Write a mapping as DVC does. What items share, such as the parameters of their stage, becomes text once."""
+    stream.write("".join(_part(key, json.dumps(value), 0) for key, value in data.items()))
+
+
+@lru_cache(maxsize=20_000)
+def _part(key: str, value: str, depth: int) -> str:
+    """An entry of a mapping that lies ``depth`` mappings deep; ``value`` is JSON."""
     from ruamel.yaml import YAML
 
-    yaml = YAML(typ="safe")
+    tree = {key: json.loads(value)}
+    for _ in range(depth):
+        tree = {"x": tree}
+    yaml, text = YAML(), StringIO()
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(json.loads(json.dumps(data)), stream)  # plain dicts, and nothing named twice
+    yaml.dump(tree, text)
+    return "".join(text.getvalue().splitlines(keepends=True)[depth:])
 
 
 BLOCK = re.compile(r"  (\S.*):\n")
@@ -242,7 +252,6 @@ HEAD = "schema: '2.0'\nstages:\n"
 def write_lock(repo: Any, stages: Mapping[str, Any]) -> None:
     """Replace what ``dvc.lock`` says of ``stages`` (name to DVC's stage), or add it; the rest stays as it is."""
     from dvc.stage.serialize import to_lockfile
-    from dvc.utils.serialize import dumps_yaml
 
     path = Path(repo.root_dir, "dvc.lock")
     blocks = _blocks(path.read_text(encoding="utf-8") if path.exists() else HEAD)
@@ -250,11 +259,9 @@ def write_lock(repo: Any, stages: Mapping[str, Any]) -> None:
         next(iter(stages.values())).dvcfile.dump_stages(list(stages.values()), update_pipeline=False)
         return
     for stage in stages.values():
-        text = dumps_yaml({"stages": to_lockfile(stage)}).removeprefix("stages:\n")
-        found = BLOCK.match(text)
-        if found is None:
-            raise GSAError(f"cannot write what dvc.lock should say of {stage.addressing}: {text[:80]!r}")
-        blocks[found[1]] = text
+        ((name, facts),) = to_lockfile(stage).items()
+        head = _part(name, "0", 1).removesuffix(" 0\n")
+        blocks[head.strip()[:-1]] = f"{head}\n" + "".join(_part(k, json.dumps(v), 2) for k, v in facts.items())
     write_atomic(path, HEAD + "".join(blocks.values()))
 
 
