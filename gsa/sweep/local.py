@@ -33,7 +33,9 @@ class LocalEngine:
         self.jobs = min(jobs or places or self.cores, places or 10**9)
         self._most_threads = max(self.cores, self.jobs)
         self._gpus, self._busy = Counter(dict.fromkeys(gpus, per_gpu)), dict[str, tuple[Job, subprocess.Popen[bytes]]]()
-        self._keeper = subprocess.Popen(["/bin/sh", "-c", KEEPER], stdin=subprocess.PIPE, process_group=0)
+        self._keeper = subprocess.Popen(
+            ["/bin/sh", "-c", KEEPER], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0
+        )
 
     def room(self, threads: int) -> bool:
         """Whether a job of so many threads may begin beside those that run."""
