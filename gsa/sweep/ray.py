@@ -43,13 +43,13 @@ class RayEngine:
         have = ray.cluster_resources()
         self.cores = int(have.get("CPU", 1))
         self._most = max([int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]], default=1)
+        self._busy: dict[Any, Job] = {}
         self._share, places = (1 / per_gpu if gpus else 0.0), int(have.get("GPU", 0) * per_gpu)
         if gpus and not places:
             self.close()
             raise ResourceError(f"--gpus: the Ray cluster has no GPU, it has {have}; leave --gpus out, or add nodes")
         self.jobs = min(jobs or self.cores, places if gpus else 10**9)
         ray.cloudpickle.register_pickle_by_value(work)  # a worker needs no package of ours
-        self._busy: dict[Any, Job] = {}
         self._task = ray.remote(max_retries=0)(run)
 
     def room(self, threads: int) -> bool:
@@ -93,5 +93,6 @@ class RayEngine:
 
     def close(self) -> None:
         """Leave the cluster; Ray ends what this driver still has there."""
+        self._busy = {}
         with suppress(Exception):
             self._ray.shutdown()

@@ -80,6 +80,7 @@ class SlurmEngine:
         self.cores = self.each = int(given["cpus_per_task"])
         self.jobs = jobs or 10**6
         self._queued: list[Job] = []
+        self._dropped: list[Ended] = []
         self._busy: list[tuple[Job, Any]] = []
         self._asked = 0.0
 
@@ -98,15 +99,18 @@ class SlurmEngine:
                 new = [self._executor.submit(Work(job)) for job in self._queued]
             self._busy += zip(self._queued, new, strict=True)
             self._queued = []
+        dropped, self._dropped = self._dropped, []
         if time.monotonic() < self._asked + ASK_S:
-            return []
+            return dropped
         self._asked = time.monotonic()
         done = [(job, submitted) for job, submitted in self._busy if submitted.done()]
         self._busy = [pair for pair in self._busy if pair not in done]
-        return [_ended(job, submitted) for job, submitted in done]
+        return dropped + [_ended(job, submitted) for job, submitted in done]
 
     def stop(self) -> None:
         """Cancel the jobs: SLURM asks each to end, and gives it 30 s as a rule (KillWait)."""
+        self._dropped += [Ended(job.name, STOPPED) for job in self._queued]
+        self._queued = []
         for _, submitted in self._busy:
             submitted.cancel(check=False)
 
