@@ -105,11 +105,15 @@ class DvcLedger:
     def restore(self, name: str) -> bool:
         """Bring the output back from DVC's run cache, which has what was ever made from the same things."""
         from dvc.stage.cache import RunCacheNotFoundError
+        from dvc_data.hashfile.hash_info import HashInfo
 
         stage, cache = self._stages[name], self._repo.stage_cache
         with self._quietly(), _hastened():
             try:
-                stage.save_deps()
+                if stage.changed_stage() or not stage.deps_cached():
+                    stage.save_deps()
+                    for out in stage.outs:  # else DVC takes the old output for that of the new dependencies
+                        out.hash_info = HashInfo()
                 cache.restore(stage, dry=True)
             except RunCacheNotFoundError:
                 return False
@@ -142,7 +146,7 @@ class DvcLedger:
         if not self._unwritten or not (last or time.monotonic() - self._written > max(BATCH_S, 20 * self._cost_s)):
             return
         begun = time.monotonic()
-        with self._quietly(), _hastened(), self._repo.lock:
+        with self._quietly(), self._repo.lock:
             write_lock(self._repo, self._unwritten)
         self._unwritten.clear()
         self._written = time.monotonic()
@@ -150,9 +154,10 @@ class DvcLedger:
 
     def _depends(self, name: str) -> Any:
         with self._quietly(), _hastened():
-            stage = self._stages[name]
-            stage.save_deps()
-            return [(str(dep), dep.hash_info.value) for dep in stage.deps]
+            deps = self._stages[name].deps
+            if missing := [str(dep) for dep in deps if not dep.exists]:
+                raise ArtifactError(f"{name} is made from {', '.join(missing)}, which is missing; run the whole sweep")
+            return [(str(dep), dep.get_hash().value) for dep in deps]
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:

@@ -104,7 +104,13 @@ def test_the_ledger_knows_what_dvc_knows(ledger: DvcLedger) -> None:
     assert ledger.why("first@a") == "steps modified" and ledger.why("last") == ""
     shutil.rmtree("last")
     assert ledger.why("last") == "output last deleted"
-    assert ledger.restore("last") and Path("last/value").exists() and not ledger.restore("first@a")
+    assert ledger.restore("last") and Path("last/value").exists()
+    old = Path("out/first-a/value").read_text()
+    assert not ledger.restore("first@a")  # what is cached was made with other steps
+    assert Path("out/first-a/value").read_text() == old and ledger.why("first@a") and not ledger.restore("first@a")
+    Path("params.yaml").write_text("items: [a, b, c]\nsteps: 3\npause_s: 0.01\n")
+    shutil.rmtree("out/first-a")
+    assert ledger.restore("first@a") and Path("out/first-a/value").read_text() == old and not ledger.why("first@a")
 
 
 def test_what_changed_while_it_was_made_is_not_recorded(ledger: DvcLedger) -> None:
