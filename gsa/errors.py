@@ -73,3 +73,9 @@ class Stop(BaseException):
 
     No ``Exception``: a library that catches those, to log them or to try something else, would go on.
     """
+
+
+class MadeAlreadyError(GSAError):
+    """Of a sweep's item: its output is there, made from the same things; nothing is to do."""
+
+    exit_code = 0

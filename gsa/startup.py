@@ -20,8 +20,11 @@ from gsa.errors import Stop, StoppedError
 POLITE = (signal.SIGTERM, signal.SIGINT)
 """Signals that ask a command to end."""
 
-LAUNCHERS = {"DVC_STAGE": "dvc", "TORCHELASTIC_RUN_ID": "torch"}
-"""Variables that dvc and torchrun set for what they run, with a word of their own command line."""
+SWEEP = "GSA_SWEEP"
+"""Set by ``gsa sweep`` for what it runs, to the name of the item."""
+
+LAUNCHERS = {"DVC_STAGE": "dvc", "TORCHELASTIC_RUN_ID": "torch", SWEEP: "sweep"}
+"""Variables that dvc, torchrun and ``gsa sweep`` set for what they run, with a word of their own command line."""
 
 
 def begin() -> None:
@@ -50,7 +53,7 @@ def die_with_parent() -> None:
 
 
 def tie_to_launcher() -> None:
-    """Under dvc or torchrun, end when they end: else a stage would train on, unseen, and the next start beside it."""
+    """Under a launcher, end when it ends: else a stage would train on, unseen, and the next start beside it."""
     words = [word for variable, word in LAUNCHERS.items() if variable in os.environ]
     if words:
         die_with_parent()

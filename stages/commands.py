@@ -16,7 +16,7 @@ from gsa.pipeline import COMMANDS
 from stages.checkout import use_own_code
 from stages.doctor import check_pins
 
-TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect", "clean")
+TOOLS = ("evaluate", "import-model", "code-stamp", "doctor", "tasks", "inspect", "clean", "sweep", "status")
 """Commands beside the pipeline's: each is the function of its name in the module of its name."""
 
 HIDDEN = ("code-stamp", "choose-model")

@@ -24,7 +24,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from gsa.errors import ArtifactError, ParamsError
+from gsa.errors import ArtifactError, MadeAlreadyError, ParamsError
 from gsa.faults import naming
 from gsa.files import fsync, sealed_json
 from gsa.runs.checkpoint import CheckpointStore
@@ -39,10 +39,13 @@ from gsa.runs.fingerprint import (
     identity,
     leaves,
     plain,
+    read_run,
     stat_path,
+    verify,
 )
 from gsa.runs.process import hold_lock, lock_of, stop_on_signals
 from gsa.runs.publish import behind_links, beside, publish, sweep
+from gsa.startup import SWEEP
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +110,7 @@ def open_run(
             changed while the stage ran.
         ResourceError: the disk is full or fails.
         LockError: another process writes this output.
+        MadeAlreadyError: under ``gsa sweep``, the output is there, made from the same things.
         StoppedError: a signal arrived.
     """
     out_dir = Path(os.path.abspath(out_dir))  # noqa: PTH100 - resolve() would follow a link the user placed
@@ -127,6 +131,8 @@ def open_run(
         stack.enter_context(naming(out_dir))
         stack.enter_context(hold_lock(lock_of(place), out_dir))
         sweep(place)
+        if SWEEP in os.environ and _holds(place, mark):  # the sweep, or a machine of it, died after this was made
+            raise MadeAlreadyError(f"{out_dir} is made already, from the same parameters, inputs and code")
         before = {key: value for key, value in leaves(used).items() if key not in read_last}
         progress_mark = fingerprint({**stamp, "params": before})
         about = {"output": output, "stage": stage, "item": item}
@@ -163,6 +169,15 @@ def open_run(
         shutil.rmtree(store.folder, ignore_errors=True)
         with suppress(OSError):  # of other settings, or nothing was kept
             home.rmdir()
+
+
+def _holds(place: Path, mark: str) -> bool:
+    """Whether the output there is whole and was made by a run of that fingerprint."""
+    try:
+        record = read_run(place)
+        return record is not None and record.get("fingerprint") == mark and verify(place) > 0
+    except ArtifactError:
+        return False
 
 
 def _check_writable(out_dir: Path, place: Path) -> None:

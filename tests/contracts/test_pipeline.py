@@ -33,7 +33,7 @@ from stages.commands import HIDDEN, TOOLS, app
 ROOT = Path(__file__).resolve().parents[2]
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 PARAMS = load_params(ROOT / "params.yaml")
-SUPPORT = {"checkout", "cli", "commands", "estimate", "options", "progress"}
+SUPPORT = {"checkout", "cli", "commands", "estimate", "listed", "options", "progress"}
 """Modules of stages/ that are no command."""
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,10 +152,11 @@ def _to_the_end(project: Path, command: tuple[str, ...], verdict: Verdict) -> No
 
 
 def trials(seed: int) -> list[Trial]:
-    """Of dvc by KILL and TERM, of the script by KILL."""
+    """Of dvc by KILL and TERM, of the script and of the sweep by KILL."""
     script = ("scripts/repro.sh",)
     return [
         PipelineKills(NAME, 0, ("dvc", "repro"), 5, "KILL", seed),
         PipelineKills(NAME, 1, ("dvc", "repro"), 3, "TERM", seed + 1),
         PipelineKills(NAME, 2, script, 3, "KILL", seed + 2),
+        PipelineKills(NAME, 3, (sys.executable, "-m", "stages.cli", "sweep"), 3, "KILL", seed + 3),
     ]
