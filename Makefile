@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test faults check lint fast format clean
+.PHONY: help setup repro test long faults check lint fast format clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -28,8 +28,11 @@ repro: $(READY)  ## run the pipeline on params.yaml (`dvc repro`, an item a core
 	@scripts/repro.sh
 	@echo "report: $(CURDIR)/reports/index.html"
 
-test: lint  ## everything CI runs: format, lint, types, all tests
-	$(PYTEST)
+test: lint  ## everything CI runs: format, lint, types, all tests but the long ones
+	$(PYTEST) -m "not long"
+
+long: $(READY)  ## the tests that take minutes each
+	$(PYTEST) -m long
 
 faults: $(READY)  ## kill, starve and corrupt every stage, and print what was found; under an hour on two cores
 	OMP_NUM_THREADS=1 python -m tests.faults --jobs $(shell nproc)
@@ -42,7 +45,7 @@ lint: $(READY)  ## format, lint, types
 	mypy
 
 fast: $(READY)  ## the tests that need no simulator and take a minute
-	$(PYTEST) -m "not sim and not slow and not gpu"
+	$(PYTEST) -m "not sim and not slow and not long and not gpu"
 
 format: $(READY)  ## rewrite the code in the house's format
 	ruff format .

@@ -13,7 +13,7 @@ from stages.options import PARAMS, ParamsFile, Plugin, Settings
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON [default: as text].")] = False,
     sets: Settings = None,
     plugin: Plugin = None,
     params: ParamsFile = PARAMS,

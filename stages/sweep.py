@@ -18,9 +18,13 @@ def sweep(
     stage: Annotated[
         list[str] | None, typer.Argument(metavar="[STAGE]...", help="Stages with what they need [default: all].")
     ] = None,
-    task: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these tasks, e.g. 'mw-*'.")] = None,
-    method: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these methods.")] = None,
-    seed: Annotated[list[str] | None, typer.Option(metavar="SEEDS", help="Only these seeds: 3, or 0:8.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only these tasks, e.g. 'mw-*' [default: all].")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only these methods [default: all].")] = None,
+    seed: Annotated[
+        list[str] | None, typer.Option(metavar="SEEDS", help="Only these seeds: 3, or 0:8 [default: all].")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Items at a time [default: one per core].")
     ] = None,
@@ -29,12 +33,17 @@ def sweep(
     launcher: Annotated[Literal["local", "ray", "slurm"], typer.Option(help="Where items run.")] = "local",
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="For the launcher, e.g. slurm_partition=gpu, timeout_min=240."),
+        typer.Option(
+            metavar="KEY=VALUE", help="For the launcher, e.g. slurm_partition=gpu, timeout_min=240 [default: its own]."
+        ),
     ] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a failed item is tried again.")] = 2,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing but code-stamp.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, run code-stamp alone [default: run all].")
+    ] = False,
     no_dvc: Annotated[
-        bool, typer.Option("--no-dvc", help="Go by output folders and their records; implied by --set.")
+        bool,
+        typer.Option("--no-dvc", help="Go by output folders and their records; implied by --set [default: by DVC]."),
     ] = False,
     sets: Annotated[
         list[str] | None,

@@ -96,10 +96,11 @@ def _check_ingredients(params: "Params", name: str, method: GSAMethod, spec: Tas
             f"(it has {', '.join(params.gsa.guidance)}); add one"
         )
     stack, window = params.gsa.bc.frame_stack, params.dreamer.batch_length
-    if method.clones and params.gsa.kickstart_scale > 0 and stack > window:
+    teaches = params.gsa.kickstart_scale > 0 or params.gsa.residual
+    if method.clones and teaches and stack > window:
         raise ParamsError(
             f"method {name!r}: a window of dreamer.batch_length = {window} rows holds no stack of gsa.bc.frame_stack = "
-            f"{stack} images to teach from; lower that or set gsa.kickstart_scale to 0"
+            f"{stack} images to teach from; lower that, or set gsa.kickstart_scale to 0 and gsa.residual to false"
         )
     size, fraction = params.dreamer.batch_size, method.rehearsal_fraction
     share = method.retrieved_windows(size)

@@ -88,7 +88,7 @@ def test_a_wheel_is_cut_down_to_what_is_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.sim
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rehearsal_runs_every_step(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [

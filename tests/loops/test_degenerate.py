@@ -34,6 +34,7 @@ GSA: list[dict[str, Any]] = [
         "gsa.bc.shift_pad": 63,
         "gsa.bc.frame_stack": 256,
         "gsa.kickstart_scale": 0.0,
+        "gsa.residual": False,
     },
     {"gsa.bc.lr": 0.999, "gsa.bc.bottleneck": 1, "gsa.bc.units": 1, "gsa.bc.channels": [1, 1, 1, 1]},
 ]

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -106,7 +107,7 @@ def merge(text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The copy after its first run, by the script behind ``make repro``; it must run every stage once."""
+    """The copy after its first run, by ``gsa sweep``; it must run every stage once."""
     folder = tmp_path_factory.mktemp("project")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
@@ -119,7 +120,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made.run("git", "init", "--quiet")
     made.run("git", "add", "--all")
     made.run("git", "commit", "--quiet", "--message", "copy")
-    assert ran(made.run("env", "JOBS=2", "scripts/repro.sh")) == {
+    made.run(sys.executable, "-m", "stages.cli", "sweep", "--jobs", "2")
+    assert {path.stem for path in (folder / ".gsa/logs").glob("*.log")} == {
         "code-stamp",
         "collect-data@mw-drawer-close-0.5",
         "collect-noise@mw-drawer-close-0.5",
@@ -177,17 +179,6 @@ def test_each_model_learns_from_its_bodies_alone(project: Project) -> None:
         "dmc": {"cartpole"},
     }
     assert sum(map(len, keys.values())) == len(bodies) == 6  # experts, noise, exploration
-
-
-def test_a_model_made_anew_reruns_its_own_runs_alone(project: Project) -> None:
-    """As an imported one would: it is put in the place of the pre-trained one, and DVC is told."""
-    project.run("gsa", "pretrain", "--model", "dmc", "--set", "pretrain.seed=1", "--out", "models/dmc")
-    project.run("dvc", "commit", "--force", "pretrain@dmc")
-    new = project.repro("finetune-gsa") - {STAMPS}
-    assert new == {"build-index@dmc", "choose-model", "finetune-gsa@gsa-dmc-cartpole-balance-0"}
-    made = [read_run(project.folder / name) for name in ("models/dmc", "runs/gsa_dmc-cartpole-balance_s0")]
-    assert made[0] is not None and made[1] is not None and made[1]["inputs"]["model"] == made[0]["digest"]
-    assert project.repro() == {"report"} and project.repro("--dry") == set()
 
 
 def test_another_task_runs_only_itself(project: Project) -> None:
@@ -250,17 +241,23 @@ def test_another_seed_runs_only_itself(project: Project) -> None:
     assert new == {"finetune-gsa@gsa-mw-drawer-close-1", "finetune-dreamer@scratch-mw-drawer-close-1", "report"}
 
 
+def test_other_parameters_of_pre_training_rerun_both_models_and_no_method_that_learns_without_them(
+    project: Project,
+) -> None:
+    with project.params(pretrain={"updates": 6}):
+        assert project.repro("--dry") - {STAMPS} == {"pretrain@mw", "pretrain@dmc"}  # and what reads their new output
+
+
+def test_a_model_made_anew_reruns_its_own_runs_alone(project: Project) -> None:
+    """As an imported one would: it is put in the place of the pre-trained one, and DVC is told."""
+    project.run("gsa", "pretrain", "--model", "dmc", "--set", "pretrain.seed=1", "--out", "models/dmc")
+    project.run("dvc", "commit", "--force", "pretrain@dmc")
+    assert project.repro("choose-model") - {STAMPS} == {"build-index@dmc", "choose-model"}
+    assert project.repro("--dry", "finetune-gsa") == {"finetune-gsa@gsa-dmc-cartpole-balance-0"}
+
+
 def test_another_sigma_collects_only_itself_and_is_converted(project: Project) -> None:
     with project.params(matrix={"collect_data": {"sigmas": [0.5, 2.0]}}):
         assert project.repro("collect-data") - {STAMPS} == {"collect-data@mw-drawer-close-2.0"}
         planned = project.repro("--dry")
     assert "convert" in planned and not any(name.startswith(("collect", "explore")) for name in planned)
-
-
-def test_another_model_reruns_no_method_that_learns_without_it(project: Project) -> None:
-    with project.params(pretrain={"updates": 6}):
-        remade = {f"{stage}@{model}" for stage in ("pretrain", "build-index") for model in ("mw", "dmc")}
-        assert remade | {"choose-model"} <= project.repro("choose-model")
-        planned = project.repro("--dry")
-    assert "finetune-gsa@gsa-mw-drawer-close-0" in planned
-    assert not any(name.startswith("finetune-dreamer") for name in planned)
