@@ -91,7 +91,7 @@ def litter(folder: Path) -> list[str]:
 
 
 @pytest.mark.sim
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_on_a_bad_disk(project: Path, stage: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
@@ -120,7 +120,7 @@ os.execv(sys.executable, [sys.executable, "-m", "stages.cli", *sys.argv[1:]])
 
 
 @pytest.mark.sim
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_read_only_folder_and_no_home(project: Path, tmp_path: Path) -> None:
     """After the test above, whose model is there."""
     env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "HOME": "/proc/no/home"}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.sweep.project import ROOT, environment, make_project, values
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PAGE = (ROOT / "docs/cluster.md").read_text()
 
