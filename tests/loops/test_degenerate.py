@@ -17,6 +17,7 @@ SCRATCH: list[dict[str, Any]] = [
         "dreamer.bins": 3,
         "dreamer.batch_length": 2,
         "gsa.kickstart_scale": 0.0,
+        "gsa.residual": False,
     },
     {"dreamer.min_std": 1e-6, "dreamer.max_std": 1e-6, "dreamer.imag_gradient": "reinforce", "dreamer.discount": 0.01},
     {"dreamer.bin_range": [-40.0, 40.0], "dreamer.repval_scale": 1e6, "dreamer.actor_entropy_coef": 1e6},
