@@ -90,12 +90,12 @@ def _cannot_rise(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 def end_at_once(reason: str) -> NoReturn:
-    """End the process as a stopped command ends, without anything that Python does at an end."""
+    """``end_with`` the line of a stopped command."""
     end_with(f"StoppedError: stopped by {reason}; the same command starts over")
 
 
 def end_with(line: str) -> NoReturn:
-    """See ``end_at_once``."""
+    """Say the line and end with the exit code of a stop, without anything that Python does at an end."""
     with suppress(OSError):
         os.write(2, f"{line}\n".encode())
     os._exit(StoppedError.exit_code)

@@ -174,9 +174,9 @@ class GSALearner(DreamerLearner):
             self._keep_teacher()
 
     def _keep_teacher(self) -> None:
-        """Give the cloned weights to a residual agent, which is saved with them."""
-        if self.bc_net is not None and self.networks.teacher is not None:
-            self.networks.teacher.load_state_dict(self.bc_net.state_dict())
+        """A residual agent is saved with the policy that it corrects."""
+        if self.networks.teacher is not None:
+            self.networks.teacher = self.bc_net
 
     def _acting(self, explore: bool) -> DreamerPolicy:
         teacher = self.networks.teacher

@@ -2,7 +2,7 @@
 
 DVC runs nothing here. Items are saved as ``dvc repro`` saves them, so that it finds nothing left to do; but the lock
 file is written once for many items, in one step: DVC rewrites all of it for each. This is the only module that knows
-DVC's insides. ``tests/sweep/test_ledger.py`` holds it against the command line of DVC.
+DVC's insides. ``tests/sweep/test_with_dvc.py`` holds it against the command line of DVC.
 """
 
 import json
@@ -209,7 +209,7 @@ def _hastened() -> Iterator[None]:
     read, dump = param.read_param_file, _yaml._dump
 
     def remember(fs: Any, path: str, key_paths: Any = None, flatten: bool = False, **kwargs: Any) -> Any:
-        found = os.stat(path)  # noqa: PTH116 - DVC's paths are text
+        found = Path(path).stat()
         version = (path, found.st_mtime_ns, found.st_size, found.st_ino)
         if version not in _READ:
             _READ.clear()

@@ -3,9 +3,12 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -295,3 +298,21 @@ def test_a_full_disk_while_converting_is_said_and_leaves_no_shard(
     with pytest.raises(ResourceError, match="noise-00000"):
         write_store([noise_episode(0)], tmp_path, params)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+ALONE = """
+import os, sys
+from pathlib import Path
+from gsa.storage.store_files import read_table
+before = len(os.listdir("/proc/self/task"))
+read_table(Path(sys.argv[1])).to_pandas(use_threads=False)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+def test_a_small_table_is_read_without_another_thread(tmp_path):
+    """Where one cannot be started, for want of memory, Arrow would wait for it for ever."""
+    pq.write_table(pa.table({"a": [1, 2], "b": ["x", "y"]}), tmp_path / "t.parquet", write_page_checksum=True)
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "t.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"

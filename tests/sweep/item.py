@@ -40,7 +40,7 @@ def main(name: str, out: str, steps: str, pause_s: str, *inputs: str) -> None:
 
 
 def note(line: str) -> None:
-    with open("steps", "a") as file:  # noqa: PTH123 - one write, which other processes do not tear
+    with Path("steps").open("a") as file:  # one write, which other processes do not tear
         file.write(line + "\n")
 
 

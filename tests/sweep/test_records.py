@@ -13,7 +13,7 @@ from gsa.sweep.items import Filter, chosen
 from gsa.sweep.records import RecordLedger
 from stages.listed import listed_items, variations
 from stages.sweep import seeds
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Invoke
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +91,8 @@ def test_records_tell_what_is_stale() -> None:
     assert ledger.why(name) == "damaged"
 
 
-def test_status_counts_items(invoke: object) -> None:
+def test_status_counts_items(invoke: Invoke) -> None:
     write_floors(listed_items(Filter()), "floors@mw-door-unlock")
-    state = json.loads(invoke("status", "--json").output)  # type: ignore[operator]
+    state = json.loads(invoke("status", "--json").output)
     assert state["pipeline"]["floors"] == {"missing": 1, "up to date": 1} and state["sweep"] is None
-    assert "no sweep was run here" in invoke("status").output  # type: ignore[operator]
+    assert "no sweep was run here" in invoke("status").output
