@@ -51,13 +51,14 @@ def check_output(out: Path, stage: str, sources: Mapping[str, Path], kept: Itera
 def new_file(path: Path, read: Path) -> Iterator[Path]:
     """A temporary neighbour of ``path``, of the same suffix, to fill; the block's end moves it there.
 
+    It has the same name each time, so what a killed process left of it is written over.
+
     See ``check_new_file`` for ``read``. Nothing that exists is replaced. LockError where another process makes it.
     """
     check_new_file(path, read)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.stem}.tmp{path.suffix}")
     with hold_lock(lock_of(path), path):
-        tmp.unlink(missing_ok=True)  # of a process that was killed
         try:
             yield tmp
             fsync(tmp)

@@ -263,7 +263,9 @@ def test_a_residual_agent_is_saved_with_the_policy_it_corrects(tmp_path, offline
     (tmp_path / "run").mkdir()
     tuner.write(tmp_path / "run")
     again = make_tuner("gsa", tree).learner  # as `gsa evaluate` makes it: no inputs
-    again.networks.load_state_dict(load_weights(tmp_path / "run" / AGENT_DIR)[0])
+    saved = load_weights(tmp_path / "run" / AGENT_DIR)[0]
+    assert torch.equal(saved["teacher.head.0.weight"], tuner.learner.bc_net.head[0].weight)
+    again.networks.load_state_dict(saved)
     assert record.scores[-1].episode_returns
     pair = []
     for learner in (tuner.learner, again):
